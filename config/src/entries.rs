@@ -1,0 +1,548 @@
+//! Checked tables to [`Settings`]: addresses, names and the few rules that one entry must obey alone.
+
+use crate::diagnostic::{Diagnostic, Located, Position, Reporter};
+use crate::read::Fields;
+use crate::settings::{
+    AccessLog, ApiKey, Cache, CacheKey, Forwarded, Limit, LogFormat, Mock, Route, RouteCache, Scope, Secret,
+    Server, Settings, Target, Upstream, Xdp, XdpMode,
+};
+use crate::spec::{SECTIONS, Section};
+use crate::suggest::known_names;
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+const NAME_MAX_CHARS: usize = 64;
+const WEIGHT_MAX: u32 = 1000;
+/// The target that the quick start's own backend stands in for.
+const DEMO: &str = "demo";
+
+impl Settings {
+    /// Reads a configuration, or says everything that is wrong with it.
+    ///
+    /// # Errors
+    /// All problems in the order of the file.
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, Vec<Diagnostic>> {
+        parse(text, file_name, None)
+    }
+
+    /// The embedded quick start with its backend at `demo`.
+    ///
+    /// # Errors
+    /// None in a build whose tests passed.
+    pub fn quickstart(demo: SocketAddr) -> Result<Self, Vec<Diagnostic>> {
+        parse(crate::QUICKSTART, crate::QUICKSTART_NAME, Some(demo))
+    }
+}
+
+fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settings, Vec<Diagnostic>> {
+    let file: Arc<str> = file_name.into();
+    let mut out = Reporter::new(text, Arc::clone(&file));
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        out.error_at(&span, error.message().to_owned(), None);
+    }
+    // After a syntax error the rest of the tree is a guess: complaints about it would mislead.
+    if !out.is_clean() {
+        return Err(out.finish());
+    }
+    let file_tables = Tables::new(root.get_ref(), &mut out);
+    let server = server(&file_tables.single("server", &mut out), &mut out);
+    let mut upstreams: Vec<Upstream> =
+        file_tables.entries("upstreams", &mut out, |name, fields, out| upstream(name, fields, demo, out));
+    let routes =
+        file_tables.entries("routes", &mut out, |name, fields, out| route(name, fields, &server, out));
+    let keys = file_tables.entries("keys", &mut out, api_key);
+    let limits = file_tables.entries("limits", &mut out, limit);
+    let cache = cache(&file_tables.single("cache", &mut out), &mut out);
+    let access_log = access_log(&file_tables.single("access_log", &mut out), &out);
+    let xdp = if file_tables.has("xdp") { xdp(&file_tables.single("xdp", &mut out), &mut out) } else { None };
+    implicit_upstreams(&routes, &mut upstreams, &mut out);
+    unique_key_values(&keys, &mut out);
+    if out.is_clean() {
+        Ok(Settings { file, server, upstreams, routes, keys, limits, cache, access_log, xdp })
+    } else {
+        Err(out.finish())
+    }
+}
+
+/// The top level of the file.
+struct Tables<'a, 'i> {
+    root: &'a DeTable<'i>,
+}
+
+/// A named entry and its key's place.
+type Entry<'a, 'i> = (&'a Spanned<std::borrow::Cow<'i, str>>, &'a DeTable<'i>);
+
+impl<'a, 'i> Tables<'a, 'i> {
+    fn new(root: &'a DeTable<'i>, out: &mut Reporter<'_>) -> Self {
+        for (name, value) in root {
+            let Some(section) = SECTIONS.iter().find(|s| s.name == name.get_ref()) else {
+                let known = known_names(name.get_ref(), "tables", SECTIONS.iter().map(|s| s.name));
+                let what = if value.get_ref().is_table() { "table" } else { "key" };
+                out.error_at(&name.span(), format!("unknown {what} `{}`", name.get_ref()), Some(known));
+                continue;
+            };
+            if !value.get_ref().is_table() {
+                let written = if section.named {
+                    format!("[{}.NAME]", section.name)
+                } else {
+                    format!("[{}]", section.name)
+                };
+                out.error_at(
+                    &name.span(),
+                    format!("`{}` expects a table", section.name),
+                    Some(format!("write {written}")),
+                );
+            }
+        }
+        Self { root }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.root.contains_key(name)
+    }
+
+    fn section(name: &str) -> &'static Section {
+        static NONE: Section = Section { name: "", named: false, doc: "", keys: &[] };
+        SECTIONS.iter().find(|s| s.name == name).unwrap_or(&NONE)
+    }
+
+    /// `[name]`, or its defaults.
+    fn single(&self, name: &str, out: &mut Reporter<'_>) -> Fields<'a, 'i> {
+        let section = Self::section(name);
+        match self.root.get_key_value(name) {
+            Some((key, value)) => match value.get_ref() {
+                DeValue::Table(table) => {
+                    let at = out.position(key.span().start);
+                    Fields::check(section, name, table, at, out)
+                }
+                _ => Fields::absent(section),
+            },
+            None => Fields::absent(section),
+        }
+    }
+
+    /// Every `[name.ENTRY]` in the order of the file.
+    fn entries<T>(
+        &self,
+        name: &str,
+        out: &mut Reporter<'_>,
+        mut read: impl FnMut(Located<Arc<str>>, &Fields<'a, 'i>, &mut Reporter<'_>) -> T,
+    ) -> Vec<T> {
+        let section = Self::section(name);
+        let mut found: Vec<Entry<'a, 'i>> = Vec::new();
+        for (entry, value) in self.root.get(name).and_then(|v| v.get_ref().as_table()).into_iter().flatten() {
+            match value.get_ref() {
+                DeValue::Table(table) => found.push((entry, table)),
+                _ => out.error_at(
+                    &entry.span(),
+                    format!("`{}` stands outside a table", entry.get_ref()),
+                    Some(format!("write [{name}.NAME] above it")),
+                ),
+            }
+        }
+        found.sort_by_key(|(entry, _)| entry.span().start);
+        found
+            .into_iter()
+            .map(|(entry, table)| {
+                let at = out.position(entry.span().start);
+                check_name(entry.get_ref(), at, out);
+                let title = format!("{name}.{}", entry.get_ref());
+                let fields = Fields::check(section, &title, table, at, out);
+                read(Located::new(entry.get_ref().as_ref().into(), at), &fields, out)
+            })
+            .collect()
+    }
+}
+
+fn check_name(name: &str, at: Position, out: &mut Reporter<'_>) {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.is_empty() || name.len() > NAME_MAX_CHARS || !name.bytes().all(allowed) {
+        let message =
+            format!("the name \"{name}\" expects 1 to {NAME_MAX_CHARS} of letters, digits, `_` and `-`");
+        out.error(at, message, None);
+    }
+}
+
+fn server(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Server {
+    let mut listen: Vec<Located<SocketAddr>> =
+        fields.texts("listen", out).iter().filter_map(|text| listener(text, "listen", out)).collect();
+    if !fields.has("listen") {
+        listen.push(Located::new(SocketAddr::from(([127, 0, 0, 1], 8080)), fields.at));
+    } else if listen.is_empty() {
+        out.error(fields.place("listen", out), "`listen` expects at least one address", None);
+    }
+    let admin = fields.text("admin_listen", out).filter(|text| text.value != "off");
+    let admin_listen = admin.and_then(|text| listener(&text, "admin_listen", out));
+    Server {
+        listen,
+        admin_listen,
+        cores: fields.integer_if_any("cores").and_then(|n| usize::try_from(n).ok()),
+        request_line_max_bytes: fields.integer("request_line_max_bytes"),
+        header_max_bytes: fields.integer("header_max_bytes"),
+        header_max_count: fields.integer("header_max_count"),
+        body_max_bytes: fields.integer("body_max_bytes"),
+        header_timeout_ms: fields.integer("header_timeout_ms"),
+        idle_timeout_ms: fields.integer("idle_timeout_ms"),
+        body_timeout_ms: fields.integer("body_timeout_ms"),
+        max_connections: fields.integer("max_connections"),
+        forwarded: match choice(fields, "forwarded", out).as_str() {
+            "forwarded" => Forwarded::Standard,
+            "both" => Forwarded::Both,
+            "off" => Forwarded::Off,
+            _ => Forwarded::XForwarded,
+        },
+        via: fields.bool("via"),
+        drain_timeout_ms: fields.integer("drain_timeout_ms"),
+    }
+}
+
+fn choice(fields: &Fields<'_, '_>, name: &str, out: &Reporter<'_>) -> String {
+    fields.text(name, out).map(|text| text.value).unwrap_or_default()
+}
+
+/// Listeners take addresses, not names: which interface a name means is too much of a guess.
+fn listener(text: &Located<String>, key: &str, out: &mut Reporter<'_>) -> Option<Located<SocketAddr>> {
+    match text.value.parse() {
+        Ok(addr) => Some(Located::new(addr, text.at)),
+        Err(_) => {
+            let help = "for example \"127.0.0.1:8080\", \"0.0.0.0:80\" or \"[::]:80\"".to_owned();
+            out.error(text.at, format!("`{key}` expects ip:port, found \"{}\"", text.value), Some(help));
+            None
+        }
+    }
+}
+
+fn upstream(
+    name: Located<Arc<str>>,
+    fields: &Fields<'_, '_>,
+    demo: Option<SocketAddr>,
+    out: &mut Reporter<'_>,
+) -> Upstream {
+    let written = fields.texts("targets", out);
+    if fields.has("targets") && written.is_empty() {
+        out.error(fields.place("targets", out), "`targets` expects at least one target", None);
+    }
+    let targets = written.iter().filter_map(|text| target(text, demo, out)).collect();
+    group(name, targets, fields)
+}
+
+fn group(name: Located<Arc<str>>, targets: Vec<Target>, fields: &Fields<'_, '_>) -> Upstream {
+    Upstream {
+        name,
+        targets,
+        connect_timeout_ms: fields.integer("connect_timeout_ms"),
+        read_timeout_ms: fields.integer("read_timeout_ms"),
+        total_timeout_ms: fields.integer("total_timeout_ms"),
+        keepalive_connections: fields.integer("keepalive_connections"),
+        keepalive_idle_ms: fields.integer("keepalive_idle_ms"),
+        max_failures: fields.integer("max_failures"),
+        fail_timeout_ms: fields.integer("fail_timeout_ms"),
+        retries: fields.integer("retries"),
+    }
+}
+
+fn target(text: &Located<String>, demo: Option<SocketAddr>, out: &mut Reporter<'_>) -> Option<Target> {
+    let mut words = text.value.split_ascii_whitespace();
+    let authority = words.next().unwrap_or("");
+    if let (DEMO, Some(addr)) = (authority, demo) {
+        let (host, authority) = (addr.ip().to_string(), addr.to_string().into());
+        return Some(Target { host, port: addr.port(), weight: 1, authority, at: text.at });
+    }
+    let Some((host, port)) = host_port(authority) else {
+        let help = if authority == DEMO {
+            "\"demo\" is the backend that `sluice run` without --config starts; name your own".to_owned()
+        } else {
+            "for example \"127.0.0.1:9001\", \"[::1]:9001\" or \"users.internal:9001 weight=2\"".to_owned()
+        };
+        out.error(text.at, format!("a target expects host:port, found \"{}\"", text.value), Some(help));
+        return None;
+    };
+    let mut weight = 1;
+    for word in words {
+        match word.strip_prefix("weight=").map(str::parse::<u32>) {
+            Some(Ok(number)) if (1..=WEIGHT_MAX).contains(&number) => weight = number,
+            _ => out.error(
+                text.at,
+                format!("a target expects host:port and weight=N (1 to {WEIGHT_MAX}), found \"{word}\""),
+                None,
+            ),
+        }
+    }
+    Some(Target { host: host.to_owned(), port, weight, authority: authority.into(), at: text.at })
+}
+
+/// `host:port` or `[ipv6]:port`; the port is not 0.
+fn host_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let port = if digits { port.parse().ok().filter(|port| *port != 0)? } else { return None };
+    if let Some(inner) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return inner.parse::<Ipv6Addr>().is_ok().then_some((inner, port));
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_';
+    (!host.is_empty() && host.len() <= 253 && host.bytes().all(allowed)).then_some((host, port))
+}
+
+fn route(name: Located<Arc<str>>, fields: &Fields<'_, '_>, server: &Server, out: &mut Reporter<'_>) -> Route {
+    let mocked = ["mock_status", "mock_body", "mock_content_type"].into_iter().find(|key| fields.has(key));
+    let mock = mocked.map(|key| {
+        let text = |key| fields.text(key, out).map(|text| text.value).unwrap_or_default();
+        let mock = Mock {
+            status: fields.integer("mock_status"),
+            body: text("mock_body"),
+            content_type: text("mock_content_type"),
+        };
+        Located::new(mock, fields.place(key, out))
+    });
+    if let Some(mock) = &mock {
+        check_mock(mock, fields, out);
+    }
+    let methods = fields.texts("methods", out);
+    for method in &methods {
+        check_method(method, out);
+    }
+    let keys: Vec<_> =
+        fields.texts("cache_keys", out).iter().filter_map(|text| cache_key(text, out)).collect();
+    let ttl_ms = fields.integer("cache_ttl_ms");
+    let cache =
+        fields.bool("cache").then(|| Located::new(RouteCache { ttl_ms, keys }, fields.place("cache", out)));
+    for key in ["cache_ttl_ms", "cache_keys"] {
+        if cache.is_none() && fields.has(key) {
+            let help = Some("write cache = true, or drop it".to_owned());
+            out.error(fields.place(key, out), format!("`{key}` has no use without `cache = true`"), help);
+        }
+    }
+    Route {
+        name,
+        host: fields.text("host", out).and_then(|text| host(text, out)),
+        path: fields.text("path", out).unwrap_or_else(|| Located::new(String::new(), fields.at)),
+        methods,
+        upstream: fields.text("upstream", out),
+        upstream_path: fields.text("upstream_path", out),
+        mock,
+        api_key_required: fields.bool("api_key_required"),
+        limits: fields.texts("limits", out),
+        cache,
+        body_max_bytes: fields.integer_if_any("body_max_bytes").unwrap_or(server.body_max_bytes),
+        total_timeout_ms: fields.integer_if_any("total_timeout_ms"),
+    }
+}
+
+fn check_mock(mock: &Located<Mock>, fields: &Fields<'_, '_>, out: &mut Reporter<'_>) {
+    let Mock { status, body, content_type } = &mock.value;
+    // RFC 9110 15.3.5 and 15.4.5: neither has content.
+    if matches!(status, 204 | 304) && !body.is_empty() {
+        out.error(
+            fields.place("mock_body", out),
+            format!("status {status} expects no body (RFC 9110)"),
+            None,
+        );
+    }
+    // RFC 9110 5.5: a field value is visible characters and spaces; anything else would split the response.
+    if content_type.is_empty() || !content_type.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+        let message = "`mock_content_type` expects visible ASCII, for example \"text/plain\"";
+        out.error(fields.place("mock_content_type", out), message, None);
+    }
+}
+
+fn check_method(method: &Located<String>, out: &mut Reporter<'_>) {
+    let token = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    let text = &method.value;
+    if text.is_empty() || text.len() > 32 || !text.bytes().all(token) {
+        let upper = text.to_ascii_uppercase();
+        let help = upper.bytes().all(token).then(|| format!("methods are case-sensitive: write \"{upper}\""));
+        out.error(method.at, format!("expected a method in capitals, found \"{text}\""), help);
+    } else if text == "CONNECT" {
+        out.error(method.at, "CONNECT is never forwarded", None);
+    } else if text == "ANY" {
+        out.error(
+            method.at,
+            "\"ANY\" is not a method",
+            Some("leave `methods` out for any method".to_owned()),
+        );
+    }
+}
+
+/// Lower case, because names are compared without regard to it (RFC 3986 3.2.2).
+fn host(text: Located<String>, out: &mut Reporter<'_>) -> Option<Located<String>> {
+    let lower = text.value.to_ascii_lowercase();
+    let name = lower.strip_prefix("*.").unwrap_or(&lower);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    let labels = name.split('.').all(|label| !label.is_empty() && label.len() <= 63);
+    let bracketed = lower.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_address = bracketed.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
+    if is_address || (labels && name.len() <= 253 && name.bytes().all(allowed)) {
+        return Some(Located::new(lower, text.at));
+    }
+    let help = "for example \"api.example.com\" or \"*.example.com\", without scheme and port".to_owned();
+    out.error(text.at, format!("`host` expects a host name, found \"{}\"", text.value), Some(help));
+    None
+}
+
+fn cache_key(text: &Located<String>, out: &mut Reporter<'_>) -> Option<Located<CacheKey>> {
+    let token = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
+    let part = match text.value.split_once('.') {
+        Some(("query", "*")) => Some(CacheKey::WholeQuery),
+        Some(("query", name)) if !name.is_empty() && !name.contains(['&', '=', '#', ' ']) => {
+            Some(CacheKey::Query(name.to_owned()))
+        }
+        Some(("header", name)) if token(name) => Some(CacheKey::Header(name.to_ascii_lowercase())),
+        _ => None,
+    };
+    if part.is_none() {
+        let help = "the path with its parameters is always part of the key".to_owned();
+        let message = format!("expected query.NAME, query.* or header.NAME, found \"{}\"", text.value);
+        out.error(text.at, message, Some(help));
+    }
+    Some(Located::new(part?, text.at))
+}
+
+fn api_key(name: Located<Arc<str>>, fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> ApiKey {
+    let at = fields.place("value", out);
+    let value = fields.text("value", out);
+    if let Some(text) = &value {
+        let count = text.value.len();
+        // The value itself is never shown: diagnostics end up in logs.
+        if !(8..=128).contains(&count) || !text.value.bytes().all(|b| b.is_ascii_graphic()) {
+            let message = format!("`value` expects 8 to 128 visible ASCII characters, found {count} bytes");
+            out.error(at, message, None);
+        }
+    }
+    let value = Located::new(Secret::new(value.map(|text| text.value).unwrap_or_default()), at);
+    ApiKey { name, value, enabled: fields.bool("enabled"), limits: fields.texts("limits", out) }
+}
+
+fn unique_key_values(keys: &[ApiKey], out: &mut Reporter<'_>) {
+    let mut seen: HashMap<&str, &ApiKey> = HashMap::new();
+    for key in keys.iter().filter(|key| !key.value.value.expose().is_empty()) {
+        if let Some(first) = seen.insert(key.value.value.expose(), key) {
+            let message =
+                format!("key `{}` has the same value as key `{}`", key.name.value, first.name.value);
+            out.error(key.value.at, message, None);
+        }
+    }
+}
+
+fn limit(name: Located<Arc<str>>, fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Limit {
+    let scope = match choice(fields, "scope", out).as_str() {
+        "key" => Scope::Key,
+        "client" => Scope::Client,
+        "global" => Scope::Global,
+        _ => Scope::Route,
+    };
+    Limit { name, scope, rate: fields.number("rate"), burst: fields.integer("burst") }
+}
+
+fn cache(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Cache {
+    let cache = Cache {
+        capacity_bytes: fields.integer("capacity_bytes"),
+        entry_max_bytes: fields.integer("entry_max_bytes"),
+    };
+    if cache.entry_max_bytes > cache.capacity_bytes {
+        let message = format!(
+            "`entry_max_bytes` expects at most `capacity_bytes` ({}), found {}",
+            cache.capacity_bytes, cache.entry_max_bytes
+        );
+        out.error(fields.place("entry_max_bytes", out), message, None);
+    }
+    cache
+}
+
+fn access_log(fields: &Fields<'_, '_>, out: &Reporter<'_>) -> AccessLog {
+    let path = choice(fields, "path", out);
+    AccessLog {
+        path: (path != "-").then(|| PathBuf::from(path)),
+        format: match choice(fields, "format", out).as_str() {
+            "clf" => LogFormat::Clf,
+            "off" => LogFormat::Off,
+            _ => LogFormat::Json,
+        },
+    }
+}
+
+fn xdp(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Option<Xdp> {
+    let mut interfaces: Vec<Located<String>> = fields.text("interface", out).into_iter().collect();
+    interfaces.extend(fields.texts("interfaces", out));
+    for interface in &interfaces {
+        // IFNAMSIZ is 16 with the terminating NUL.
+        if interface.value.is_empty() || interface.value.len() > 15 || interface.value.contains(['/', ' ']) {
+            out.error(
+                interface.at,
+                format!("expected an interface name, found \"{}\"", interface.value),
+                None,
+            );
+        }
+    }
+    let mode = match choice(fields, "mode", out).as_str() {
+        "off" => None,
+        "native" => Some(XdpMode::Native),
+        "generic" => Some(XdpMode::Generic),
+        _ => Some(XdpMode::Auto),
+    };
+    if mode.is_some() && interfaces.is_empty() {
+        out.error(fields.at, "[xdp] lacks `interface`", Some("name one, or write mode = \"off\"".to_owned()));
+    }
+    let block_files = fields.texts("block_files", out);
+    let xdp = Xdp {
+        interfaces,
+        mode: mode.unwrap_or(XdpMode::Auto),
+        block: networks(fields, "block", out),
+        block_files: block_files
+            .into_iter()
+            .map(|file| Located::new(PathBuf::from(file.value), file.at))
+            .collect(),
+        allow: networks(fields, "allow", out),
+        source_packets_per_s: fields.integer("source_packets_per_s"),
+        source_packets_burst: fields.integer("source_packets_burst"),
+        source_syns_per_s: fields.integer("source_syns_per_s"),
+        source_syns_burst: fields.integer("source_syns_burst"),
+    };
+    mode.map(|_| xdp)
+}
+
+fn networks(fields: &Fields<'_, '_>, key: &str, out: &mut Reporter<'_>) -> Vec<IpNet> {
+    let mut found = Vec::new();
+    for text in fields.texts(key, out) {
+        let net = text.value.parse::<IpNet>().or_else(|_| text.value.parse::<IpAddr>().map(IpNet::from));
+        match net {
+            Ok(net) if net.trunc() == net => found.push(net),
+            // 10.0.0.1/8 is more often a slip of the prefix than a way to say 10.0.0.0/8.
+            Ok(net) => {
+                let help = format!("write \"{}\", or \"{}\" for the one address", net.trunc(), net.addr());
+                out.error(text.at, format!("\"{net}\" has address bits beyond its prefix"), Some(help));
+            }
+            Err(_) => {
+                let message =
+                    format!("`{key}` expects networks such as \"198.51.100.0/24\", found \"{}\"", text.value);
+                out.error(text.at, message, None);
+            }
+        }
+    }
+    found
+}
+
+/// A route may name an address instead of a group: one group of default settings for each such address.
+fn implicit_upstreams(routes: &[Route], upstreams: &mut Vec<Upstream>, out: &mut Reporter<'_>) {
+    let fields = Fields::absent(Tables::section("upstreams"));
+    for written in routes.iter().filter_map(|route| route.upstream.as_ref()) {
+        if !written.value.contains(':') || upstreams.iter().any(|u| *u.name.value == *written.value) {
+            continue;
+        }
+        if let Some(target) = target(written, None, out) {
+            upstreams.push(group(
+                Located::new(written.value.as_str().into(), written.at),
+                vec![target],
+                &fields,
+            ));
+        }
+    }
+}

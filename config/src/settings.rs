@@ -1,0 +1,314 @@
+//! The resolved configuration: every default filled, every value in range.
+
+use crate::diagnostic::{Diagnostic, Located, Position, Severity};
+use ipnet::IpNet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A whole configuration. Lists are in the order of the file.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// File name as given, for diagnostics.
+    pub file: Arc<str>,
+    /// `[server]`.
+    pub server: Server,
+    /// `[upstreams.*]`, then the implicit groups of routes that name an address.
+    pub upstreams: Vec<Upstream>,
+    /// `[routes.*]`.
+    pub routes: Vec<Route>,
+    /// `[keys.*]`.
+    pub keys: Vec<ApiKey>,
+    /// `[limits.*]`.
+    pub limits: Vec<Limit>,
+    /// `[cache]`.
+    pub cache: Cache,
+    /// `[access_log]`.
+    pub access_log: AccessLog,
+    /// `[xdp]`; `None` when absent or off.
+    pub xdp: Option<Xdp>,
+}
+
+impl Settings {
+    /// A diagnostic in this file.
+    pub fn diagnostic(
+        &self,
+        severity: Severity,
+        at: Position,
+        message: String,
+        help: Option<String>,
+    ) -> Diagnostic {
+        Diagnostic { file: Arc::clone(&self.file), line: at.line, column: at.column, severity, message, help }
+    }
+}
+
+/// `[server]`: the client side.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Data listeners. Never empty.
+    pub listen: Vec<Located<SocketAddr>>,
+    /// Admin listener, `None`: off.
+    pub admin_listen: Option<Located<SocketAddr>>,
+    /// Data cores, `None`: one for each CPU the process may use.
+    pub cores: Option<usize>,
+    /// Longest request line.
+    pub request_line_max_bytes: usize,
+    /// All header lines together.
+    pub header_max_bytes: usize,
+    /// Header lines.
+    pub header_max_count: usize,
+    /// Longest request body, 0: no limit.
+    pub body_max_bytes: u64,
+    /// For a whole request head.
+    pub header_timeout_ms: u64,
+    /// Between two requests of a connection.
+    pub idle_timeout_ms: u64,
+    /// Between two reads or writes of a body.
+    pub body_timeout_ms: u64,
+    /// Connections of the process.
+    pub max_connections: usize,
+    /// How the client is named to upstreams.
+    pub forwarded: Forwarded,
+    /// Whether `Via` is added.
+    pub via: bool,
+    /// For requests in flight when the gateway stops.
+    pub drain_timeout_ms: u64,
+}
+
+/// How the client is named to upstreams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    /// `X-Forwarded-For` and its kin.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Standard,
+    /// Both.
+    Both,
+    /// Not at all.
+    Off,
+}
+
+/// `[upstreams.NAME]`: a group of equivalent servers.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Name, or the address of an implicit group.
+    pub name: Located<Arc<str>>,
+    /// Never empty.
+    pub targets: Vec<Target>,
+    /// Connect timeout.
+    pub connect_timeout_ms: u64,
+    /// Between two reads of a response.
+    pub read_timeout_ms: u64,
+    /// Until the response head.
+    pub total_timeout_ms: u64,
+    /// Idle connections kept, per core.
+    pub keepalive_connections: usize,
+    /// How long an idle one is kept.
+    pub keepalive_idle_ms: u64,
+    /// Consecutive failures that put a target aside, 0: never.
+    pub max_failures: u32,
+    /// For how long.
+    pub fail_timeout_ms: u64,
+    /// Further tries of an idempotent request.
+    pub retries: u32,
+}
+
+/// One server of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port, never 0.
+    pub port: u16,
+    /// Share of the traffic, 1 or more.
+    pub weight: u32,
+    /// `host:port` as written, without the weight.
+    pub authority: Arc<str>,
+    /// Where it was written.
+    pub at: Position,
+}
+
+/// `[routes.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Name.
+    pub name: Located<Arc<str>>,
+    /// Exact or `*.` wildcard host, lower case; `None`: any.
+    pub host: Option<Located<String>>,
+    /// Path pattern.
+    pub path: Located<String>,
+    /// Methods; empty: any.
+    pub methods: Vec<Located<String>>,
+    /// Name of an upstream group.
+    pub upstream: Option<Located<String>>,
+    /// Path sent upstream.
+    pub upstream_path: Option<Located<String>>,
+    /// A fixed answer.
+    pub mock: Option<Located<Mock>>,
+    /// 403 without a known key.
+    pub api_key_required: bool,
+    /// Names of limits.
+    pub limits: Vec<Located<String>>,
+    /// Caching, `None`: off.
+    pub cache: Option<Located<RouteCache>>,
+    /// Longest request body, 0: no limit.
+    pub body_max_bytes: u64,
+    /// Overrides the group's.
+    pub total_timeout_ms: Option<u64>,
+}
+
+/// `mock_*` of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mock {
+    /// Status code, 200 to 599.
+    pub status: u16,
+    /// Body.
+    pub body: String,
+    /// Media type of the body.
+    pub content_type: String,
+}
+
+/// `cache*` of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteCache {
+    /// Time to live.
+    pub ttl_ms: u64,
+    /// Beside method, host and path.
+    pub keys: Vec<Located<CacheKey>>,
+}
+
+/// A chosen part of the cache key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheKey {
+    /// `query.NAME`.
+    Query(String),
+    /// `query.*`.
+    WholeQuery,
+    /// `header.NAME`, lower case.
+    Header(String),
+}
+
+/// `[keys.NAME]`.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// Name.
+    pub name: Located<Arc<str>>,
+    /// What clients send in `x-api-key`.
+    pub value: Located<Secret>,
+    /// A disabled key is refused.
+    pub enabled: bool,
+    /// Further limits of this key.
+    pub limits: Vec<Located<String>>,
+}
+
+/// A string that does not show in `Debug` output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Secret(…)")
+    }
+}
+
+/// `[limits.NAME]`: a token bucket.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// Name.
+    pub name: Located<Arc<str>>,
+    /// What one bucket is for.
+    pub scope: Scope,
+    /// Tokens per second, above 0.
+    pub rate: f64,
+    /// Bucket size, 1 or more.
+    pub burst: u32,
+}
+
+/// What one bucket of a limit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Each route that names the limit.
+    Route,
+    /// Each API key.
+    Key,
+    /// Each client address.
+    Client,
+    /// All together.
+    Global,
+}
+
+/// `[cache]`: the store shared by all routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// All entries with their overhead.
+    pub capacity_bytes: u64,
+    /// Larger responses are passed on, not stored.
+    pub entry_max_bytes: u64,
+}
+
+/// `[access_log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// File, `None`: standard output.
+    pub path: Option<PathBuf>,
+    /// Format of a line.
+    pub format: LogFormat,
+}
+
+/// Format of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Common log format with referer and user agent.
+    Clf,
+    /// No log.
+    Off,
+}
+
+/// `[xdp]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Xdp {
+    /// Never empty.
+    pub interfaces: Vec<Located<String>>,
+    /// How to attach.
+    pub mode: XdpMode,
+    /// Refused networks.
+    pub block: Vec<IpNet>,
+    /// Files of refused networks, one a line.
+    pub block_files: Vec<Located<PathBuf>>,
+    /// Networks that are never refused.
+    pub allow: Vec<IpNet>,
+    /// Packets per second of one source, 0: off.
+    pub source_packets_per_s: u32,
+    /// Burst of the former.
+    pub source_packets_burst: u32,
+    /// Connection attempts per second of one source, 0: off.
+    pub source_syns_per_s: u32,
+    /// Burst of the former.
+    pub source_syns_burst: u32,
+}
+
+/// How to attach the XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native, or generic where the driver has no support.
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the network stack.
+    Generic,
+}

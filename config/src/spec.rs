@@ -1,0 +1,375 @@
+//! Every key of the configuration, once: the reader, the defaults and the JSON Schema all come from here.
+
+/// A top-level table.
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    /// `[name.ENTRY]` rather than `[name]`.
+    pub(crate) named: bool,
+    pub(crate) doc: &'static str,
+    pub(crate) keys: &'static [Key],
+}
+
+impl Section {
+    pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+/// One key.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) default: Default,
+    pub(crate) doc: &'static str,
+}
+
+/// Type and range.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Bool,
+    /// Inclusive range and its unit.
+    Integer(u64, u64, &'static str),
+    /// Above the first, up to the second, and the unit; integers are accepted.
+    Number(f64, f64, &'static str),
+    Text,
+    Choice(&'static [&'static str]),
+    TextList,
+}
+
+impl Kind {
+    pub(crate) fn expected(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::Integer(..) => "an integer",
+            Self::Number(..) => "a number",
+            Self::Text | Self::Choice(_) => "a string",
+            Self::TextList => "a list of strings",
+        }
+    }
+}
+
+/// What an absent key means.
+#[derive(Clone, Copy)]
+pub(crate) enum Default {
+    Required,
+    /// Absence has a meaning of its own, told in the key's text.
+    Absent,
+    Bool(bool),
+    Integer(u64),
+    Text(&'static str),
+    EmptyList,
+}
+
+const fn key(name: &'static str, kind: Kind, default: Default, doc: &'static str) -> Key {
+    Key { name, kind, default, doc }
+}
+
+/// A day: longer timeouts are slips of the unit.
+const TIMEOUT: Kind = Kind::Integer(1, 86_400_000, "ms");
+const COUNT: Kind = Kind::Integer(0, u32::MAX as u64, "");
+/// JSON and TOML tools agree on integers up to here.
+const BYTES_MAX: u64 = (1 << 53) - 1;
+
+pub(crate) const SECTIONS: &[Section] = &[SERVER, UPSTREAMS, ROUTES, KEYS, LIMITS, CACHE, ACCESS_LOG, XDP];
+
+const SERVER: Section = Section {
+    name: "server",
+    named: false,
+    doc: "Listeners, limits and timeouts of the client side.",
+    keys: &[
+        key(
+            "listen",
+            Kind::TextList,
+            Default::EmptyList,
+            "Addresses of the data listeners, `ip:port`; port 0 picks a free one. Default: [\"127.0.0.1:8080\"].",
+        ),
+        key(
+            "admin_listen",
+            Kind::Text,
+            Default::Text("127.0.0.1:8081"),
+            "Address of the admin listener, or \"off\".",
+        ),
+        key(
+            "cores",
+            Kind::Integer(1, 1024, "cores"),
+            Default::Absent,
+            "Data cores, one thread each. Default: every CPU the process may use.",
+        ),
+        key(
+            "request_line_max_bytes",
+            Kind::Integer(64, 1 << 20, "bytes"),
+            Default::Integer(8192),
+            "Longest request line (414).",
+        ),
+        key(
+            "header_max_bytes",
+            Kind::Integer(64, 1 << 20, "bytes"),
+            Default::Integer(10_240),
+            "All header lines together (431).",
+        ),
+        key(
+            "header_max_count",
+            Kind::Integer(1, 1024, "lines"),
+            Default::Integer(100),
+            "Header lines (431).",
+        ),
+        key(
+            "body_max_bytes",
+            Kind::Integer(0, BYTES_MAX, "bytes"),
+            Default::Integer(10_485_760),
+            "Longest request body (413), 0: no limit. A route may override it.",
+        ),
+        key("header_timeout_ms", TIMEOUT, Default::Integer(10_000), "For a whole request head."),
+        key("idle_timeout_ms", TIMEOUT, Default::Integer(60_000), "Between two requests of a connection."),
+        key("body_timeout_ms", TIMEOUT, Default::Integer(30_000), "Between two reads or writes of a body."),
+        key(
+            "max_connections",
+            Kind::Integer(1, 16_777_216, "connections"),
+            Default::Integer(65_536),
+            "Client connections of the process; more are shed (503).",
+        ),
+        key(
+            "forwarded",
+            Kind::Choice(&["x-forwarded", "forwarded", "both", "off"]),
+            Default::Text("x-forwarded"),
+            "How the client is named to upstreams.",
+        ),
+        key("via", Kind::Bool, Default::Bool(false), "Add `Via` to requests and responses."),
+        key(
+            "drain_timeout_ms",
+            TIMEOUT,
+            Default::Integer(10_000),
+            "For requests in flight when the gateway stops.",
+        ),
+    ],
+};
+
+const UPSTREAMS: Section = Section {
+    name: "upstreams",
+    named: true,
+    doc: "Groups of equivalent servers.",
+    keys: &[
+        key(
+            "targets",
+            Kind::TextList,
+            Default::Required,
+            "`host:port`, IPv6 in brackets, optionally followed by ` weight=N`; names are resolved when the configuration is loaded.",
+        ),
+        key("connect_timeout_ms", TIMEOUT, Default::Integer(1000), "For a TCP connection (504)."),
+        key("read_timeout_ms", TIMEOUT, Default::Integer(29_000), "Between two reads of a response (504)."),
+        key(
+            "total_timeout_ms",
+            TIMEOUT,
+            Default::Integer(29_000),
+            "From the request until the response head (504).",
+        ),
+        key(
+            "keepalive_connections",
+            Kind::Integer(0, 65_536, "connections"),
+            Default::Integer(64),
+            "Idle connections kept, per core.",
+        ),
+        key(
+            "keepalive_idle_ms",
+            TIMEOUT,
+            Default::Integer(30_000),
+            "How long an idle connection is kept. Less than the server's own idle timeout.",
+        ),
+        key(
+            "max_failures",
+            Kind::Integer(0, 1_000_000, "failures"),
+            Default::Integer(3),
+            "Consecutive failures that put a target aside, 0: never.",
+        ),
+        key("fail_timeout_ms", TIMEOUT, Default::Integer(10_000), "How long a failed target is left aside."),
+        key(
+            "retries",
+            Kind::Integer(0, 16, "tries"),
+            Default::Integer(1),
+            "Further tries of an idempotent request after a connect failure or on a stale connection.",
+        ),
+    ],
+};
+
+const ROUTES: Section = Section {
+    name: "routes",
+    named: true,
+    doc: "What answers which requests: an upstream group or a fixed (mock) answer.",
+    keys: &[
+        key(
+            "host",
+            Kind::Text,
+            Default::Absent,
+            "Exact host or `*.example.com` for any name below it. Default: any host.",
+        ),
+        key(
+            "path",
+            Kind::Text,
+            Default::Required,
+            "`/static/{param}/{proxy+}`: a static segment is preferred to a {param}, that to the greedy {proxy+}, which is last.",
+        ),
+        key("methods", Kind::TextList, Default::EmptyList, "Methods in capitals. Default: any."),
+        key(
+            "upstream",
+            Kind::Text,
+            Default::Absent,
+            "Name of an upstream group, or an address `host:port` for a group of one with default settings.",
+        ),
+        key(
+            "upstream_path",
+            Kind::Text,
+            Default::Absent,
+            "Path sent upstream, with {param} of `path`. Default: the request's own, unchanged.",
+        ),
+        key(
+            "mock_status",
+            Kind::Integer(200, 599, "(HTTP status)"),
+            Default::Integer(200),
+            "Status of a fixed answer.",
+        ),
+        key("mock_body", Kind::Text, Default::Text(""), "Body of a fixed answer."),
+        key(
+            "mock_content_type",
+            Kind::Text,
+            Default::Text("application/json"),
+            "Media type of a fixed answer.",
+        ),
+        key(
+            "api_key_required",
+            Kind::Bool,
+            Default::Bool(false),
+            "Refuse requests without a known, enabled `x-api-key` (403).",
+        ),
+        key("limits", Kind::TextList, Default::EmptyList, "Names of limits; all must grant (429)."),
+        key("cache", Kind::Bool, Default::Bool(false), "Cache responses to GET."),
+        key(
+            "cache_ttl_ms",
+            Kind::Integer(1, 86_400_000, "ms"),
+            Default::Integer(300_000),
+            "How long a response is served from the cache.",
+        ),
+        key(
+            "cache_keys",
+            Kind::TextList,
+            Default::EmptyList,
+            "`query.NAME`, `query.*` or `header.NAME` that tell responses apart, beside method, host and path.",
+        ),
+        key(
+            "body_max_bytes",
+            Kind::Integer(0, BYTES_MAX, "bytes"),
+            Default::Absent,
+            "Longest request body (413), 0: no limit. Default: the server's.",
+        ),
+        key(
+            "total_timeout_ms",
+            TIMEOUT,
+            Default::Absent,
+            "From the request until the response head (504). Default: the upstream group's.",
+        ),
+    ],
+};
+
+const KEYS: Section = Section {
+    name: "keys",
+    named: true,
+    doc: "API keys.",
+    keys: &[
+        key(
+            "value",
+            Kind::Text,
+            Default::Required,
+            "What clients send in `x-api-key`: 8 to 128 visible ASCII characters.",
+        ),
+        key("enabled", Kind::Bool, Default::Bool(true), "A disabled key is refused like an unknown one."),
+        key("limits", Kind::TextList, Default::EmptyList, "Further limits of this key, of scope `key`."),
+    ],
+};
+
+const LIMITS: Section = Section {
+    name: "limits",
+    named: true,
+    doc: "Token buckets.",
+    keys: &[
+        key(
+            "scope",
+            Kind::Choice(&["route", "key", "client", "global"]),
+            Default::Text("route"),
+            "One bucket for each route that names the limit, each API key, each client address, or for all together.",
+        ),
+        key("rate", Kind::Number(0.0, 1e9, "tokens per second"), Default::Required, "Steady rate."),
+        key(
+            "burst",
+            Kind::Integer(1, u32::MAX as u64, "tokens"),
+            Default::Required,
+            "Size of the bucket: what may come at once.",
+        ),
+    ],
+};
+
+const CACHE: Section = Section {
+    name: "cache",
+    named: false,
+    doc: "The response cache that all routes share.",
+    keys: &[
+        key(
+            "capacity_bytes",
+            Kind::Integer(1 << 16, BYTES_MAX, "bytes"),
+            Default::Integer(67_108_864),
+            "Memory for all entries with their overhead.",
+        ),
+        key(
+            "entry_max_bytes",
+            Kind::Integer(1024, 1 << 30, "bytes"),
+            Default::Integer(1_048_576),
+            "Larger responses are passed on, not stored.",
+        ),
+    ],
+};
+
+const ACCESS_LOG: Section = Section {
+    name: "access_log",
+    named: false,
+    doc: "One line for each request.",
+    keys: &[
+        key("path", Kind::Text, Default::Text("-"), "File to append to, \"-\": standard output."),
+        key("format", Kind::Choice(&["json", "clf", "off"]), Default::Text("json"), "Format of a line."),
+    ],
+};
+
+const XDP: Section = Section {
+    name: "xdp",
+    named: false,
+    doc: "Packet filter in front of the network stack.",
+    keys: &[
+        key("interface", Kind::Text, Default::Absent, "Interface to attach to."),
+        key("interfaces", Kind::TextList, Default::EmptyList, "Interfaces to attach to."),
+        key(
+            "mode",
+            Kind::Choice(&["auto", "native", "generic", "off"]),
+            Default::Text("auto"),
+            "How to attach: `auto` tries native, then generic.",
+        ),
+        key("block", Kind::TextList, Default::EmptyList, "Refused networks, CIDR or single addresses."),
+        key(
+            "block_files",
+            Kind::TextList,
+            Default::EmptyList,
+            "Files of refused networks, one a line, `#` begins a comment.",
+        ),
+        key("allow", Kind::TextList, Default::EmptyList, "Networks that are never refused."),
+        key(
+            "source_packets_per_s",
+            COUNT,
+            Default::Integer(0),
+            "Packets per second of one source address, 0: no limit.",
+        ),
+        key("source_packets_burst", COUNT, Default::Integer(0), "Burst of `source_packets_per_s`."),
+        key(
+            "source_syns_per_s",
+            COUNT,
+            Default::Integer(0),
+            "Connection attempts per second of one source address, 0: no limit.",
+        ),
+        key("source_syns_burst", COUNT, Default::Integer(0), "Burst of `source_syns_per_s`."),
+    ],
+};
