@@ -1,0 +1,25 @@
+//! What must hold before a change lands, cheapest check first.
+
+use crate::{setup, sh, test, tidy};
+
+/// Runs every check, then the tests.
+pub(crate) fn run() -> Result<(), String> {
+    setup::component("rustfmt", "rustfmt")?;
+    setup::component("cargo-clippy", "clippy")?;
+    sh::run(&mut sh::cargo(["fmt", "--all", "--", "--check"]))?;
+    tidy::run()?;
+    sh::run(&mut sh::cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    deny()?;
+    test::run()
+}
+
+/// Licences, sources and duplicate versions of every dependency; known vulnerabilities where their database can be fetched.
+fn deny() -> Result<(), String> {
+    setup::cargo_tool("cargo-deny")?;
+    sh::run(&mut sh::cargo(["deny", "check", "bans", "licenses", "sources"]))?;
+    if !sh::succeeds(&mut sh::cargo(["deny", "fetch", "db"])) {
+        println!("SKIPPED advisories: their database cannot be fetched from here");
+        return Ok(());
+    }
+    sh::run(&mut sh::cargo(["deny", "check", "advisories"]))
+}

@@ -1,0 +1,166 @@
+//! What the tests and the benchmark need besides Rust: found, installed, or named.
+
+use crate::sh;
+use std::process::Command;
+
+/// What is about to be done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    Test,
+    Bench,
+    Everything,
+}
+
+/// A program from the distribution.
+struct Program {
+    name: &'static str,
+    /// Debian's package.
+    package: &'static str,
+    test: bool,
+    bench: bool,
+    why: &'static str,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program {
+        name: "curl",
+        package: "curl",
+        test: true,
+        bench: false,
+        why: "a second HTTP client for the tests",
+    },
+    Program { name: "ip", package: "iproute2", test: true, bench: true, why: "network namespaces" },
+    Program {
+        name: "python3",
+        package: "python3",
+        test: true,
+        bench: false,
+        why: "misbehaving peers in the tests",
+    },
+    Program { name: "wrk", package: "wrk", test: true, bench: true, why: "load" },
+    Program {
+        name: "nginx",
+        package: "nginx-light",
+        test: false,
+        bench: true,
+        why: "the peer all ratios refer to",
+    },
+    Program { name: "haproxy", package: "haproxy", test: false, bench: true, why: "a peer of the benchmark" },
+    Program {
+        name: "unshare",
+        package: "util-linux",
+        test: false,
+        bench: true,
+        why: "a private network namespace",
+    },
+    Program { name: "taskset", package: "util-linux", test: false, bench: true, why: "pinning to a core" },
+];
+
+/// Installs what is missing, or fails with the list of it and the command that would help.
+pub(crate) fn run(need: Need) -> Result<(), String> {
+    check_toolchain()?;
+    let missing = missing(need);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !sh::is_root() || sh::which("apt-get").is_none() {
+        return Err(explain(&missing));
+    }
+    apt_install(&missing.iter().map(|program| program.package).collect::<Vec<_>>())?;
+    let still: Vec<_> = missing.into_iter().filter(|program| sh::which(program.name).is_none()).collect();
+    if still.is_empty() { Ok(()) } else { Err(explain(&still)) }
+}
+
+fn missing(need: Need) -> Vec<&'static Program> {
+    PROGRAMS
+        .iter()
+        .filter(|program| match need {
+            Need::Test => program.test,
+            Need::Bench => program.bench,
+            Need::Everything => true,
+        })
+        .filter(|program| sh::which(program.name).is_none())
+        .collect()
+}
+
+fn explain(missing: &[&Program]) -> String {
+    let mut text = "missing programs:\n".to_owned();
+    for program in missing {
+        text.push_str(&format!("  {:<8} {} (Debian: {})\n", program.name, program.why, program.package));
+    }
+    let packages: Vec<_> = missing.iter().map(|program| program.package).collect();
+    text.push_str(&format!("on Debian or Ubuntu: sudo apt-get install {}", packages.join(" ")));
+    text
+}
+
+/// Installs Debian packages without starting the daemons among them.
+pub(crate) fn apt_install(packages: &[&str]) -> Result<(), String> {
+    let mut install = apt("install");
+    install.args(["--yes", "--no-install-recommends"]).args(packages);
+    if sh::run(&mut install).is_ok() {
+        return Ok(());
+    }
+    // A fresh image has no package lists yet.
+    sh::run(&mut apt("update"))?;
+    sh::run(&mut install)
+}
+
+fn apt(verb: &str) -> Command {
+    let mut command = Command::new("apt-get");
+    // invoke-rc.d starts nothing in run level 1: the benchmark runs its own instances.
+    command.args([verb, "-qq"]).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    command
+}
+
+/// Makes a cargo subcommand available, from crates.io if need be.
+pub(crate) fn cargo_tool(name: &str) -> Result<(), String> {
+    if sh::which(name).is_some() {
+        return Ok(());
+    }
+    sh::run(&mut sh::cargo(["install", "--locked", "--quiet", name]))
+}
+
+/// Makes a component of the toolchain in use available, where rustup can bring it.
+pub(crate) fn component(program: &str, component: &str) -> Result<(), String> {
+    if sh::succeeds(Command::new(program).arg("--version")) {
+        return Ok(());
+    }
+    sh::run(Command::new("rustup").args(["component", "add", component]))
+        .map_err(|error| format!("{program} is missing, and rustup could not add it: {error}"))
+}
+
+fn check_toolchain() -> Result<(), String> {
+    let wanted = env!("CARGO_PKG_RUST_VERSION");
+    let found = sh::output(Command::new("rustc").arg("--version"))?;
+    let version = found.split_whitespace().nth(1).unwrap_or_default();
+    if numbers(version) >= numbers(wanted) {
+        return Ok(());
+    }
+    Err(format!("expected Rust {wanted} or later, found {version}: run `rustup update stable`"))
+}
+
+/// `1.95.0-nightly` as comparable numbers.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(['.', '-']).map_while(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PROGRAMS, explain, numbers};
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(numbers("1.100.0") > numbers("1.95"));
+        assert!(numbers("1.97.0-nightly") > numbers("1.95"));
+        assert!(numbers("1.95.0") >= numbers("1.95"));
+        assert!(numbers("1.94.1") < numbers("1.95"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_package_and_the_command() {
+        let ip = PROGRAMS.iter().find(|program| program.name == "ip").unwrap();
+        let text = explain(&[ip]);
+        assert!(text.contains("network namespaces"));
+        assert!(text.ends_with("apt-get install iproute2"));
+    }
+}
