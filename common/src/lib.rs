@@ -1,1 +1,239 @@
-//! See ARCHITECTURE.md.
+//! What the XDP program and the gateway agree on: map names and layouts, verdict reasons, flags.
+//!
+//! `no_std` and free of dependencies, because it is compiled for the BPF target too. The feature `user` adds the
+//! `aya::Pod` marks that the gateway needs to pass these types through maps.
+//!
+//! Multi-byte fields are in host order unless a name says otherwise; addresses are in network order throughout.
+#![no_std]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod reason;
+mod source;
+
+pub use reason::Reason;
+pub use source::Source;
+
+/// Names of the programs in the object.
+pub mod program {
+    /// Understands packets in several buffers (`xdp.frags`); needs Linux 5.18.
+    pub const GATE: &str = "gate";
+    /// The same for older kernels; a driver refuses it while its MTU needs several buffers.
+    pub const GATE_LINEAR: &str = "gate_linear";
+}
+
+/// Names of the maps in the object: the statics of `ebpf/src/maps.rs`.
+pub mod map {
+    /// One [`Settings`](super::Settings).
+    pub const SETTINGS: &str = "SETTINGS";
+    /// Bitmap of served TCP ports, see [`port_slot`](super::port_slot).
+    pub const PORTS: &str = "PORTS";
+    /// Longest-prefix match, IPv4: sources that nothing below applies to.
+    pub const ALLOW4: &str = "ALLOW4";
+    /// Longest-prefix match, IPv6: sources that nothing below applies to.
+    pub const ALLOW6: &str = "ALLOW6";
+    /// Longest-prefix match, IPv4: source network to rule id.
+    pub const BLOCK4: &str = "BLOCK4";
+    /// Longest-prefix match, IPv6: source network to rule id.
+    pub const BLOCK6: &str = "BLOCK6";
+    /// Source to the end of its ban, nanoseconds of `CLOCK_MONOTONIC`.
+    pub const BANS: &str = "BANS";
+    /// Packet buckets, see [`BUCKET_SETS`](super::BUCKET_SETS).
+    pub const PACKET_BUCKETS: &str = "PACKET_BUCKETS";
+    /// SYN buckets, see [`BUCKET_SETS`](super::BUCKET_SETS).
+    pub const SYN_BUCKETS: &str = "SYN_BUCKETS";
+    /// [`Stat`](super::Stat) per CPU, indexed by [`Reason`](super::Reason).
+    pub const REASONS: &str = "REASONS";
+    /// [`Stat`](super::Stat) per CPU of drops, indexed by rule id.
+    pub const RULES: &str = "RULES";
+    /// [`ClientSet`](super::ClientSet) per CPU: drops by source.
+    pub const CLIENTS: &str = "CLIENTS";
+}
+
+/// Networks that each block list holds.
+pub const BLOCK_ENTRIES_MAX: usize = 262_144;
+/// Networks that each allow-list holds.
+pub const ALLOW_ENTRIES_MAX: usize = 16_384;
+/// Bans held at once; beyond that the least recently matched one gives way.
+pub const BANS_MAX: usize = 65_536;
+/// Rule ids lie below this.
+pub const RULES_MAX: usize = 4_096;
+/// Words of the port bitmap.
+pub const PORT_WORDS: usize = 65_536 / 64;
+
+/// Sets in a bucket table; each holds [`BUCKET_WAYS`] sources in 64 bytes. A power of two.
+///
+/// A plain array of sets instead of an LRU hash: a flood of SYNs from random sources costs one cache line each and
+/// evicts only buckets that are full again, which carry no information.
+pub const BUCKET_SETS: usize = 32_768;
+/// Sources in a bucket set.
+pub const BUCKET_WAYS: usize = 8;
+
+/// Sets in the table of clients; each holds [`CLIENT_WAYS`] of them. A power of two.
+pub const CLIENT_SETS: usize = 1_024;
+/// Clients in a set.
+pub const CLIENT_WAYS: usize = 4;
+
+/// One bit a stage that has work: a stage without entries costs nothing.
+pub mod stage {
+    /// The IPv4 allow-list has entries.
+    pub const ALLOW4: u32 = 1 << 0;
+    /// The IPv6 allow-list has entries.
+    pub const ALLOW6: u32 = 1 << 1;
+    /// The IPv4 block list has entries.
+    pub const BLOCK4: u32 = 1 << 2;
+    /// The IPv6 block list has entries.
+    pub const BLOCK6: u32 = 1 << 3;
+    /// There are bans.
+    pub const BANS: u32 = 1 << 4;
+    /// Packets per source are limited.
+    pub const PACKET_RATE: u32 = 1 << 5;
+    /// SYNs per source are limited.
+    pub const SYN_RATE: u32 = 1 << 6;
+}
+
+/// What the gateway tells the program. Rewritten as a whole; a packet that sees half of an update is judged by a
+/// mixture of both, once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Keys the hash of sources, so that nobody outside can aim at a bucket.
+    pub seed: u64,
+    /// Packet bucket of each source.
+    pub packets: Gcra,
+    /// SYN bucket of each source.
+    pub syns: Gcra,
+    /// Bits of [`stage`].
+    pub stages: u32,
+    /// Keeps the layout free of implicit padding.
+    pub reserved: u32,
+}
+
+/// A token bucket as the generic cell rate algorithm has it, in [ticks](TICK_SHIFT): the whole state of a source is
+/// the instant at which its bucket would be full again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gcra {
+    /// Time that one token takes.
+    pub interval_ticks: u64,
+    /// How far ahead of now the full-again instant may be for another token to be granted: (burst - 1) intervals.
+    pub tolerance_ticks: u64,
+}
+
+/// A tick is `1 << TICK_SHIFT` nanoseconds.
+pub const TICK_SHIFT: u32 = 6;
+/// Bits of a bucket that hold its time, in ticks, wrapping after 19 hours; the tag of the source is above them.
+pub const BUCKET_TIME_BITS: u32 = 40;
+/// No bucket is further ahead than this (about an hour); what looks like it is, is a leftover from before a wrap.
+pub const BUCKET_AHEAD_MAX_TICKS: u64 = 1 << 36;
+
+impl Gcra {
+    /// A bucket of `burst` tokens refilled with `per_second`. `None` if the figures do not fit the bucket: a rate of
+    /// 0 or above 10 million, a burst of 0, or more than an hour from empty to full.
+    #[must_use]
+    pub const fn new(per_second: u32, burst: u32) -> Option<Self> {
+        if per_second == 0 || per_second > 10_000_000 || burst == 0 {
+            return None;
+        }
+        let ticks_per_second = 1_000_000_000u64 >> TICK_SHIFT;
+        let interval_ticks = (ticks_per_second + per_second as u64 / 2) / per_second as u64;
+        let tolerance_ticks = interval_ticks * (burst as u64 - 1);
+        if tolerance_ticks + interval_ticks > BUCKET_AHEAD_MAX_TICKS {
+            return None;
+        }
+        Some(Self { interval_ticks, tolerance_ticks })
+    }
+}
+
+/// Packets and the bytes of their IP packets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stat {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes by the IP header's length field, without link-layer framing.
+    pub bytes: u64,
+}
+
+impl Stat {
+    /// Adds another count to this one.
+    pub const fn add(&mut self, other: Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+    }
+}
+
+/// Drops of one source ([`Source::subscriber`]); free while `dropped.packets` is 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Whose.
+    pub source: Source,
+    /// How much.
+    pub dropped: Stat,
+}
+
+/// Clients whose hashes share a set. A newcomer to a full set takes the place of the smallest one, so heavy sources
+/// stay through a flood from many addresses, where an LRU would forget them.
+pub type ClientSet = [Client; CLIENT_WAYS];
+
+/// Buckets whose sources' hashes share a set.
+pub type BucketSet = [u64; BUCKET_WAYS];
+
+/// Where a TCP port is in the bitmap: the word's index and the bit's mask.
+#[must_use]
+pub const fn port_slot(port: u16) -> (u32, u64) {
+    (port as u32 / 64, 1 << (port % 64))
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::{Client, Settings, Source, Stat};
+
+    // SAFETY: all four are `repr(C)` or transparent, made of integers, without padding, valid for any bit pattern.
+    unsafe impl aya::Pod for Settings {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Source {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Stat {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Client {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_have_no_padding() {
+        assert_eq!(size_of::<Settings>(), 8 + 16 + 16 + 8);
+        assert_eq!(size_of::<Client>(), 32);
+        assert_eq!(size_of::<BucketSet>(), 64);
+        assert!(BUCKET_SETS.is_power_of_two() && CLIENT_SETS.is_power_of_two());
+    }
+
+    #[test]
+    fn a_bucket_grants_its_burst_at_once_and_then_its_rate() {
+        let gcra = Gcra::new(50, 100).unwrap();
+        assert_eq!(gcra.interval_ticks, 312_500); // 20 ms of 64 ns
+        assert_eq!(gcra.tolerance_ticks, 99 * 312_500);
+        assert_eq!(Gcra::new(1, 1).unwrap().tolerance_ticks, 0);
+    }
+
+    #[test]
+    fn figures_that_do_not_fit_are_refused() {
+        assert_eq!(Gcra::new(0, 1), None);
+        assert_eq!(Gcra::new(1, 0), None);
+        assert_eq!(Gcra::new(10_000_001, 1), None);
+        assert_eq!(Gcra::new(1, 5_000), None, "5000 s to fill");
+        assert!(Gcra::new(1, 3_600).is_some());
+        assert!(Gcra::new(10_000_000, u32::MAX).is_some());
+    }
+
+    #[test]
+    fn ports_map_to_one_bit_each() {
+        assert_eq!(port_slot(0), (0, 1));
+        assert_eq!(port_slot(8080), (126, 1 << 16));
+        assert_eq!(port_slot(65_535), (1_023, 1 << 63));
+        assert!((port_slot(65_535).0 as usize) < PORT_WORDS);
+    }
+}

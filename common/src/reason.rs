@@ -1,0 +1,92 @@
+//! Why a packet got its verdict.
+
+/// Why a packet got its verdict: exactly one for each packet seen, so the counters add up to the traffic.
+///
+/// Passing reasons come first, see [`Reason::drops`]. The discriminants index [`crate::map::REASONS`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// TCP to a served port that no stage objected to.
+    Accepted = 0,
+    /// The source is on the allow-list.
+    Allowed = 1,
+    /// Neither IPv4 nor IPv6 (ARP and the like).
+    NotIp = 2,
+    /// IP, but not TCP to a served port: none of this program's business.
+    NotServed = 3,
+    /// A fragment other than the first: it carries no port and is useless without the first.
+    Fragment = 4,
+    /// Headers that are cut off, contradict each other, or hide the transport header behind too long a chain.
+    Malformed = 5,
+    /// The source's network is on a block list.
+    Blocked = 6,
+    /// The source is banned for a while.
+    Banned = 7,
+    /// The source sends packets faster than its bucket refills.
+    PacketRate = 8,
+    /// The source opens connections faster than its bucket refills.
+    SynRate = 9,
+}
+
+impl Reason {
+    /// How many there are.
+    pub const COUNT: usize = 10;
+
+    /// Each of them, by discriminant.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Accepted,
+        Self::Allowed,
+        Self::NotIp,
+        Self::NotServed,
+        Self::Fragment,
+        Self::Malformed,
+        Self::Blocked,
+        Self::Banned,
+        Self::PacketRate,
+        Self::SynRate,
+    ];
+
+    /// Whether it means that the packet is dropped.
+    #[must_use]
+    pub const fn drops(self) -> bool {
+        self as u32 >= Self::Malformed as u32
+    }
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Allowed => "allowed",
+            Self::NotIp => "not_ip",
+            Self::NotServed => "not_served",
+            Self::Fragment => "fragment",
+            Self::Malformed => "malformed",
+            Self::Blocked => "blocked",
+            Self::Banned => "banned",
+            Self::PacketRate => "packet_rate",
+            Self::SynRate => "syn_rate",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn all_is_in_order_and_labels_differ() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+            assert!(Reason::ALL.iter().filter(|other| other.label() == reason.label()).count() == 1);
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_passes() {
+        use Reason::{Accepted, Allowed, Fragment, NotIp, NotServed};
+        for reason in Reason::ALL {
+            assert_eq!(reason.drops(), ![Accepted, Allowed, NotIp, NotServed, Fragment].contains(&reason));
+        }
+    }
+}
