@@ -1,0 +1,47 @@
+//! The harness that the end-to-end suite stands on.
+//!
+//! It knows nothing of the gateway's crates: it starts the real `sluice` binary, speaks to it over real sockets, and
+//! reads what it prints. Its HTTP parser is its own and strict, so a fault in the gateway's codec cannot hide behind
+//! the same fault here.
+//!
+//! - [`Gateway`] runs one `sluice` process in a directory of its own, on ports of the kernel's choice.
+//! - [`Backend`] is an HTTP/1.1 server scripted by a closure; it records what it got, byte for byte.
+//! - [`Conn`] and [`Call`] are the client's side; [`Conn::send`] writes any bytes at all.
+//! - [`eventually`] waits for a condition with a deadline; no test sleeps to synchronise.
+
+pub mod backend;
+pub mod call;
+pub mod conn;
+pub mod gateway;
+pub mod http;
+pub mod metrics;
+pub mod pattern;
+pub mod system;
+pub mod wait;
+
+pub use backend::{Backend, RefusingPort, Reply, Wire};
+pub use call::Call;
+pub use conn::Conn;
+pub use gateway::{Gateway, Sluice, sluice_binary};
+pub use http::{Head, MessageReader, Request, Response};
+pub use metrics::Metrics;
+pub use pattern::Pattern;
+pub use system::{TempDir, raise_fd_limit, tool};
+pub use wait::{Gate, PATIENCE, eventually, eventually_within};
+
+/// Says on the real stderr that a test did not run, and why; the test then returns.
+///
+/// `eprintln!` would be captured by the test runner and never seen for a passing test.
+pub fn report_skip(name: &str, reason: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {reason}");
+}
+
+/// Leaves the calling test as skipped, visibly: `skip!("name", "reason")`.
+#[macro_export]
+macro_rules! skip {
+    ($name:expr, $($reason:tt)+) => {{
+        $crate::report_skip($name, &format!($($reason)+));
+        return;
+    }};
+}
