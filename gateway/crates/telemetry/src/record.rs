@@ -1,0 +1,246 @@
+//! What a data core tells about one exchange.
+
+use std::net::IpAddr;
+
+/// One finished exchange. Slots come from [`Hub`](crate::Hub); byte fields are raw and may be hostile.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Route slot, or [`UNMATCHED`](crate::UNMATCHED).
+    pub route: u32,
+    /// Status sent to the client.
+    pub status: u16,
+    /// Why the gateway answered by itself, if it did.
+    pub refusal: Option<Refusal>,
+    /// From the first byte of the request to the last of the response handed to the kernel.
+    pub latency_us: u64,
+    /// The part spent waiting for the upstream.
+    pub integration_latency_us: Option<u64>,
+    /// Upstream slot, if one was asked.
+    pub upstream: Option<u32>,
+    /// What the cache did.
+    pub cache: CacheOutcome,
+    /// Slot of the API key that was presented and valid.
+    pub key: Option<u32>,
+    /// Slot of the limit that refused.
+    pub limit: Option<u32>,
+    /// Bytes of the request, head and body.
+    pub bytes_in: u64,
+    /// Bytes of the response, head and body.
+    pub bytes_out: u64,
+    /// When the request arrived.
+    pub time_unix_ms: u64,
+    /// Method as sent.
+    pub method: &'a [u8],
+    /// Request target as sent, with its query.
+    pub path: &'a [u8],
+    /// Minor version of HTTP/1: 0 or 1.
+    pub version: u8,
+    /// The client's address.
+    pub source: IpAddr,
+    /// `User-Agent`, empty if absent.
+    pub user_agent: &'a [u8],
+    /// `Referer`, empty if absent.
+    pub referer: &'a [u8],
+    /// As in `x-amzn-RequestId`.
+    pub request_id: &'a [u8],
+}
+
+/// What the cache did for an exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CacheOutcome {
+    /// The route has no cache.
+    #[default]
+    None = 0,
+    /// Answered from the cache.
+    Hit = 1,
+    /// Looked up, not found.
+    Miss = 2,
+    /// The client asked for a fresh one (`Cache-Control: max-age=0`).
+    Refresh = 3,
+}
+
+impl CacheOutcome {
+    /// As in the log; empty for `None`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Hit => "HIT",
+            Self::Miss => "MISS",
+            Self::Refresh => "REFRESH",
+        }
+    }
+
+    pub(crate) const fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::Hit,
+            2 => Self::Miss,
+            3 => Self::Refresh,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Defines an enum with a dense code and a label per variant from one table.
+macro_rules! labelled {
+    ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $label:literal,)+ }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every variant, in the order of their codes.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The label in metrics and in the log.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+        }
+    };
+}
+
+labelled! {
+    /// Why the gateway answered by itself instead of passing on an upstream's response.
+    Refusal {
+        /// No route has this host and path.
+        NotFound => "not_found",
+        /// The path has a route, but not for this method.
+        MethodNotAllowed => "method_not_allowed",
+        /// No API key was sent to a route that requires one.
+        KeyMissing => "key_missing",
+        /// The API key is unknown.
+        KeyInvalid => "key_invalid",
+        /// The API key is known and disabled.
+        KeyDisabled => "key_disabled",
+        /// A limit refused.
+        Throttled => "throttled",
+        /// The body is over its limit.
+        TooLarge => "too_large",
+        /// The request line is over its limit.
+        UriTooLong => "uri_too_long",
+        /// The header fields are over their limit.
+        HeadersTooLarge => "headers_too_large",
+        /// Not HTTP, or HTTP that must not be forwarded.
+        Malformed => "malformed",
+        /// A method, version, transfer coding or upgrade that the gateway doesn't do.
+        Unsupported => "unsupported",
+        /// The request head did not arrive in time.
+        HeaderTimeout => "header_timeout",
+        /// The request body stalled.
+        BodyTimeout => "body_timeout",
+        /// The client went away before the response was complete.
+        ClientGone => "client_gone",
+        /// No target of the upstream is healthy.
+        UpstreamUnavailable => "upstream_unavailable",
+        /// No connection to the upstream.
+        UpstreamConnect => "upstream_connect",
+        /// The upstream took too long.
+        UpstreamTimeout => "upstream_timeout",
+        /// The upstream closed before its response was complete.
+        UpstreamReset => "upstream_reset",
+        /// The upstream answered something that isn't HTTP or must not be forwarded.
+        UpstreamMalformed => "upstream_malformed",
+        /// The gateway is full or draining.
+        Shed => "shed",
+        /// A fault of the gateway's own.
+        Internal => "internal",
+    }
+}
+
+impl Refusal {
+    /// The AWS gateway response this belongs to, as `$context.error.responseType` would say.
+    pub const fn response_type(self) -> &'static str {
+        match self {
+            Self::NotFound => "RESOURCE_NOT_FOUND",
+            Self::KeyMissing | Self::KeyInvalid | Self::KeyDisabled => "INVALID_API_KEY",
+            Self::Throttled => "THROTTLED",
+            Self::TooLarge => "REQUEST_TOO_LARGE",
+            Self::UpstreamTimeout => "INTEGRATION_TIMEOUT",
+            Self::UpstreamUnavailable
+            | Self::UpstreamConnect
+            | Self::UpstreamReset
+            | Self::UpstreamMalformed => "INTEGRATION_FAILURE",
+            Self::Shed | Self::Internal => "DEFAULT_5XX",
+            Self::MethodNotAllowed
+            | Self::UriTooLong
+            | Self::HeadersTooLarge
+            | Self::Malformed
+            | Self::Unsupported
+            | Self::HeaderTimeout
+            | Self::BodyTimeout
+            | Self::ClientGone => "DEFAULT_4XX",
+        }
+    }
+
+    /// True when the upstream is to blame.
+    pub const fn is_upstream(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamUnavailable
+                | Self::UpstreamConnect
+                | Self::UpstreamTimeout
+                | Self::UpstreamReset
+                | Self::UpstreamMalformed
+        )
+    }
+
+    /// Code 0 is "none"; a variant's code is its place in `ALL` plus one.
+    pub(crate) const fn code(refusal: Option<Self>) -> u8 {
+        match refusal {
+            None => 0,
+            Some(refusal) => refusal as u8 + 1,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
+    }
+}
+
+labelled! {
+    /// What a core's I/O engine reports about itself.
+    EngineGauge {
+        /// Turns of the event loop.
+        LoopTurns => "loop_turns",
+        /// System calls that submitted or waited.
+        SubmitCalls => "submit_calls",
+        /// Operations submitted.
+        Submissions => "submissions",
+        /// Completions handled.
+        Completions => "completions",
+        /// Completions the kernel had to keep back because the queue was full.
+        CompletionOverflows => "completion_overflows",
+        /// Task polls.
+        TaskPolls => "task_polls",
+        /// Tasks alive now.
+        TasksLive => "tasks_live",
+        /// Receive buffers lent out now.
+        BuffersLent => "buffers_lent",
+        /// Times the provided buffers ran out.
+        BufferStarvations => "buffer_starvations",
+        /// Wake-ups from other threads.
+        RemoteWakeups => "remote_wakeups",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_round_trip_and_labels_are_distinct() {
+        assert_eq!(Refusal::from_code(Refusal::code(None)), None);
+        for refusal in Refusal::ALL {
+            assert_eq!(Refusal::from_code(Refusal::code(Some(*refusal))), Some(*refusal));
+        }
+        assert_eq!(Refusal::from_code(255), None);
+        let labels: HashSet<_> = Refusal::ALL.iter().map(|refusal| refusal.label()).collect();
+        assert_eq!(labels.len(), Refusal::ALL.len());
+        for outcome in [CacheOutcome::None, CacheOutcome::Hit, CacheOutcome::Miss, CacheOutcome::Refresh] {
+            assert_eq!(CacheOutcome::from_code(outcome as u8), outcome);
+        }
+    }
+}
