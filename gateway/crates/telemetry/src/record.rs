@@ -124,8 +124,10 @@ labelled! {
         HeadersTooLarge => "headers_too_large",
         /// Not HTTP, or HTTP that must not be forwarded.
         Malformed => "malformed",
-        /// A method, version, transfer coding or upgrade that the gateway doesn't do.
-        Unsupported => "unsupported",
+        /// A method, transfer coding, expectation or upgrade that the gateway doesn't do.
+        NotImplemented => "not_implemented",
+        /// A version of HTTP that the gateway doesn't speak.
+        VersionNotSupported => "version_not_supported",
         /// The request head did not arrive in time.
         HeaderTimeout => "header_timeout",
         /// The request body stalled.
@@ -167,7 +169,8 @@ impl Refusal {
             | Self::UriTooLong
             | Self::HeadersTooLarge
             | Self::Malformed
-            | Self::Unsupported
+            | Self::NotImplemented
+            | Self::VersionNotSupported
             | Self::HeaderTimeout
             | Self::BodyTimeout
             | Self::ClientGone => "DEFAULT_4XX",
