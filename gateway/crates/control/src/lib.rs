@@ -1,1 +1,26 @@
-//! See ARCHITECTURE.md.
+//! The control thread: an admin listener beside the data cores, and the client the command line talks to it with.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /health` | 200 [`Health`] |
+//! | `GET /metrics` | Prometheus's text format |
+//! | `GET /routes` | a list of [`RouteInfo`] |
+//! | `GET /xdp` | [`XdpReport`] |
+//! | `POST /reload` | 200 `{"generation":N}`, or 422 `{"errors":[…]}` and nothing changed |
+//!
+//! The listener has no passwords: it belongs on the loopback address. Against the two ways a web page can reach a
+//! loopback port it guards itself: names (DNS rebinding) are refused but for those allowed, and `POST` needs a header
+//! that a page may not send to another origin unasked (see `guard`).
+//!
+//! It knows nothing of how routes, reloads or XDP work: the binary hands those in as [`Admin`].
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod admin;
+pub mod client;
+mod guard;
+mod server;
+mod xdp;
+
+pub use admin::{Admin, Health, Provider, Reload, RouteInfo};
+pub use server::{ControlThread, serve};
+pub use xdp::{XdpCount, XdpInterface, XdpReport, xdp_families, xdp_top};

@@ -94,17 +94,17 @@ impl CoreMetrics {
     }
 
     /// A client connection was accepted.
-    pub fn conn_opened(&self) {
+    pub fn connection_opened(&self) {
         self.shard.totals.connections_opened.increment();
     }
 
     /// A client connection ended.
-    pub fn conn_closed(&self) {
+    pub fn connection_closed(&self) {
         self.shard.totals.connections_closed.increment();
     }
 
     /// A client connection was turned away because there are too many.
-    pub fn conn_shed(&self) {
+    pub fn connection_shed(&self) {
         self.shard.totals.connections_shed.increment();
     }
 

@@ -27,8 +27,10 @@ fn push(producer: &Producer, count: usize, value: u64) -> bool {
 /// The values of the records taken; checks that each is whole.
 fn take(consumer: &mut Consumer, buffer: &mut [u8]) -> Vec<u64> {
     let drained = consumer.drain(buffer);
-    let words: Vec<u64> =
-        buffer[..drained.bytes].chunks(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect();
+    let words: Vec<u64> = buffer[..drained.bytes]
+        .chunks(8)
+        .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
+        .collect();
     let mut rest = &words[..];
     let mut values = Vec::new();
     while let Some(first) = rest.first() {
@@ -46,7 +48,8 @@ fn take(consumer: &mut Consumer, buffer: &mut [u8]) -> Vec<u64> {
 fn records_arrive_whole_and_in_order_and_losses_are_known() {
     loom::model(|| {
         let (producer, mut consumer) = ring(8);
-        let writer = thread::spawn(move || (1..=4).filter(|value| push(&producer, 3, *value)).collect::<Vec<u64>>());
+        let writer =
+            thread::spawn(move || (1..=4).filter(|value| push(&producer, 3, *value)).collect::<Vec<u64>>());
         let mut buffer = [0; 64];
         let mut taken = take(&mut consumer, &mut buffer);
         taken.extend(take(&mut consumer, &mut buffer));

@@ -1,0 +1,70 @@
+//! What the binary hands to the admin listener.
+
+use crate::xdp::XdpReport;
+use serde::{Deserialize, Serialize};
+use sluice_telemetry::Hub;
+use std::fmt;
+use std::sync::Arc;
+
+/// Reads the configuration anew and publishes it.
+pub trait Reload: Send + Sync {
+    /// The new generation, or everything that is wrong, and then nothing has changed. May block.
+    ///
+    /// # Errors
+    /// Diagnostics, one each.
+    fn reload(&self) -> Result<u64, Vec<String>>;
+}
+
+/// Answers with the state of now. Called on a thread where it may block.
+pub type Provider<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
+/// Everything the admin listener tells and does.
+#[derive(Clone)]
+pub struct Admin {
+    /// Where the metrics come from.
+    pub hub: Arc<Hub>,
+    /// What `POST /reload` does.
+    pub reload: Arc<dyn Reload>,
+    /// What `GET /health` tells.
+    pub health: Provider<Health>,
+    /// What `GET /routes` tells.
+    pub routes: Provider<Vec<RouteInfo>>,
+    /// What `GET /xdp` tells.
+    pub xdp: Provider<XdpReport>,
+    /// Names, without port, that the listener may be called by besides `localhost` and any address.
+    pub host_names: Vec<String>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Admin").field("host_names", &self.host_names).finish_non_exhaustive()
+    }
+}
+
+/// Whether the gateway serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`, or `draining` (then the status is 503, so that a balancer looks elsewhere).
+    pub status: String,
+    /// Generation of the configuration that is served.
+    pub generation: u64,
+}
+
+/// One route as configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteInfo {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its host, if it has one.
+    pub host: Option<String>,
+    /// Its path with `{parameters}`.
+    pub path: String,
+    /// Its methods; empty for any.
+    pub methods: Vec<String>,
+    /// Where in the configuration it is: `FILE:LINE`.
+    pub source: String,
+    /// What it does: `upstream NAME`, or `mock STATUS`.
+    pub action: String,
+    /// Names of its limits.
+    pub limits: Vec<String>,
+}

@@ -1,0 +1,117 @@
+//! A small blocking HTTP client for the command line to talk to the admin listener with.
+//!
+//! HTTP/1.0, so that the answer is neither chunked nor kept alive.
+
+use crate::guard::ADMIN_HEADER;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two reads. A reload may take its time: it resolves names and opens files.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// No answer of the admin listener is longer.
+const ANSWER_MAX_BYTES: u64 = 64 << 20;
+
+/// What the admin listener answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: String,
+}
+
+/// Asks the admin listener at `address` (`host:port`) for `path`.
+///
+/// # Errors
+/// Nobody listens, or what answers isn't an admin listener; a sentence that names the address.
+pub fn admin_get(address: &str, path: &str) -> Result<Answer, String> {
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
+    exchange(address, &request).map_err(|error| failure(address, &error))
+}
+
+/// Posts nothing to `path`.
+///
+/// # Errors
+/// As [`admin_get`].
+pub fn admin_post(address: &str, path: &str) -> Result<Answer, String> {
+    let request =
+        format!("POST {path} HTTP/1.0\r\nhost: {address}\r\n{ADMIN_HEADER}: 1\r\ncontent-length: 0\r\n\r\n");
+    exchange(address, &request).map_err(|error| failure(address, &error))
+}
+
+fn failure(address: &str, error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => {
+            format!("nothing listens at {address}: is the gateway running? (--admin ADDR)")
+        }
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("{address} took too long to answer"),
+        _ => format!("cannot talk to {address}: {error}"),
+    }
+}
+
+fn exchange(address: &str, request: &str) -> io::Result<Answer> {
+    let mut stream = connect(address)?;
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
+    stream.set_write_timeout(Some(READ_TIMEOUT))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX_BYTES).read_to_end(&mut answer)?;
+    parse(&answer)
+}
+
+/// The first of the name's addresses that accepts.
+fn connect(address: &str) -> io::Result<TcpStream> {
+    let mut last = invalid("no such address");
+    for candidate in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&candidate, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn parse(answer: &[u8]) -> io::Result<Answer> {
+    let text = str::from_utf8(answer).map_err(|_| invalid("the answer is not text"))?;
+    let (head, body) =
+        text.split_once("\r\n\r\n").ok_or_else(|| invalid("the answer has no end of its head"))?;
+    let mut lines = head.split("\r\n");
+    let status = lines
+        .next()
+        .filter(|line| line.starts_with("HTTP/1."))
+        .and_then(|line| line.split(' ').nth(1)?.parse().ok())
+        .ok_or_else(|| invalid("the answer is not HTTP"))?;
+    let length = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse::<usize>().ok());
+    if length.is_some_and(|length| length != body.len()) {
+        return Err(io::Error::new(ErrorKind::UnexpectedEof, "the answer was cut short"));
+    }
+    Ok(Answer { status, body: body.to_owned() })
+}
+
+fn invalid(message: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_or_refused() {
+        let answer = parse(b"HTTP/1.0 422 Unprocessable Entity\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+        assert_eq!(answer, Answer { status: 422, body: "{}".into() });
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\n\r\nall").unwrap().body, "all");
+        for broken in
+            [&b""[..], b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 abc OK\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"\xff\xfe"]
+        {
+            assert_eq!(parse(broken).unwrap_err().kind(), ErrorKind::InvalidData);
+        }
+        let cut = parse(b"HTTP/1.0 200 OK\r\ncontent-length: 10\r\n\r\nabc").unwrap_err();
+        assert_eq!(cut.kind(), ErrorKind::UnexpectedEof);
+    }
+}

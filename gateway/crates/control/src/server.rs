@@ -1,0 +1,182 @@
+//! The admin listener.
+
+use crate::admin::{Admin, Health, RouteInfo};
+use crate::guard::guard;
+use crate::xdp::XdpReport;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use serde_json::{Value, json};
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::spawn_blocking;
+
+/// How long answers under way may take once the thread is told to stop.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+/// Providers and renderings at once; more wait.
+const BLOCKING_THREADS: usize = 2;
+
+#[derive(Clone)]
+struct Context {
+    admin: Admin,
+    /// One reload at a time: the second sees what the first published.
+    reloading: Arc<Mutex<()>>,
+}
+
+/// Answers on `listener` until `stop` ends, then lets answers under way finish. Needs a tokio runtime with I/O.
+///
+/// # Errors
+/// The listener could not be handed to the runtime.
+pub async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    axum::serve(listener, router(admin)).with_graceful_shutdown(stop).await
+}
+
+fn router(admin: Admin) -> Router {
+    let names: Arc<[String]> = admin.host_names.clone().into();
+    Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/routes", get(routes))
+        .route("/xdp", get(xdp))
+        .route("/reload", post(reload))
+        .fallback(async || message(StatusCode::NOT_FOUND, "Not Found"))
+        .method_not_allowed_fallback(async || message(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"))
+        .with_state(Context { admin, reloading: Arc::default() })
+        .layer(middleware::from_fn_with_state(names, guard))
+}
+
+/// An answer that only says what is wrong, in the shape of the gateway's own errors.
+pub(crate) fn message(status: StatusCode, message: &str) -> (StatusCode, Json<Value>) {
+    (status, Json(json!({ "message": message })))
+}
+
+/// Runs what may block away from the listener; a panic there is an answer of 500, and nobody else's concern.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Response> {
+    spawn_blocking(work)
+        .await
+        .map_err(|_| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response())
+}
+
+async fn health(State(context): State<Context>) -> Result<(StatusCode, Json<Health>), Response> {
+    let health = blocking(move || (context.admin.health)()).await?;
+    let status = if health.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, Json(health)))
+}
+
+async fn metrics(State(context): State<Context>) -> Result<Response, Response> {
+    let text = blocking(move || {
+        let mut text = String::with_capacity(64 * 1024);
+        context.admin.hub.render_prometheus(&mut text);
+        text
+    });
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.await?).into_response())
+}
+
+async fn routes(State(context): State<Context>) -> Result<Json<Vec<RouteInfo>>, Response> {
+    blocking(move || Json((context.admin.routes)())).await
+}
+
+async fn xdp(State(context): State<Context>) -> Result<Json<XdpReport>, Response> {
+    blocking(move || Json((context.admin.xdp)())).await
+}
+
+async fn reload(State(context): State<Context>) -> Result<(StatusCode, Json<Value>), Response> {
+    let turn = context.reloading.lock_owned().await;
+    let outcome = blocking(move || {
+        let outcome = context.admin.reload.reload();
+        // Held inside: a client that hangs up ends its wait, not the reload, and the next must not start beside it.
+        drop(turn);
+        outcome
+    });
+    Ok(match outcome.await? {
+        Ok(generation) => (StatusCode::OK, Json(json!({ "generation": generation }))),
+        Err(errors) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "errors": errors }))),
+    })
+}
+
+/// The admin listener on a thread of its own.
+#[derive(Debug)]
+pub struct ControlThread {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl ControlThread {
+    /// Starts answering on `listener`.
+    ///
+    /// # Errors
+    /// No thread, or no runtime.
+    pub fn start(listener: TcpListener, admin: Admin) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_name("sluice-admin")
+            .build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("sluice-control".into()).spawn(move || {
+            let (stopping, told) = oneshot::channel::<()>();
+            let answer = runtime.block_on(async move {
+                let serving = serve(listener, admin, async move {
+                    let _ = stopped.await;
+                    let _ = stopping.send(());
+                });
+                let overdue = async move {
+                    // The sender goes without a word if `serving` fails first; then there's nothing to wait for.
+                    let _ = told.await;
+                    tokio::time::sleep(STOP_GRACE).await;
+                };
+                tokio::select! {
+                    answer = serving => answer,
+                    () = overdue => Ok(()),
+                }
+            });
+            runtime.shutdown_timeout(STOP_GRACE);
+            answer
+        })?;
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets answers under way finish, for a second at most, and ends the thread.
+    ///
+    /// # Errors
+    /// The listener failed.
+    pub fn stop(mut self) -> io::Result<()> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        drop(self.stop.take());
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) => Err(io::Error::other("the control thread panicked")),
+        }
+    }
+}
+
+impl Drop for ControlThread {
+    fn drop(&mut self) {
+        let _ = self.finish();
+    }
+}
