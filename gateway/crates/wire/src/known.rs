@@ -1,0 +1,264 @@
+//! Header names that some step asks for, by number.
+
+use crate::scan::{Simd, window};
+
+macro_rules! known_headers {
+    ($($id:ident = $name:literal,)+) => {
+        /// A header name that the gateway knows. Order matters: see [`KnownHeader::decides`] and [`KnownHeader::hop_by_hop`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum KnownHeader {
+            $(#[doc = concat!("`", $name, "`")] $id,)+
+            /// Any other name.
+            Other,
+        }
+
+        impl KnownHeader {
+            /// Every known header, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$id),+];
+
+            /// The name in lower case; empty for [`KnownHeader::Other`].
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$id => $name,)+
+                    Self::Other => "",
+                }
+            }
+        }
+    };
+}
+
+known_headers! {
+    Host = "host",
+    ContentLength = "content-length",
+    Expect = "expect",
+    TransferEncoding = "transfer-encoding",
+    Connection = "connection",
+    Upgrade = "upgrade",
+    KeepAlive = "keep-alive",
+    ProxyConnection = "proxy-connection",
+    Te = "te",
+    Trailer = "trailer",
+    ProxyAuthenticate = "proxy-authenticate",
+    ProxyAuthorization = "proxy-authorization",
+    XApiKey = "x-api-key",
+    Authorization = "authorization",
+    CacheControl = "cache-control",
+    ContentType = "content-type",
+    ContentEncoding = "content-encoding",
+    ContentLanguage = "content-language",
+    ContentDisposition = "content-disposition",
+    ContentRange = "content-range",
+    ContentLocation = "content-location",
+    UserAgent = "user-agent",
+    Accept = "accept",
+    AcceptEncoding = "accept-encoding",
+    AcceptLanguage = "accept-language",
+    AcceptRanges = "accept-ranges",
+    Cookie = "cookie",
+    SetCookie = "set-cookie",
+    Origin = "origin",
+    Referer = "referer",
+    Range = "range",
+    IfMatch = "if-match",
+    IfNoneMatch = "if-none-match",
+    IfModifiedSince = "if-modified-since",
+    IfUnmodifiedSince = "if-unmodified-since",
+    IfRange = "if-range",
+    Forwarded = "forwarded",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedProto = "x-forwarded-proto",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedPort = "x-forwarded-port",
+    XRealIp = "x-real-ip",
+    Via = "via",
+    Date = "date",
+    Server = "server",
+    Location = "location",
+    Vary = "vary",
+    Etag = "etag",
+    Age = "age",
+    Allow = "allow",
+    Expires = "expires",
+    Pragma = "pragma",
+    LastModified = "last-modified",
+    RetryAfter = "retry-after",
+    WwwAuthenticate = "www-authenticate",
+    Link = "link",
+    XRequestId = "x-request-id",
+    XAmznRequestId = "x-amzn-requestid",
+    XAmznErrorType = "x-amzn-errortype",
+    XAmznTraceId = "x-amzn-trace-id",
+    XAmzDate = "x-amz-date",
+    XAmzSecurityToken = "x-amz-security-token",
+    XAmzContentSha256 = "x-amz-content-sha256",
+    Traceparent = "traceparent",
+    Tracestate = "tracestate",
+    AccessControlRequestMethod = "access-control-request-method",
+    AccessControlRequestHeaders = "access-control-request-headers",
+    AccessControlAllowOrigin = "access-control-allow-origin",
+    AccessControlAllowMethods = "access-control-allow-methods",
+    AccessControlAllowHeaders = "access-control-allow-headers",
+    AccessControlAllowCredentials = "access-control-allow-credentials",
+    AccessControlExposeHeaders = "access-control-expose-headers",
+    AccessControlMaxAge = "access-control-max-age",
+    SecWebSocketKey = "sec-websocket-key",
+    SecWebSocketVersion = "sec-websocket-version",
+    SecWebSocketProtocol = "sec-websocket-protocol",
+    SecWebSocketExtensions = "sec-websocket-extensions",
+    SecWebSocketAccept = "sec-websocket-accept",
+    SecFetchSite = "sec-fetch-site",
+    SecFetchMode = "sec-fetch-mode",
+    SecFetchDest = "sec-fetch-dest",
+    SecChUa = "sec-ch-ua",
+    SecChUaMobile = "sec-ch-ua-mobile",
+    SecChUaPlatform = "sec-ch-ua-platform",
+    UpgradeInsecureRequests = "upgrade-insecure-requests",
+    StrictTransportSecurity = "strict-transport-security",
+    Priority = "priority",
+    Dnt = "dnt",
+    XCache = "x-cache",
+}
+
+const COUNT: usize = KnownHeader::ALL.len();
+
+impl KnownHeader {
+    /// Its value decides about framing, routing or the connection, so the parser reads it.
+    #[inline(always)]
+    pub(crate) const fn decides(self) -> bool {
+        self as u8 <= Self::Upgrade as u8
+    }
+
+    /// Meant for one connection only, whatever `Connection` says (RFC 9110 section 7.6.1).
+    #[inline(always)]
+    #[must_use]
+    pub const fn hop_by_hop(self) -> bool {
+        let n = self as u8;
+        n >= Self::TransferEncoding as u8 && n <= Self::ProxyAuthorization as u8
+    }
+}
+
+/// One known name, a cache line each. The name starts in the middle so that it can be read at any shift to the right.
+#[repr(C, align(64))]
+struct Slot {
+    bytes: [u8; 64],
+}
+
+/// Where the name starts within a slot.
+const MIDDLE: usize = 32;
+/// No known name is longer: one vector compares it.
+const NAME_MAX: usize = 32;
+const TABLE_BITS: u32 = 9;
+
+/// What the hash says about a name: it can only be this one.
+#[derive(Clone, Copy)]
+struct Candidate {
+    id: KnownHeader,
+    len: u8,
+}
+
+const NOBODY: Candidate = Candidate { id: KnownHeader::Other, len: 0 };
+
+/// A perfect hash over (first, last, three-quarters byte, length); its multiplier is searched when compiling.
+struct Table {
+    multiplier: u32,
+    candidates: [Candidate; 1 << TABLE_BITS],
+}
+
+static TABLE: Table = Table::build();
+static SLOTS: [Slot; COUNT] = Slot::all();
+
+/// Bit 5 folds letters. It also merges some bytes that are no letters, which the comparison tells apart.
+const fn key(first: u8, last: u8, quarter: u8, len: usize) -> u32 {
+    u32::from_le_bytes([first | 0x20, last | 0x20, quarter | 0x20, len as u8])
+}
+
+const fn bucket(key: u32, multiplier: u32) -> usize {
+    (key.wrapping_mul(multiplier) >> (32 - TABLE_BITS)) as usize
+}
+
+#[allow(clippy::indexing_slicing, reason = "evaluated when compiling: an overrun is a compile error")]
+impl Table {
+    const fn build() -> Self {
+        let mut multiplier: u32 = 0x27d5_6191;
+        loop {
+            if let Some(candidates) = Self::fill(multiplier) {
+                return Self { multiplier, candidates };
+            }
+            multiplier = multiplier.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f) | 1;
+        }
+    }
+
+    const fn fill(multiplier: u32) -> Option<[Candidate; 1 << TABLE_BITS]> {
+        let mut candidates = [NOBODY; 1 << TABLE_BITS];
+        let mut i = 0;
+        while i < COUNT {
+            let id = KnownHeader::ALL[i];
+            let name = id.as_str().as_bytes();
+            let n = name.len();
+            let at = bucket(key(name[0], name[n - 1], name[n * 3 / 4], n), multiplier);
+            if candidates[at].len != 0 {
+                return None;
+            }
+            candidates[at] = Candidate { id, len: n as u8 };
+            i += 1;
+        }
+        Some(candidates)
+    }
+}
+
+#[allow(clippy::indexing_slicing, reason = "evaluated when compiling: an overrun is a compile error")]
+impl Slot {
+    const fn all() -> [Self; COUNT] {
+        let mut slots = [const { Self { bytes: [0; 64] } }; COUNT];
+        let mut i = 0;
+        while i < COUNT {
+            let name = KnownHeader::ALL[i].as_str().as_bytes();
+            assert!(name.len() <= NAME_MAX);
+            let mut j = 0;
+            while j < name.len() {
+                slots[i].bytes[MIDDLE + j] = name[j];
+                j += 1;
+            }
+            i += 1;
+        }
+        slots
+    }
+}
+
+impl KnownHeader {
+    /// The known header of a name in any case.
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Self {
+        let candidate = candidate(name, 0, name.len());
+        if candidate.id.as_str().as_bytes().eq_ignore_ascii_case(name) { candidate.id } else { Self::Other }
+    }
+}
+
+#[inline(always)]
+fn candidate(bytes: &[u8], start: usize, len: usize) -> Candidate {
+    let at = |i: usize| bytes.get(start + i).copied().unwrap_or(0);
+    let key = key(at(0), at(len.wrapping_sub(1)), at(len * 3 / 4), len);
+    TABLE.candidates.get(bucket(key, TABLE.multiplier)).copied().unwrap_or(NOBODY)
+}
+
+/// The known header named by `bytes[start..start + len]`. A name that matches is a token.
+#[inline(always)]
+pub(crate) fn lookup<S: Simd>(simd: S, bytes: &[u8], start: usize, len: usize) -> KnownHeader {
+    let candidate = candidate(bytes, start, len);
+    if usize::from(candidate.len) != len || len == 0 {
+        return KnownHeader::Other;
+    }
+    let Some(slot) = SLOTS.get(candidate.id as usize) else { return KnownHeader::Other };
+    let Some((block, shift)) = window(bytes, start) else {
+        return KnownHeader::from_name(bytes.get(start..start + len).unwrap_or_default());
+    };
+    // Near the end of the buffer the block starts before the name, so the slot is read as much further to the left.
+    let Some(known) = slot.bytes.get(MIDDLE - shift as usize..).and_then(|s| s.first_chunk()) else {
+        return KnownHeader::Other;
+    };
+    let equal = simd.equal_folded(block, known) >> shift;
+    let beyond = (u64::MAX << len) as u32;
+    if equal | beyond == u32::MAX { candidate.id } else { KnownHeader::Other }
+}
