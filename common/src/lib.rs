@@ -123,7 +123,7 @@ pub struct Gcra {
 pub const TICK_SHIFT: u32 = 6;
 /// Bits of a bucket that hold its time, in ticks, wrapping after 19 hours; the tag of the source is above them.
 pub const BUCKET_TIME_BITS: u32 = 40;
-/// No bucket is further ahead than this (about an hour); what looks like it is, is a leftover from before a wrap.
+/// No bucket is further ahead than this, 73 minutes; what looks like it is, is a leftover from before a wrap.
 pub const BUCKET_AHEAD_MAX_TICKS: u64 = 1 << 36;
 
 impl Gcra {
@@ -131,13 +131,14 @@ impl Gcra {
     /// 0 or above 10 million, a burst of 0, or more than an hour from empty to full.
     #[must_use]
     pub const fn new(per_second: u32, burst: u32) -> Option<Self> {
+        const SECOND_TICKS: u64 = 1_000_000_000 >> TICK_SHIFT;
+        const HOUR_TICKS: u64 = 3_600 * SECOND_TICKS;
         if per_second == 0 || per_second > 10_000_000 || burst == 0 {
             return None;
         }
-        let ticks_per_second = 1_000_000_000u64 >> TICK_SHIFT;
-        let interval_ticks = (ticks_per_second + per_second as u64 / 2) / per_second as u64;
+        let interval_ticks = (SECOND_TICKS + per_second as u64 / 2) / per_second as u64;
         let tolerance_ticks = interval_ticks * (burst as u64 - 1);
-        if tolerance_ticks + interval_ticks > BUCKET_AHEAD_MAX_TICKS {
+        if tolerance_ticks + interval_ticks > HOUR_TICKS {
             return None;
         }
         Some(Self { interval_ticks, tolerance_ticks })

@@ -1,0 +1,51 @@
+//! The XDP program: drops what block lists, bans and per-source rates condemn before the kernel allocates anything
+//! for it, and passes everything else.
+//!
+//! It judges only TCP to the gateway's own ports, so that no list, however wrong, cuts off SSH, replies of upstreams
+//! or neighbour discovery. `parse` finds out what a packet is, `verdict` decides and counts, `maps` is all the state;
+//! layouts shared with the gateway are in `common`.
+#![no_std]
+#![no_main]
+// Unstable, but `-Zbuild-std` needs such a compiler anyway; see `verdict::compare_exchange`.
+#![feature(core_intrinsics)]
+#![allow(internal_features)]
+
+mod maps;
+mod parse;
+mod verdict;
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    macros::xdp,
+    programs::XdpContext,
+};
+
+/// The program for Linux 5.18 and later, where a packet may lie in several buffers.
+#[xdp(frags)]
+fn gate(ctx: XdpContext) -> u32 {
+    run(&ctx)
+}
+
+/// The same for older kernels.
+#[xdp]
+fn gate_linear(ctx: XdpContext) -> u32 {
+    run(&ctx)
+}
+
+#[inline(always)]
+fn run(ctx: &XdpContext) -> u32 {
+    let packet = parse::parse(ctx.data(), ctx.data_end());
+    if verdict::judge(&packet).drops() { XDP_DROP } else { XDP_PASS }
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Never linked: the verifier would refuse a loop that cannot end.
+    loop {}
+}
+
+/// Helpers that the program calls are for GPL-compatible programs only; MIT is one of those to the kernel.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
