@@ -1,1 +1,65 @@
-//! See ARCHITECTURE.md.
+//! The immutable compiled form that data cores serve from.
+//!
+//! A [`Snapshot`] is built off-core by `compile`, shared by `Arc`, and never changed. What must outlive a swap (token
+//! pools, the cache, metric slots) is held by `Arc` or dense index and carried from one snapshot to the next by stable name.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod pattern;
+mod route;
+mod router;
+
+pub use pattern::{CAPTURES_MAX, Pattern, PatternError, SEGMENT_MAX_BYTES, SEGMENTS_MAX, Segment};
+pub use route::{
+    Action, ApiKey, CacheKeyPart, CachePlan, KeyId, Limit, LimitScope, MockResponse, PathPiece, ProxyPlan,
+    Route, RouteId, Source, Target, Upstream, UpstreamId,
+};
+pub use router::{Captures, Match, Router, RouterBuilder, RouterError};
+
+use sluice_cache::{Cache, Flights};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Limits and timeouts of the client side, one per snapshot.
+#[derive(Clone, Debug)]
+pub struct ServerPlan {
+    /// Parser limits.
+    pub limits: sluice_wire::Limits,
+    /// Whole request head, milliseconds.
+    pub header_timeout_ms: u64,
+    /// Keep-alive idle time, milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Between two reads or writes of a body, milliseconds.
+    pub body_timeout_ms: u64,
+    /// Connections per process; more are shed.
+    pub max_connections: usize,
+    /// Add `X-Forwarded-For/-Proto/-Host/-Port`.
+    pub x_forwarded: bool,
+    /// Add `Forwarded` (RFC 7239).
+    pub forwarded: bool,
+    /// Add `Via` (RFC 9110 7.6.3).
+    pub via: bool,
+}
+
+/// Everything a data core needs to serve.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts publications, from 1.
+    pub generation: u64,
+    /// Client-side limits.
+    pub server: ServerPlan,
+    /// Host and path to route.
+    pub router: Router,
+    /// Indexed by [`RouteId`].
+    pub routes: Vec<Route>,
+    /// Indexed by [`UpstreamId`].
+    pub upstreams: Vec<Upstream>,
+    /// Indexed by [`KeyId`].
+    pub keys: Vec<ApiKey>,
+    /// API key value to key. A `HashMap` with the default keyed hash: values are attacker-chosen.
+    pub key_by_value: HashMap<Box<[u8]>, KeyId>,
+    /// Shared response cache and the fills in progress.
+    pub cache: Arc<Cache>,
+    /// Fills in progress.
+    pub flights: Arc<Flights>,
+}

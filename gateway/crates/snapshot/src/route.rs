@@ -1,0 +1,201 @@
+//! Routes, upstreams, keys and limits as data.
+
+use bytes::Bytes;
+use sluice_throttle::{ClientTable, Pool};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Index into `Snapshot::routes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteId(pub u32);
+/// Index into `Snapshot::upstreams`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamId(pub u32);
+/// Index into `Snapshot::keys`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyId(pub u32);
+
+/// Where a route was written: shown by `/routes` and in refusals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// File name, or `<quick start>`.
+    pub file: Arc<str>,
+    /// 1-based line.
+    pub line: u32,
+}
+
+/// One route, everything resolved.
+#[derive(Debug)]
+pub struct Route {
+    /// Stable name from the configuration.
+    pub name: Arc<str>,
+    /// Where it was written.
+    pub source: Source,
+    /// The path pattern as written, for logs and `/routes`.
+    pub pattern: Arc<str>,
+    /// What answers.
+    pub action: Action,
+    /// 403 without a known, enabled key.
+    pub api_key_required: bool,
+    /// Limits in the order of the configuration; all must grant.
+    pub limits: Vec<Limit>,
+    /// Caching of responses to GET.
+    pub cache: Option<CachePlan>,
+    /// 0: no limit.
+    pub body_max_bytes: u64,
+    /// Telemetry slot, stable by name.
+    pub metrics_slot: u32,
+}
+
+/// What answers a request.
+#[derive(Debug)]
+pub enum Action {
+    /// A fixed answer.
+    Mock(MockResponse),
+    /// Forward to an upstream group.
+    Proxy(ProxyPlan),
+}
+
+/// A fixed answer, headers serialised at compile time.
+#[derive(Debug)]
+pub struct MockResponse {
+    /// Status code.
+    pub status: u16,
+    /// Status line and fixed headers (`content-type`, `content-length`), each line ended by CRLF, without the empty line.
+    pub head: Bytes,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// Forwarding.
+#[derive(Debug)]
+pub struct ProxyPlan {
+    /// The group.
+    pub upstream: UpstreamId,
+    /// Path sent upstream; `None`: the request's own path, unchanged.
+    pub rewrite: Option<Vec<PathPiece>>,
+    /// Until the response head, milliseconds.
+    pub total_timeout_ms: u64,
+}
+
+/// A piece of a rewritten path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathPiece {
+    /// Literal bytes.
+    Literal(Bytes),
+    /// The raw (still percent-encoded) text of capture N of the matched pattern.
+    Capture(u8),
+}
+
+/// How a route's responses are cached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachePlan {
+    /// Time to live, milliseconds.
+    pub ttl_ms: u64,
+    /// Larger responses are passed on, not stored.
+    pub entry_max_bytes: u64,
+    /// Beside method, host and path.
+    pub parts: Vec<CacheKeyPart>,
+}
+
+/// A chosen part of the cache key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheKeyPart {
+    /// All values of a query parameter (raw name), in order.
+    Query(Box<[u8]>),
+    /// The whole raw query string.
+    WholeQuery,
+    /// All values of a header (lower-case name), in order.
+    Header(Box<[u8]>),
+}
+
+/// What one bucket of a limit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitScope {
+    /// One bucket for each route that names the limit.
+    Route,
+    /// One for each API key.
+    Key,
+    /// One for each client address.
+    Client,
+    /// One for all.
+    Global,
+}
+
+/// A limit as one route sees it.
+#[derive(Clone, Debug)]
+pub enum Limit {
+    /// One bucket (route or global scope). `index` is dense and stable for the life of the process: data cores keep their
+    /// leases in a vector by it.
+    Pool {
+        /// Dense index of the pool.
+        index: u32,
+        /// The shared bucket.
+        pool: Arc<Pool>,
+        /// Telemetry slot of the limit.
+        slot: u32,
+    },
+    /// A bucket for each key, indexed by [`KeyId`]. Requests without a key pass it.
+    PerKey {
+        /// Pool and its dense index by key.
+        pools: Arc<Vec<(u32, Arc<Pool>)>>,
+        /// Telemetry slot of the limit.
+        slot: u32,
+    },
+    /// A bucket for each client address.
+    PerClient {
+        /// The table.
+        table: Arc<ClientTable>,
+        /// Telemetry slot of the limit.
+        slot: u32,
+    },
+}
+
+/// An API key.
+#[derive(Debug)]
+pub struct ApiKey {
+    /// Name from the configuration.
+    pub name: Arc<str>,
+    /// A disabled key is refused like an unknown one.
+    pub enabled: bool,
+    /// Limits of the key itself (always `Limit::Pool`).
+    pub limits: Vec<Limit>,
+    /// Telemetry slot.
+    pub metrics_slot: u32,
+}
+
+/// A group of targets.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Stable name.
+    pub name: Arc<str>,
+    /// Never empty.
+    pub targets: Vec<Target>,
+    /// Connect timeout, milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Between two reads of a response, milliseconds.
+    pub read_timeout_ms: u64,
+    /// Idle connections kept, per core.
+    pub keepalive_connections: usize,
+    /// How long an idle one is kept, milliseconds.
+    pub keepalive_idle_ms: u64,
+    /// Consecutive failures that put a target aside. 0: never.
+    pub max_failures: u32,
+    /// For how long, milliseconds.
+    pub fail_timeout_ms: u64,
+    /// Further tries of an idempotent request.
+    pub retries: u32,
+    /// Telemetry slot.
+    pub metrics_slot: u32,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where to connect.
+    pub addr: SocketAddr,
+    /// `host:port` as configured: the `Host` header when the client's is not passed on.
+    pub authority: Arc<str>,
+    /// 1 or more.
+    pub weight: u32,
+}
