@@ -1,0 +1,210 @@
+//! A checked plan to a snapshot. Nothing here can fail.
+
+use crate::SlotAllocator;
+use crate::plan::{Plan, RoutePlan};
+use crate::registry::{PoolName, Registry};
+use bytes::Bytes;
+use sluice_config::{self as config, Forwarded, Scope, Settings};
+use sluice_snapshot::{
+    Action, ApiKey, CacheKeyPart, CachePlan, KeyId, Limit, MockResponse, ProxyPlan, Route, ServerPlan,
+    Snapshot, Source, Target, Upstream, UpstreamId,
+};
+use sluice_throttle::{Pool, Rate};
+use sluice_wire::{Limits, enc};
+use std::sync::Arc;
+
+/// A bucket and its dense index.
+type Indexed = (u32, Arc<Pool>);
+
+pub(crate) fn build(
+    settings: &Settings,
+    plan: Plan,
+    registry: &mut Registry,
+    slots: &mut dyn SlotAllocator,
+    now_ns: u64,
+) -> Snapshot {
+    let Plan { router, routes, upstreams, keys } = plan;
+    let mut limits = LimitBuilder { settings, registry, now_ns, per_key: vec![None; settings.limits.len()] };
+    let keys = settings.keys.iter().zip(keys).map(|(key, own)| limits.api_key(key, &own, slots)).collect();
+    let routes =
+        settings.routes.iter().zip(routes).map(|(route, plan)| limits.route(route, plan, slots)).collect();
+    let key_by_value = settings.keys.iter().enumerate();
+    let key_by_value =
+        key_by_value.map(|(at, key)| (key.value.value.expose().as_bytes().into(), KeyId(id(at))));
+    Snapshot {
+        generation: registry.next_generation(),
+        server: server(&settings.server),
+        router: router.build(),
+        routes,
+        upstreams: settings.upstreams.iter().zip(upstreams).map(|(u, t)| upstream(u, t, slots)).collect(),
+        keys,
+        key_by_value: key_by_value.collect(),
+        cache: registry.cache(settings.cache.capacity_bytes),
+        flights: registry.flights(),
+    }
+}
+
+fn id(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+fn server(server: &config::Server) -> ServerPlan {
+    ServerPlan {
+        limits: Limits {
+            request_line_max_bytes: server.request_line_max_bytes,
+            header_max_bytes: server.header_max_bytes,
+            header_max_count: server.header_max_count,
+        },
+        header_timeout_ms: server.header_timeout_ms,
+        idle_timeout_ms: server.idle_timeout_ms,
+        body_timeout_ms: server.body_timeout_ms,
+        max_connections: server.max_connections,
+        x_forwarded: matches!(server.forwarded, Forwarded::XForwarded | Forwarded::Both),
+        forwarded: matches!(server.forwarded, Forwarded::Standard | Forwarded::Both),
+        via: server.via,
+    }
+}
+
+fn upstream(upstream: &config::Upstream, targets: Vec<Target>, slots: &mut dyn SlotAllocator) -> Upstream {
+    Upstream {
+        name: Arc::clone(&upstream.name.value),
+        targets,
+        connect_timeout_ms: upstream.connect_timeout_ms,
+        read_timeout_ms: upstream.read_timeout_ms,
+        keepalive_connections: upstream.keepalive_connections,
+        keepalive_idle_ms: upstream.keepalive_idle_ms,
+        max_failures: upstream.max_failures,
+        fail_timeout_ms: upstream.fail_timeout_ms,
+        retries: upstream.retries,
+        metrics_slot: slots.upstream_slot(&upstream.name.value),
+    }
+}
+
+/// Routes and keys with their limits.
+struct LimitBuilder<'s> {
+    settings: &'s Settings,
+    registry: &'s mut Registry,
+    now_ns: u64,
+    /// Buckets of all keys for each limit of scope `key` that some route names, shared by those routes.
+    per_key: Vec<Option<Arc<Vec<Indexed>>>>,
+}
+
+impl LimitBuilder<'_> {
+    fn route(&mut self, route: &config::Route, plan: RoutePlan, slots: &mut dyn SlotAllocator) -> Route {
+        let limits =
+            plan.limits.iter().filter_map(|at| self.of_route(*at, &route.name.value, slots)).collect();
+        Route {
+            name: Arc::clone(&route.name.value),
+            source: Source { file: Arc::clone(&self.settings.file), line: route.name.at.line },
+            pattern: route.path.value.as_str().into(),
+            action: self.action(route, plan.upstream, plan.rewrite),
+            api_key_required: route.api_key_required,
+            limits,
+            cache: route.cache.as_ref().map(|cache| self.cache_plan(&cache.value)),
+            body_max_bytes: route.body_max_bytes,
+            metrics_slot: slots.route_slot(&route.name.value),
+        }
+    }
+
+    fn action(
+        &self,
+        route: &config::Route,
+        upstream: Option<usize>,
+        rewrite: Option<Vec<sluice_snapshot::PathPiece>>,
+    ) -> Action {
+        match upstream {
+            None => Action::Mock(route.mock.as_ref().map_or_else(
+                || mock(204, "", ""),
+                |mock_settings| {
+                    let config::Mock { status, body, content_type } = &mock_settings.value;
+                    mock(*status, body, content_type)
+                },
+            )),
+            Some(at) => {
+                let of_group =
+                    self.settings.upstreams.get(at).map_or(0, |upstream| upstream.total_timeout_ms);
+                Action::Proxy(ProxyPlan {
+                    upstream: UpstreamId(id(at)),
+                    rewrite,
+                    total_timeout_ms: route.total_timeout_ms.unwrap_or(of_group),
+                })
+            }
+        }
+    }
+
+    fn cache_plan(&self, cache: &config::RouteCache) -> CachePlan {
+        let mut parts: Vec<CacheKeyPart> = Vec::new();
+        for key in &cache.keys {
+            let part = match &key.value {
+                config::CacheKey::Query(name) => CacheKeyPart::Query(name.as_bytes().into()),
+                config::CacheKey::WholeQuery => CacheKeyPart::WholeQuery,
+                config::CacheKey::Header(name) => CacheKeyPart::Header(name.as_bytes().into()),
+            };
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+        CachePlan { ttl_ms: cache.ttl_ms, entry_max_bytes: self.settings.cache.entry_max_bytes, parts }
+    }
+
+    /// A limit as a route sees it.
+    fn of_route(&mut self, at: usize, route: &Arc<str>, slots: &mut dyn SlotAllocator) -> Option<Limit> {
+        let settings = self.settings.limits.get(at)?;
+        let limit = Arc::clone(&settings.name.value);
+        let rate = rate(settings);
+        let slot = slots.limit_slot(&limit);
+        let pool = match settings.scope {
+            Scope::Client => {
+                return Some(Limit::PerClient { table: self.registry.clients(&limit, rate), slot });
+            }
+            Scope::Key => return Some(Limit::PerKey { pools: self.per_key(at, &limit, rate)?, slot }),
+            Scope::Route => PoolName::Route { limit, route: Arc::clone(route) },
+            Scope::Global => PoolName::Global { limit },
+        };
+        let (index, pool) = self.registry.pool(pool, rate, self.now_ns);
+        Some(Limit::Pool { index, pool, slot })
+    }
+
+    fn per_key(&mut self, at: usize, limit: &Arc<str>, rate: Rate) -> Option<Arc<Vec<Indexed>>> {
+        let known = self.per_key.get_mut(at)?;
+        let pools = known.get_or_insert_with(|| {
+            let names = self
+                .settings
+                .keys
+                .iter()
+                .map(|key| PoolName::Key { limit: Arc::clone(limit), key: Arc::clone(&key.name.value) });
+            Arc::new(names.map(|name| self.registry.pool(name, rate, self.now_ns)).collect())
+        });
+        Some(Arc::clone(pools))
+    }
+
+    fn api_key(&mut self, key: &config::ApiKey, own: &[usize], slots: &mut dyn SlotAllocator) -> ApiKey {
+        let name = &key.name.value;
+        let mut limits = Vec::with_capacity(own.len());
+        for settings in own.iter().filter_map(|at| self.settings.limits.get(*at)) {
+            let limit = Arc::clone(&settings.name.value);
+            let slot = slots.limit_slot(&limit);
+            let pool = PoolName::KeyItself { limit, key: Arc::clone(name) };
+            let (index, pool) = self.registry.pool(pool, rate(settings), self.now_ns);
+            limits.push(Limit::Pool { index, pool, slot });
+        }
+        ApiKey { name: Arc::clone(name), enabled: key.enabled, limits, metrics_slot: slots.key_slot(name) }
+    }
+}
+
+const fn rate(limit: &config::Limit) -> Rate {
+    Rate { per_second: limit.rate, burst: limit.burst }
+}
+
+fn mock(status: u16, body: &str, content_type: &str) -> MockResponse {
+    let mut head = Vec::with_capacity(128);
+    enc::status_line(&mut head, status);
+    // RFC 9110 8.6: 204 has no Content-Length; that of 304 would have to be the one of 200, which nobody knows.
+    if !matches!(status, 204 | 304) {
+        if !body.is_empty() {
+            enc::header(&mut head, b"content-type", content_type.as_bytes());
+        }
+        enc::content_length(&mut head, u64::try_from(body.len()).unwrap_or(u64::MAX));
+    }
+    MockResponse { status, head: Bytes::from(head), body: Bytes::copy_from_slice(body.as_bytes()) }
+}

@@ -1,0 +1,49 @@
+//! What is known once a configuration has been checked: names are indices, hosts are addresses.
+
+use sluice_config::Scope;
+use sluice_snapshot::{PathPiece, Pattern, RouterBuilder, Target};
+
+/// A checked configuration. Lists are parallel to those of `Settings`.
+pub(crate) struct Plan {
+    pub(crate) router: RouterBuilder,
+    pub(crate) routes: Vec<RoutePlan>,
+    /// Resolved targets of each group.
+    pub(crate) upstreams: Vec<Vec<Target>>,
+    /// Limits of each API key, by index.
+    pub(crate) keys: Vec<Vec<usize>>,
+}
+
+/// What the check found out about a route.
+pub(crate) struct RoutePlan {
+    /// Index of its group; `None` for a mock.
+    pub(crate) upstream: Option<usize>,
+    pub(crate) rewrite: Option<Vec<PathPiece>>,
+    /// Its limits, by index.
+    pub(crate) limits: Vec<usize>,
+}
+
+impl Plan {
+    pub(crate) fn new() -> Self {
+        Self { router: RouterBuilder::new(), routes: Vec::new(), upstreams: Vec::new(), keys: Vec::new() }
+    }
+}
+
+/// How a message names a scope.
+pub(crate) const fn scope_name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Route => "route",
+        Scope::Key => "key",
+        Scope::Client => "client",
+        Scope::Global => "global",
+    }
+}
+
+/// The parameters of a pattern as help shows them.
+pub(crate) fn shown_captures(pattern: &Pattern) -> String {
+    let names: Vec<String> = pattern.captures().map(|name| format!("{{{name}}}")).collect();
+    if names.is_empty() {
+        "`path` has no parameters".to_owned()
+    } else {
+        format!("`path` has {}", names.join(", "))
+    }
+}

@@ -1,0 +1,99 @@
+//! What outlives a reload: token buckets, client tables, the cache, the count of publications.
+
+use sluice_cache::{Cache, Flights};
+use sluice_throttle::{ClientTable, Pool, Rate};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Clients of one `client` limit that can owe tokens at the same time without sharing: 8 MiB a limit.
+const CLIENTS_PER_LIMIT: usize = 1 << 18;
+
+/// Keeps state by the names of the configuration. One for the life of the process.
+///
+/// A bucket whose limit, route or key disappears is kept, because its index must not be given to another and because a
+/// limit that returns should not be full again: memory grows with the distinct names ever configured, about 100 bytes each.
+#[derive(Debug, Default)]
+pub struct Registry {
+    generation: u64,
+    pools: HashMap<PoolName, Pooled>,
+    clients: HashMap<Arc<str>, (Arc<ClientTable>, Rate)>,
+    cache: Option<(u64, Arc<Cache>)>,
+    flights: Arc<Flights>,
+}
+
+/// Whose bucket it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PoolName {
+    /// A limit's only one.
+    Global { limit: Arc<str> },
+    /// Of a route.
+    Route { limit: Arc<str>, route: Arc<str> },
+    /// Of a key on the routes that name the limit.
+    Key { limit: Arc<str>, key: Arc<str> },
+    /// Of a key that names the limit itself, on all routes. Apart from [`PoolName::Key`], so that a limit named by both
+    /// sides does not charge a request twice.
+    KeyItself { limit: Arc<str>, key: Arc<str> },
+}
+
+#[derive(Debug)]
+struct Pooled {
+    index: u32,
+    pool: Arc<Pool>,
+    rate: Rate,
+}
+
+impl Registry {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The generation of the last snapshot, 0 before the first.
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) const fn next_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+
+    /// The bucket of that name with its dense index. A new rate applies to an old bucket at once.
+    pub(crate) fn pool(&mut self, name: PoolName, rate: Rate, now_ns: u64) -> (u32, Arc<Pool>) {
+        let index = u32::try_from(self.pools.len()).unwrap_or(u32::MAX);
+        let pooled =
+            self.pools.entry(name).or_insert_with(|| Pooled { index, pool: Pool::new(rate, now_ns), rate });
+        if pooled.rate != rate {
+            pooled.pool.set_rate(rate);
+            pooled.rate = rate;
+        }
+        (pooled.index, Arc::clone(&pooled.pool))
+    }
+
+    /// The client table of a limit.
+    pub(crate) fn clients(&mut self, limit: &Arc<str>, rate: Rate) -> Arc<ClientTable> {
+        let make = || (ClientTable::new(rate, CLIENTS_PER_LIMIT), rate);
+        let (table, known) = self.clients.entry(Arc::clone(limit)).or_insert_with(make);
+        if *known != rate {
+            table.set_rate(rate);
+            *known = rate;
+        }
+        Arc::clone(table)
+    }
+
+    /// The cache; a new and empty one when the capacity changes.
+    pub(crate) fn cache(&mut self, capacity_bytes: u64) -> Arc<Cache> {
+        match &self.cache {
+            Some((known, cache)) if *known == capacity_bytes => Arc::clone(cache),
+            _ => {
+                let cache = Arc::new(Cache::new(capacity_bytes));
+                self.cache = Some((capacity_bytes, Arc::clone(&cache)));
+                cache
+            }
+        }
+    }
+
+    pub(crate) fn flights(&self) -> Arc<Flights> {
+        Arc::clone(&self.flights)
+    }
+}
