@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod args;
+mod bench;
 mod ci;
 mod fuzz;
 mod loom;
@@ -21,6 +22,8 @@ cargo xtask COMMAND
   setup              check for what the tests and the benchmark need, and install it where that is possible
   test               build, then run every test; ends with the line `N passed, N failed, N skipped`
   ci                 format, lints, tidy, licences, then `test`: what .ci/run calls
+  bench [--rounds N] [--seconds N] [--shapes mock,…] [--peers sluice,nginx,…] [--out DIR] [--check] [--k6]
+                     load Sluice and its peers side by side (bench/SPEC.md); --check fails where a promise was broken
   tidy               check the doors between crates, unsafe, file and function sizes, reasons for relaxed lints
   loom               model-check the hand-written atomics
   miri               run the pure crates under Miri where the nightly toolchain has it
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         "setup" => setup::run(setup::Need::Everything),
         "test" => test::run(),
         "ci" => ci::run(),
+        "bench" => bench::run(rest),
         "tidy" => tidy::run(),
         "loom" => loom::run().map(|_| ()),
         "miri" => miri::run(),

@@ -1,0 +1,65 @@
+//! Promises that a run can break.
+
+use super::report::Row;
+
+/// The most CPU per request that Sluice may use, as a ratio to nginx in the same run.
+const BARS: &[(&str, f64)] = &[("mock", 0.75), ("proxied", 0.68), ("cached", 0.40), ("100k", 0.85)];
+
+/// Fails where Sluice missed a bar, or was not measured against nginx at all.
+pub(crate) fn bars(rows: &[Row]) -> Result<(), String> {
+    let mut missed = Vec::new();
+    let mut measured = 0;
+    for &(shape, bar) in BARS {
+        let Some(ratio) = rows
+            .iter()
+            .find(|row| row.peer == "sluice" && row.shape == shape)
+            .and_then(|row| row.ratio_to_nginx)
+        else {
+            continue;
+        };
+        measured += 1;
+        let verdict = if ratio <= bar { "kept" } else { "MISSED" };
+        println!("{shape:<8} expected at most {bar:.2}, found {ratio:.2}: {verdict}");
+        if ratio > bar {
+            missed.push(shape);
+        }
+    }
+    match (measured, missed.is_empty()) {
+        (0, _) => Err("nothing to check: measure sluice and nginx".to_owned()),
+        (_, true) => Ok(()),
+        (_, false) => Err(format!("bars missed: {}", missed.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bars;
+    use crate::bench::Shape;
+    use crate::bench::measure::Sample;
+    use crate::bench::peers::Peer;
+    use crate::bench::report::medians;
+
+    fn rows(sluice: f64) -> Vec<crate::bench::report::Row> {
+        let sample = |peer, cpu_us_per_request| Sample {
+            peer,
+            shape: Shape::Mock,
+            cpu_us_per_request,
+            requests_per_s: 1.0,
+            p50_us: 1.0,
+            p99_us: 1.0,
+            busy: 1.0,
+        };
+        medians(&[sample(Peer::Sluice, sluice), sample(Peer::Nginx, 4.0)])
+    }
+
+    #[test]
+    fn a_missed_bar_is_named() {
+        assert_eq!(bars(&rows(3.0)), Ok(()));
+        assert!(bars(&rows(3.1)).unwrap_err().contains("mock"));
+    }
+
+    #[test]
+    fn measuring_nothing_is_no_success() {
+        assert!(bars(&[]).is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! `cargo xtask bench`: Sluice and its peers under the same load in the same minutes, in CPU per request.
+//!
+//! What is measured and what is promised: `bench/SPEC.md`. The way: prepare (build, install) -> enter a private network
+//! namespace -> for each round, shape and peer one measurement -> medians -> `bench/RESULTS.md` and `bench/results.json`.
+
+mod check;
+mod host;
+mod k6;
+mod measure;
+mod peers;
+mod prepare;
+mod report;
+mod wrk;
+
+use crate::args::Args;
+use crate::sh;
+use peers::Peer;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What one request asks of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Answered by the gateway itself.
+    Mock,
+    /// 187 bytes of JSON from the responder.
+    Proxied,
+    /// The same from the gateway's cache.
+    Cached,
+    /// 100 KiB from the responder.
+    Large,
+    /// Mock, on a new connection each time.
+    Conn,
+}
+
+impl Shape {
+    const ALL: [Shape; 5] = [Shape::Mock, Shape::Proxied, Shape::Cached, Shape::Large, Shape::Conn];
+
+    /// The name in options and results.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Shape::Mock => "mock",
+            Shape::Proxied => "proxied",
+            Shape::Cached => "cached",
+            Shape::Large => "100k",
+            Shape::Conn => "conn",
+        }
+    }
+
+    fn from_name(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|shape| shape.name() == name)
+            .ok_or_else(|| format!("no shape `{name}`: expected mock, proxied, cached, 100k or conn"))
+    }
+
+    /// The request's target.
+    pub(crate) fn target(self) -> &'static str {
+        match self {
+            Shape::Mock | Shape::Conn => "/mock/12345?expand=lines",
+            Shape::Proxied => "/items/12345?expand=lines",
+            Shape::Cached => "/cached/12345?expand=lines",
+            Shape::Large => "/100k/12345?expand=lines",
+        }
+    }
+
+    /// The length of the right answer's body.
+    pub(crate) fn body_bytes(self) -> usize {
+        if self == Shape::Large { 100 * 1024 } else { peers::MOCK.len() }
+    }
+}
+
+pub(crate) struct Options {
+    rounds: u64,
+    seconds: u64,
+    shapes: Vec<Shape>,
+    peers: Vec<Peer>,
+    out: PathBuf,
+    check: bool,
+    k6: bool,
+}
+
+impl Options {
+    fn parse(mut args: Args) -> Result<(Self, bool), String> {
+        let shapes = args.list("--shapes", &Shape::ALL.map(Shape::name))?;
+        let peers = args.list("--peers", &Peer::ALL.map(Peer::name))?;
+        let options = Self {
+            rounds: args.number("--rounds", 3)?.max(1),
+            seconds: args.number("--seconds", 4)?.max(1),
+            shapes: shapes.iter().map(|name| Shape::from_name(name)).collect::<Result<_, _>>()?,
+            peers: peers.iter().map(|name| Peer::from_name(name)).collect::<Result<_, _>>()?,
+            out: args.value("--out")?.map_or_else(|| sh::root().join("bench"), PathBuf::from),
+            check: args.flag("--check"),
+            k6: args.flag("--k6"),
+        };
+        let inside = args.flag("--inside");
+        args.finish()?;
+        Ok((options, inside))
+    }
+
+    /// The same options for the process inside the namespace.
+    fn arguments(&self) -> Vec<String> {
+        let shapes: Vec<_> = self.shapes.iter().map(|shape| shape.name()).collect();
+        let peers: Vec<_> = self.peers.iter().map(|peer| peer.name()).collect();
+        let mut arguments = vec![
+            format!("--rounds={}", self.rounds),
+            format!("--seconds={}", self.seconds),
+            format!("--shapes={}", shapes.join(",")),
+            format!("--peers={}", peers.join(",")),
+            format!("--out={}", self.out.display()),
+            "--inside".to_owned(),
+        ];
+        arguments.extend(self.check.then(|| "--check".to_owned()));
+        arguments.extend(self.k6.then(|| "--k6".to_owned()));
+        arguments
+    }
+}
+
+/// Runs the benchmark; with `--check`, fails where a bar was missed.
+pub(crate) fn run(args: Args) -> Result<(), String> {
+    let (mut options, inside) = Options::parse(args)?;
+    if inside {
+        host::enter_namespace()?;
+        return run_inside(&options);
+    }
+    if options.k6 && sh::which("k6").is_none() {
+        println!("SKIPPED k6: it is not installed");
+        return Ok(());
+    }
+    prepare::all(&mut options.peers)?;
+    if !sh::is_root() {
+        println!("not root: measuring on the host's loopback instead of in a private network namespace");
+        return run_inside(&options);
+    }
+    let xtask = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = Command::new("unshare");
+    command.arg("--net").arg(xtask).arg("bench").args(options.arguments());
+    sh::run(&mut command)
+}
+
+fn run_inside(options: &Options) -> Result<(), String> {
+    let bench = measure::Bench::start()?;
+    if options.k6 {
+        return k6::run(&bench);
+    }
+    let mut samples = Vec::new();
+    for round in 1..=options.rounds {
+        for &shape in &options.shapes {
+            for &peer in &options.peers {
+                match bench.measure(peer, shape, options.seconds) {
+                    Ok(sample) => {
+                        println!("round {round}  {}", report::line(&sample));
+                        samples.push(sample);
+                    }
+                    Err(error) if peer == Peer::Sluice || peer == Peer::Nginx => return Err(error),
+                    Err(error) => {
+                        println!("round {round}  SKIPPED {} {}: {error}", peer.name(), shape.name())
+                    }
+                }
+            }
+        }
+    }
+    let results = report::medians(&samples);
+    let versions: Vec<_> = options.peers.iter().map(|peer| prepare::version(*peer)).collect();
+    report::write(&results, &versions, options)?;
+    if options.check { check::bars(&results) } else { Ok(()) }
+}

