@@ -240,15 +240,15 @@ fn engine(hub: &Hub, shards: &Shards, out: &mut Exposition<'_>) {
     let family = "sluice_cores";
     out.family(family, Kind::Gauge, "Data cores.");
     out.sample(family, &[], hub.cores);
-    let family = "sluice_engine";
-    out.family(family, Kind::Gauge, "What each core's I/O engine reports about itself.");
     let cores: BTreeSet<usize> = shards.iter().map(|shard| shard.core).collect();
-    for core in cores {
-        let label = core.to_string();
-        for gauge in EngineGauge::ALL {
+    for gauge in EngineGauge::ALL {
+        let (kind, suffix) = if gauge.is_counter() { (Kind::Counter, "_total") } else { (Kind::Gauge, "") };
+        let family = format!("sluice_engine_{}{suffix}", gauge.label());
+        out.family(&family, kind, "What each core's I/O engine reports about itself.");
+        for core in &cores {
             let value =
-                sum(shards, |shard| shard.totals.engine.get(*gauge as usize).filter(|_| shard.core == core));
-            out.sample(family, &[("core", &label), ("what", gauge.label())], value);
+                sum(shards, |shard| shard.totals.engine.get(*gauge as usize).filter(|_| shard.core == *core));
+            out.sample(&family, &[("core", &core.to_string())], value);
         }
     }
 }

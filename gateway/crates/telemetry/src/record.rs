@@ -205,26 +205,35 @@ impl Refusal {
 labelled! {
     /// What a core's I/O engine reports about itself.
     EngineGauge {
-        /// Turns of the event loop.
-        LoopTurns => "loop_turns",
-        /// System calls that submitted or waited.
-        SubmitCalls => "submit_calls",
-        /// Operations submitted.
-        Submissions => "submissions",
+        /// Turns of the event loop, that is kernel entries.
+        Turns => "turns",
         /// Completions handled.
         Completions => "completions",
-        /// Completions the kernel had to keep back because the queue was full.
-        CompletionOverflows => "completion_overflows",
-        /// Task polls.
-        TaskPolls => "task_polls",
-        /// Tasks alive now.
-        TasksLive => "tasks_live",
-        /// Receive buffers lent out now.
-        BuffersLent => "buffers_lent",
-        /// Times the provided buffers ran out.
+        /// Receives stopped because the provided buffers had run out.
         BufferStarvations => "buffer_starvations",
-        /// Wake-ups from other threads.
-        RemoteWakeups => "remote_wakeups",
+        /// Received buffers copied to the heap because the provided ones ran low.
+        BufferCopies => "buffer_copies",
+        /// Receives stopped because their reader lagged behind.
+        ReceivePauses => "receive_pauses",
+        /// Accepts that failed.
+        AcceptErrors => "accept_errors",
+        /// Wakes that came from other threads.
+        RemoteWakes => "remote_wakes",
+        /// Tasks that ended by a panic. Always a defect.
+        TaskPanics => "task_panics",
+        /// Completions that belonged to nobody. Always a defect.
+        StrayCompletions => "stray_completions",
+        /// Sockets open now.
+        Sockets => "sockets",
+        /// Tasks alive now.
+        Tasks => "tasks",
+    }
+}
+
+impl EngineGauge {
+    /// True for those that only grow.
+    pub(crate) const fn is_counter(self) -> bool {
+        !matches!(self, Self::Sockets | Self::Tasks)
     }
 }
 

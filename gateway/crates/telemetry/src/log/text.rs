@@ -74,6 +74,9 @@ impl Clock {
     /// The milliseconds since 1970.
     pub(super) fn epoch_ms(&mut self, out: &mut Vec<u8>, unix_ms: u64) {
         self.set(unix_ms / 1000);
+        if self.unix_s == 0 {
+            return decimal(out, unix_ms);
+        }
         out.extend_from_slice(&self.seconds);
         out.extend_from_slice(&three_digits(unix_ms));
     }
@@ -95,9 +98,7 @@ impl Clock {
             of_day % 60
         );
         self.seconds.clear();
-        if unix_s > 0 {
-            decimal(&mut self.seconds, unix_s);
-        }
+        decimal(&mut self.seconds, unix_s);
     }
 }
 
@@ -228,6 +229,7 @@ mod tests {
         ] {
             assert_eq!(text(|out| clock.date(out, unix_ms)), want);
         }
+        assert_eq!(text(|out| clock.epoch_ms(out, 7)), "7");
         assert_eq!(text(|out| clock.epoch_ms(out, 1_735_689_599_007)), "1735689599007");
     }
 

@@ -5,7 +5,8 @@ use super::format::{Formatter, NameTables};
 use crate::hub::Hub;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -110,6 +111,7 @@ impl LogThread {
             batch: vec![0; BATCH_BYTES.max(RECORD_BYTES_MAX)],
             text: Vec::with_capacity(WRITE_BYTES + 4 * RECORD_BYTES_MAX),
             pending: 0,
+            torn: false,
         };
         let interval_max_ms = options.interval_max_ms.max(INTERVAL_MIN_MS);
         let spawned = std::thread::Builder::new().name("sluice-log".into()).spawn(move || {
@@ -160,44 +162,67 @@ impl Drop for LogThread {
 
 /// The open target.
 enum Sink {
-    Stdout(io::Stdout),
-    File { path: PathBuf, file: File },
+    /// A file; with a path, one that can be opened anew.
+    File {
+        path: Option<PathBuf>,
+        file: File,
+    },
     Writer(Box<dyn Write + Send>),
 }
 
 impl Sink {
     fn open(target: LogTarget) -> io::Result<Self> {
         Ok(match target {
-            LogTarget::Stdout => Self::Stdout(io::stdout()),
-            LogTarget::File(path) => Self::File { file: append_to(&path)?, path },
+            // Not `io::Stdout`: its line buffer would take a part of each batch, and its lock could be held elsewhere.
+            LogTarget::Stdout => {
+                Self::File { path: None, file: File::from(io::stdout().as_fd().try_clone_to_owned()?) }
+            }
+            LogTarget::File(path) => Self::File { file: append_to(&path)?, path: Some(path) },
             LogTarget::Writer(writer) => Self::Writer(writer),
         })
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        if let Self::File { path, file } = self {
+        if let Self::File { path: Some(path), file } = self {
             *file = append_to(path)?;
         }
         Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes all of `bytes`; an error says how many were taken before it.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            match self.write_some(rest) {
+                Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Standard output may be a terminal or pipe that its other users made non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(INTERVAL_MIN_MS));
+                }
+                Err(error) => return Err((written, error)),
+            }
+        }
+        self.flush().map_err(|error| (written, error))
+    }
+
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Stdout(stdout) => {
-                let mut stdout = stdout.lock();
-                stdout.write_all(bytes)?;
-                stdout.flush()
-            }
-            Self::File { file, .. } => file.write_all(bytes),
-            Self::Writer(writer) => {
-                writer.write_all(bytes)?;
-                writer.flush()
-            }
+            Self::File { file, .. } => file.write(bytes),
+            Self::Writer(writer) => writer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File { .. } => Ok(()),
+            Self::Writer(writer) => writer.flush(),
         }
     }
 }
 
-fn append_to(path: &PathBuf) -> io::Result<File> {
+fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
@@ -211,6 +236,8 @@ struct Worker {
     text: Vec<u8>,
     /// Records in `text`.
     pending: u64,
+    /// A failed write left the beginning of a line behind; the next text must not be glued to it.
+    torn: bool,
 }
 
 impl Worker {
@@ -223,8 +250,12 @@ impl Worker {
             if stop {
                 self.hub.log_wanted.store(false, Ordering::Release);
             }
-            if self.shared.reopen.swap(false, Ordering::AcqRel) && self.sink.reopen().is_err() {
-                self.hub.log.write_errors.increment();
+            if self.shared.reopen.swap(false, Ordering::AcqRel) {
+                match self.sink.reopen() {
+                    Ok(()) => self.torn = false,
+                    // Better the old file than none.
+                    Err(_) => self.hub.log.write_errors.increment(),
+                }
             }
             let fill = self.visit();
             if stop {
@@ -283,14 +314,24 @@ impl Worker {
         if self.text.is_empty() {
             return;
         }
+        let outcome = if self.torn { self.sink.write(b"\n") } else { Ok(()) };
+        let outcome = outcome.map_err(|_| 0).and_then(|()| {
+            self.torn = false;
+            self.sink.write(&self.text).map_err(|(taken, _)| taken)
+        });
         let totals = &self.hub.log;
-        match self.sink.write(&self.text) {
-            Ok(()) => totals.written.add(self.pending),
-            Err(_) => {
+        let whole = match outcome {
+            Ok(()) => self.pending,
+            Err(taken) => {
                 totals.write_errors.increment();
-                totals.write_lost.add(self.pending);
+                let taken = self.text.get(..taken).unwrap_or_default();
+                self.torn |= taken.last().is_some_and(|last| *last != b'\n');
+                // Every record is one line: no field can hold a line's end.
+                taken.iter().filter(|byte| **byte == b'\n').count() as u64
             }
-        }
+        };
+        totals.written.add(whole);
+        totals.write_lost.add(self.pending.saturating_sub(whole));
         self.text.clear();
         self.pending = 0;
     }
@@ -301,5 +342,19 @@ fn next_interval_ms(interval_ms: u64, max_ms: u64, fill: usize) -> u64 {
         0 => (interval_ms * 2).min(max_ms),
         1..4 => interval_ms,
         _ => (interval_ms / 2).max(INTERVAL_MIN_MS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_follows_the_load_within_its_bounds() {
+        assert_eq!(next_interval_ms(20, 50, 0), 40);
+        assert_eq!(next_interval_ms(40, 50, 0), 50);
+        assert_eq!(next_interval_ms(40, 50, 2), 40);
+        assert_eq!(next_interval_ms(40, 50, 8), 20);
+        assert_eq!(next_interval_ms(1, 50, 16), 1);
     }
 }
