@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
@@ -230,6 +231,11 @@ impl Wire {
     /// Makes the close that follows a TCP reset.
     pub fn reset(&self) {
         reset(&self.stream);
+    }
+
+    /// Makes a write that cannot go on for this long fail.
+    pub fn set_write_timeout(&self, timeout: Duration) {
+        self.stream.set_write_timeout(Some(timeout)).unwrap();
     }
 
     /// Holds the connection, silent, until the gateway closes it or the test ends.

@@ -8,7 +8,13 @@ pub struct Call {
     host: String,
     fields: Vec<(String, String)>,
     body: Option<Vec<u8>>,
-    chunks: Option<(Vec<Vec<u8>>, Vec<(String, String)>)>,
+    chunks: Option<Chunks>,
+}
+
+#[derive(Clone, Debug)]
+struct Chunks {
+    pieces: Vec<Vec<u8>>,
+    trailers: Vec<(String, String)>,
 }
 
 impl Call {
@@ -51,7 +57,7 @@ impl Call {
     pub fn chunked(mut self, pieces: &[&str], trailers: &[(&str, &str)]) -> Self {
         let pieces = pieces.iter().map(|p| p.as_bytes().to_vec()).collect();
         let trailers = trailers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        self.chunks = Some((pieces, trailers));
+        self.chunks = Some(Chunks { pieces, trailers });
         self
     }
 
@@ -63,7 +69,7 @@ impl Call {
             out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
         match (&self.body, &self.chunks) {
-            (_, Some((pieces, trailers))) => {
+            (_, Some(Chunks { pieces, trailers })) => {
                 out.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
                 out.extend_from_slice(&chunked(pieces, trailers));
             }

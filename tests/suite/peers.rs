@@ -1,0 +1,235 @@
+//! The gateway among real programs: nginx behind it and beside it, curl and wrk in front of it.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use sluice_harness::{Backend, Call, Conn, Gateway, Pattern, Reply, TempDir, conn, eventually, skip, tool};
+
+/// A real nginx, in one foreground process of its own.
+struct Nginx {
+    child: Child,
+    addr: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Nginx {
+    /// Starts nginx with these `server` directives; `None` when it is not installed.
+    fn start(server: &str, files: &[(&str, &[u8])]) -> Option<Self> {
+        let program = tool("nginx")?;
+        let dir = TempDir::new();
+        for (name, bytes) in files {
+            fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        // nginx cannot report a port of the kernel's choice: take a free one, and try again if it is lost meanwhile.
+        let mut attempt = || {
+            let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let config = nginx_config(&dir, addr, server);
+            let mut command = Command::new(&program);
+            command
+                .arg("-p")
+                .arg(dir.path())
+                .arg("-e")
+                .arg(dir.path().join("error.log"))
+                .arg("-c")
+                .arg(&config);
+            let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            loop {
+                if Conn::try_open(addr).is_ok() {
+                    return Some((child, addr));
+                }
+                if child.try_wait().unwrap().is_some() {
+                    return None;
+                }
+                std::thread::yield_now();
+            }
+        };
+        let (child, addr) = eventually("nginx to start", &mut attempt);
+        Some(Self { child, addr, _dir: dir })
+    }
+}
+
+fn nginx_config(dir: &TempDir, addr: SocketAddr, server: &str) -> PathBuf {
+    let root = dir.path().display();
+    let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {root}/{name};\n"))
+        .concat();
+    // The master is off so that the process started is the one to end; root's worker may then read the directory.
+    dir.file(
+        "nginx.conf",
+        &format!(
+            "daemon off;\nmaster_process off;\nworker_processes 1;\npid {root}/nginx.pid;\nerror_log {root}/error.log;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{\naccess_log off;\n{temp}keepalive_requests 1000000;\n\
+             server {{\nlisten {addr} reuseport;\nroot {root};\n{server}\n}}\n}}\n"
+        ),
+    )
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn nginx_as_backend() {
+    let mut pattern = Pattern::new();
+    let mut big = Vec::new();
+    while big.len() < 4 << 20 {
+        big.extend_from_slice(pattern.next(1 << 16));
+    }
+    let server = "location /json { default_type application/json; return 200 '{\"ok\":true}'; }\n\
+                  location /moved { return 302 /json; }\nlocation /short { keepalive_timeout 0; return 200 'short'; }";
+    let Some(nginx) = Nginx::start(server, &[("big.bin", &big)]) else {
+        skip!("nginx_as_backend", "nginx is not installed");
+    };
+    let gateway = Gateway::before(nginx.addr);
+    let mut client = gateway.conn();
+    for _ in 0..200 {
+        assert_eq!(client.get("/json").json()["ok"], true);
+        assert_eq!(client.get("/short").text(), "short", "nginx closes after this one");
+    }
+    let moved = client.get("/moved");
+    assert_eq!(moved.status, 302);
+    assert!(client.get("/big.bin").body == big);
+    let part = client.call(&Call::get("/big.bin").header("Range", "bytes=1000-1999"));
+    assert_eq!((part.status, part.body == big[1000..2000]), (206, true));
+    let etag = client.call(&Call::new("HEAD", "/big.bin")).header("etag").unwrap().to_owned();
+    assert_eq!(client.call(&Call::get("/big.bin").header("If-None-Match", &etag)).status, 304);
+    assert_eq!(client.get("/missing").status, 404);
+    assert_eq!(client.call(&Call::new("TRACE", "/json")).status / 100, 4);
+}
+
+/// nginx as an oracle: for lawful requests both must tell the client the same, and ask the backend the same.
+#[test]
+fn nginx_as_oracle() {
+    let backend = Backend::start(|request| {
+        let told = format!(
+            "{} {} {:?} {}",
+            request.method,
+            request.target,
+            request.header("x-kept"),
+            request.text()
+        );
+        match request.target.as_str() {
+            "/chunked" => Reply::chunked(&[&told], &[]),
+            "/close" => Reply::until_close(told),
+            "/missing" => Reply::status(404, told),
+            "/empty" => Reply::empty(204),
+            _ => Reply::ok(told).header("X-Extra", "1"),
+        }
+    });
+    let server = format!(
+        "location / {{ proxy_pass http://{}; proxy_http_version 1.1; proxy_set_header Connection ''; }}",
+        backend.addr()
+    );
+    let Some(nginx) = Nginx::start(&server, &[]) else {
+        skip!("nginx_as_oracle", "nginx is not installed");
+    };
+    let gateway = Gateway::before(backend.addr());
+    let calls = [
+        Call::get("/a?b=c&d").header("X-Kept", "yes"),
+        Call::get("/chunked"),
+        Call::get("/close"),
+        Call::get("/missing"),
+        Call::get("/empty"),
+        Call::get("/p/%20%41%2e;x=1"),
+        Call::new("HEAD", "/a"),
+        Call::new("DELETE", "/a"),
+        Call::new("OPTIONS", "/a"),
+        Call::post("/a", "body"),
+        Call::post("/chunked", vec![b'x'; 30_000]),
+        Call::new("PUT", "/a").chunked(&["one", "two"], &[]),
+    ];
+    for call in calls {
+        let ours = gateway.call(&call);
+        let theirs = conn::fetch(nginx.addr, &call);
+        assert_eq!(ours.status, theirs.status, "{call:?}");
+        assert_eq!(ours.text(), theirs.text(), "{call:?}");
+        for name in ["x-extra", "content-length"] {
+            assert_eq!(ours.header(name), theirs.header(name), "{name} of {call:?}");
+        }
+    }
+}
+
+#[test]
+fn curl_is_served() {
+    let Some(curl) = tool("curl") else {
+        skip!("curl_is_served", "curl is not installed");
+    };
+    let backend = Backend::start(|request| Reply::ok(format!("{} {}", request.method, request.body.len())));
+    let gateway = Gateway::before(backend.addr());
+    let dir = TempDir::new();
+    let upload = dir.file("upload", &"x".repeat(3_000_000));
+    let url = format!("http://{}/a", gateway.addr());
+    let at_upload = format!("@{}", upload.display());
+    let curl = |args: &[&str]| {
+        let mut command = Command::new(&curl);
+        command.args(["--silent", "--show-error", "--fail", "--max-time", "30", "--noproxy", "*"]).args(args);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(curl(&[&url]), "GET 0");
+    // curl sends Expect: 100-continue with bodies over 1 MiB.
+    assert_eq!(curl(&["--data-binary", &at_upload, &url]), "POST 3000000");
+    assert_eq!(curl(&["-T", upload.to_str().unwrap(), &url]), "PUT 3000000");
+    assert_eq!(
+        curl(&["-X", "POST", "-H", "Transfer-Encoding: chunked", "--data-binary", &at_upload, &url]),
+        "POST 3000000"
+    );
+    assert_eq!(curl(&["--http1.0", &url]), "GET 0");
+    assert!(curl(&["-I", &url]).starts_with("HTTP/1.1 200"));
+    // Asked for HTTP/2 or for WebSocket, the gateway goes on with HTTP/1.1.
+    assert_eq!(curl(&["--http2", &url]), "GET 0");
+    assert_eq!(curl(&[&url, &url, &url]), "GET 0GET 0GET 0");
+}
+
+#[test]
+fn wrk_sees_no_error() {
+    let Some(wrk) = tool("wrk") else {
+        skip!("wrk_sees_no_error", "wrk is not installed");
+    };
+    let backend = Backend::start(|_| Reply::ok("{\"ok\":true}"));
+    let gateway = Gateway::builder().server("cores = 2").start(&format!(
+        r#"
+[routes.mock]
+path = "/mock"
+mock_body = "mock"
+limits = ["wide"]
+
+[routes.proxied]
+path = "/proxied"
+upstream = "{0}"
+
+[routes.cached]
+path = "/cached"
+upstream = "{0}"
+cache = true
+
+[limits.wide]
+scope = "global"
+rate = 1000000000
+burst = 1000000000
+"#,
+        backend.addr()
+    ));
+    for path in ["/mock", "/proxied", "/cached"] {
+        let output = Command::new(&wrk)
+            .args(["-t1", "-c16", "-d2s", &format!("http://{}{path}", gateway.addr())])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{path}:\n{text}");
+        let requests = text.lines().find_map(|line| line.trim().split_once(" requests in ")).expect(&text).0;
+        assert!(requests.trim().parse::<u64>().unwrap() > 0, "{text}");
+    }
+    let metrics = gateway.metrics();
+    assert_eq!(metrics.sum("sluice_requests_total", &[("status_class", "4xx")]), 0.0);
+    assert_eq!(metrics.sum("sluice_requests_total", &[("status_class", "5xx")]), 0.0);
+}

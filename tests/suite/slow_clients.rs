@@ -1,0 +1,151 @@
+//! Clients that dawdle: each is cut off in its time, and none is in another's way.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use sluice_harness::{Backend, Call, Conn, Gateway, PATIENCE, Reply, eventually};
+
+fn mock(server: &str) -> Gateway {
+    Gateway::builder()
+        .server(server)
+        .start("[routes.a]\npath = \"/a\"\nmethods = [\"GET\"]\nmock_body = \"quick\"\n")
+}
+
+/// Reads what the gateway says before it ends the connection: nothing, or one refusal with 408.
+#[track_caller]
+fn assert_cut_off(conn: &mut Conn) {
+    match conn.try_response("GET") {
+        Ok(response) => {
+            assert_eq!(response.status, 408, "{response:?}");
+            assert!(response.says_close());
+            conn.assert_closed();
+        }
+        Err(e) => assert!(
+            matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset),
+            "the gateway must end the connection, got {e}"
+        ),
+    }
+}
+
+#[test]
+fn a_head_that_stalls_is_cut_off() {
+    let gateway = mock("header_timeout_ms = 200");
+    let mut conn = gateway.conn();
+    conn.send("GET /a HTTP/1.1\r\nHost: x\r\nX-Unfin");
+    assert_cut_off(&mut conn);
+}
+
+/// A byte now and then is progress, but the timeout is for the whole head.
+#[test]
+fn a_head_that_trickles_is_cut_off() {
+    let gateway = mock("header_timeout_ms = 300\nidle_timeout_ms = 600000");
+    let mut conn = gateway.conn();
+    conn.send("GET /a HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+    let begun = Instant::now();
+    // The pace of a slow client, not a wait for something: it ends when the gateway has had enough.
+    while conn.try_send("z").is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "a trickling head must not hold a connection for ever");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed() {
+    let gateway = mock("header_timeout_ms = 200\nidle_timeout_ms = 200");
+    let mut conn = gateway.conn();
+    assert_cut_off(&mut conn);
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let gateway = mock("idle_timeout_ms = 200");
+    let mut conn = gateway.conn();
+    assert_eq!(conn.get("/a").status, 200);
+    assert_eq!(conn.get("/a").status, 200);
+    conn.assert_closed();
+}
+
+#[test]
+fn an_upload_that_stalls_is_cut_off_on_both_sides() {
+    let backend = Backend::start(|_| Reply::ok("whole"));
+    let gateway = Gateway::builder()
+        .server("body_timeout_ms = 200")
+        .start(&format!("[routes.a]\npath = \"/a\"\nupstream = \"{}\"\n", backend.addr()));
+    for head in ["Content-Length: 100\r\n\r\nsome", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhe"]
+    {
+        let mut conn = gateway.conn();
+        conn.send(format!("POST /a HTTP/1.1\r\nHost: x\r\n{head}"));
+        assert_cut_off(&mut conn);
+        eventually("the backend to be let go", || (backend.open_connections() == 0).then_some(()));
+    }
+    assert_eq!(backend.hits(), 0, "half an upload must not look like a whole one");
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off() {
+    let backend = Backend::wired(|wire| {
+        wire.request()?;
+        wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        let chunk = format!("{:x}\r\n{}\r\n", 65_536, "y".repeat(65_536));
+        loop {
+            wire.send(&chunk)?;
+        }
+    });
+    let gateway = Gateway::builder()
+        .server("body_timeout_ms = 300")
+        .start(&format!("[routes.a]\npath = \"/a\"\nupstream = \"{}\"\n", backend.addr()));
+    let before = gateway.rss_bytes();
+    let mut conn = gateway.conn();
+    conn.send(Call::get("/a").bytes());
+    eventually("the request at the backend", || (backend.hits() == 1).then_some(()));
+    eventually("the backend to be let go", || (backend.open_connections() == 0).then_some(()));
+    let grown = gateway.peak_rss_bytes().saturating_sub(before);
+    assert!(grown < 50 << 20, "{grown} bytes for one stalled reader");
+}
+
+#[test]
+fn many_slow_clients_do_not_slow_a_good_one() {
+    let gateway = mock("header_timeout_ms = 600000");
+    let mut slow: Vec<Conn> = (0..300).map(|_| gateway.conn()).collect();
+    let mut good = gateway.conn();
+    let whole = Call::get("/a").bytes();
+    for (n, byte) in whole.iter().enumerate() {
+        for conn in &mut slow {
+            conn.send([*byte]);
+        }
+        assert_eq!(good.get("/a").text(), "quick", "with every slow client at byte {n}");
+    }
+    for conn in &mut slow {
+        assert_eq!(conn.response().text(), "quick", "slow, but within its time");
+    }
+}
+
+#[test]
+fn connections_over_the_limit_are_shed_and_room_is_given_back() {
+    let gateway = mock("max_connections = 8");
+    let mut within: Vec<Conn> = (0..8).map(|_| gateway.conn()).collect();
+    for conn in &mut within {
+        assert_eq!(conn.get("/a").status, 200);
+    }
+    match Conn::open(gateway.addr()).try_call(&Call::get("/a")) {
+        Ok(response) => {
+            response.assert_refusal(503, "Service Unavailable", "ServiceUnavailableException");
+            assert!(response.says_close());
+        }
+        Err(e) => assert!(
+            matches!(
+                e.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            ),
+            "{e}"
+        ),
+    }
+    for conn in &mut within {
+        assert_eq!(conn.get("/a").status, 200, "those within the limit are unharmed");
+    }
+    drop(within.pop());
+    eventually("room for one more", || {
+        let answer = Conn::try_open(gateway.addr()).ok()?.try_call(&Call::get("/a")).ok()?;
+        (answer.status == 200).then_some(())
+    });
+}
