@@ -187,12 +187,18 @@ impl Gateway {
         fetch(self.data, call)
     }
 
-    pub fn admin_call(&self, call: &Call) -> Response {
-        fetch(self.admin, call)
+    /// One request to the admin listener, which answers only to its own address.
+    pub fn admin_call(&self, call: Call) -> Response {
+        fetch(self.admin, &call.host(&self.admin.to_string()))
+    }
+
+    /// Asks the admin listener to read the configuration again.
+    pub fn reload(&self) -> Response {
+        self.admin_call(Call::post("/reload", "").header("x-sluice-admin", "1"))
     }
 
     pub fn metrics(&self) -> Metrics {
-        let response = self.admin_call(&Call::get("/metrics"));
+        let response = self.admin_call(Call::get("/metrics"));
         assert_eq!(response.status, 200, "{response:?}");
         Metrics::parse(&response.text())
     }

@@ -46,7 +46,7 @@ impl Drop for QuickStart {
 fn get(addr: &str, target: &str, headers: &[(&str, &str)]) -> Response {
     let call = headers
         .iter()
-        .fold(sluice_harness::Call::get(target), |call, (name, value)| call.header(name, value));
+        .fold(sluice_harness::Call::get(target).host(addr), |call, (name, value)| call.header(name, value));
     conn::fetch(addr.parse::<SocketAddr>().unwrap(), &call)
 }
 

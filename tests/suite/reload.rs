@@ -43,14 +43,19 @@ fn the_admin_listener_reloads_and_counts_generations() {
     let mut last = 0;
     for n in 1..=3 {
         gateway.write_config(&mock(&n.to_string()));
-        let response = gateway.admin_call(&Call::post("/reload", ""));
+        let response = gateway.reload();
         assert_eq!(response.status, 200, "{response:?}");
         let generation = response.json()["generation"].as_u64().expect("a generation");
         assert!(generation > last, "generations grow: {generation} after {last}");
         last = generation;
         wait_for_body(&gateway, &n.to_string());
     }
-    assert_ne!(gateway.admin_call(&Call::get("/reload")).status, 200, "a GET must change nothing");
+    assert_ne!(gateway.admin_call(Call::get("/reload")).status, 200, "a GET must change nothing");
+    assert_eq!(
+        gateway.admin_call(Call::post("/reload", "")).status,
+        403,
+        "a form on a web page must change nothing"
+    );
 }
 
 #[test]
@@ -58,7 +63,7 @@ fn a_bad_file_changes_nothing_and_says_where() {
     let mut gateway = Gateway::start(&mock("old"));
     gateway.write_config("[routes.a]\npath = \"/a\"\nmock_bodi = \"new\"\n");
 
-    let response = gateway.admin_call(&Call::post("/reload", ""));
+    let response = gateway.reload();
     assert_eq!(response.status, 422, "{response:?}");
     let errors = response.json()["errors"].to_string();
     assert!(errors.contains("gateway.toml:3:1") && errors.contains("mock_bod"), "{errors}");
@@ -83,7 +88,7 @@ fn a_bad_file_changes_nothing_and_says_where() {
     wait_for_body(&gateway, "old");
     assert!(gateway.is_running());
     gateway.write_config(&mock("mended"));
-    assert_eq!(gateway.admin_call(&Call::post("/reload", "")).status, 200);
+    assert_eq!(gateway.reload().status, 200);
     wait_for_body(&gateway, "mended");
 }
 
@@ -91,7 +96,7 @@ fn a_bad_file_changes_nothing_and_says_where() {
 fn a_missing_file_changes_nothing() {
     let gateway = Gateway::start(&mock("old"));
     std::fs::remove_file(gateway.config_path()).unwrap();
-    assert_eq!(gateway.admin_call(&Call::post("/reload", "")).status, 422);
+    assert_eq!(gateway.reload().status, 422);
     wait_for_body(&gateway, "old");
 }
 
@@ -145,7 +150,7 @@ fn no_request_is_lost_while_reloading() {
             if generation % 2 == 0 {
                 gateway.signal(Signal::HUP);
             } else {
-                assert_eq!(gateway.admin_call(&Call::post("/reload", "")).status, 200);
+                assert_eq!(gateway.reload().status, 200);
             }
             let expected = generation.to_string();
             eventually("the new generation", || {
@@ -173,7 +178,7 @@ fn an_exchange_under_way_ends_by_the_old_configuration() {
     conn.send(Call::get("/a").bytes());
     eventually("the request at the backend", || (backend.hits() == 1).then_some(()));
     gateway.write_config(&mock("new"));
-    assert_eq!(gateway.admin_call(&Call::post("/reload", "")).status, 200);
+    assert_eq!(gateway.reload().status, 200);
     wait_for_body(&gateway, "new");
     gate.open();
     assert_eq!(conn.response().text(), "by the old one");
@@ -194,7 +199,7 @@ fn buckets_keep_their_level() {
     let granted = (0..10).filter(|_| conn.get("/a").status == 200).count();
     assert_eq!(granted, 5);
     gateway.write_config(&config("new"));
-    assert_eq!(gateway.admin_call(&Call::post("/reload", "")).status, 200);
+    assert_eq!(gateway.reload().status, 200);
     for _ in 0..10 {
         assert_eq!(conn.get("/a").status, 429);
     }
@@ -207,7 +212,7 @@ fn cached_entries_outlive_a_reload() {
     let gateway = Gateway::start(&config);
     assert_eq!(gateway.get("/c").header("x-cache"), Some("MISS"));
     gateway.write_config(&(config + &mock("x")));
-    assert_eq!(gateway.admin_call(&Call::post("/reload", "")).status, 200);
+    assert_eq!(gateway.reload().status, 200);
     wait_for_body(&gateway, "x");
     assert_eq!(gateway.get("/c").header("x-cache"), Some("HIT"));
     assert_eq!(backend.hits(), 1);
@@ -222,7 +227,7 @@ fn keys_take_effect_and_lose_it() {
     let status = |key: &str| gateway.call(&Call::get("/a").header("x-api-key", key)).status;
     assert_eq!((status("key-number-one-0123456789"), status("key-number-two-0123456789")), (200, 403));
     gateway.write_config(&config(new));
-    assert_eq!(gateway.admin_call(&Call::post("/reload", "")).status, 200);
+    assert_eq!(gateway.reload().status, 200);
     eventually("the new keys", || (status("key-number-two-0123456789") == 200).then_some(()));
     assert_eq!(status("key-number-one-0123456789"), 403);
 }

@@ -213,7 +213,7 @@ fn dot_segments_do_not_escape_the_route() {
 #[test]
 fn routes_listing_names_every_route() {
     let gateway = named_routes(&[("one", "path = \"/1\""), ("two", "path = \"/2\"")]);
-    let response = gateway.admin_call(&Call::get("/routes"));
+    let response = gateway.admin_call(Call::get("/routes"));
     assert_eq!(response.status, 200);
     let listing = response.json().to_string();
     assert!(listing.contains("one") && listing.contains("two"), "{listing}");
