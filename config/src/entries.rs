@@ -175,7 +175,7 @@ fn server(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Server {
         fields.texts("listen", out).iter().filter_map(|text| listener(text, "listen", out)).collect();
     if !fields.has("listen") {
         listen.push(Located::new(SocketAddr::from(([127, 0, 0, 1], 8080)), fields.at));
-    } else if listen.is_empty() {
+    } else if fields.is_empty_list("listen") {
         out.error(fields.place("listen", out), "`listen` expects at least one address", None);
     }
     let admin = fields.text("admin_listen", out).filter(|text| text.value != "off");
@@ -226,7 +226,7 @@ fn upstream(
     out: &mut Reporter<'_>,
 ) -> Upstream {
     let written = fields.texts("targets", out);
-    if fields.has("targets") && written.is_empty() {
+    if fields.is_empty_list("targets") {
         out.error(fields.place("targets", out), "`targets` expects at least one target", None);
     }
     let targets = written.iter().filter_map(|text| target(text, demo, out)).collect();

@@ -14,6 +14,8 @@ mod schema;
 mod settings;
 mod spec;
 mod suggest;
+#[cfg(test)]
+mod tests;
 
 pub use diagnostic::{Diagnostic, Located, Position, Severity};
 pub use ipnet::IpNet;

@@ -3,7 +3,7 @@
 use crate::spec::{Default, Key, Kind, SECTIONS, Section};
 use serde_json::{Map, Value, json};
 
-/// The JSON Schema (draft 2020-12) of `gateway.toml`, ended by a newline.
+/// The JSON Schema (draft 2020-12) of `gateway.toml`.
 pub fn schema() -> String {
     let sections: Map<String, Value> = SECTIONS.iter().map(|s| (s.name.to_owned(), section(s))).collect();
     let root = json!({
@@ -13,7 +13,7 @@ pub fn schema() -> String {
         "additionalProperties": false,
         "properties": sections,
     });
-    format!("{root:#}\n")
+    format!("{root:#}")
 }
 
 fn section(section: &Section) -> Value {
