@@ -24,7 +24,11 @@ pub(crate) fn build(
     now_ns: u64,
 ) -> Snapshot {
     let Plan { router, routes, upstreams, keys } = plan;
-    let mut limits = LimitBuilder { settings, registry, now_ns, per_key: vec![None; settings.limits.len()] };
+    let cache = registry.cache(settings.cache.capacity_bytes);
+    // What the store would refuse need not be gathered for it.
+    let entry_max_bytes = settings.cache.entry_max_bytes.min(cache.entry_max_bytes());
+    let per_key = vec![None; settings.limits.len()];
+    let mut limits = Builder { settings, registry, now_ns, entry_max_bytes, per_key };
     let keys = settings.keys.iter().zip(keys).map(|(key, own)| limits.api_key(key, &own, slots)).collect();
     let routes =
         settings.routes.iter().zip(routes).map(|(route, plan)| limits.route(route, plan, slots)).collect();
@@ -39,7 +43,7 @@ pub(crate) fn build(
         upstreams: settings.upstreams.iter().zip(upstreams).map(|(u, t)| upstream(u, t, slots)).collect(),
         keys,
         key_by_value: key_by_value.collect(),
-        cache: registry.cache(settings.cache.capacity_bytes),
+        cache,
         flights: registry.flights(),
     }
 }
@@ -81,15 +85,16 @@ fn upstream(upstream: &config::Upstream, targets: Vec<Target>, slots: &mut dyn S
 }
 
 /// Routes and keys with their limits.
-struct LimitBuilder<'s> {
+struct Builder<'s> {
     settings: &'s Settings,
     registry: &'s mut Registry,
     now_ns: u64,
+    entry_max_bytes: u64,
     /// Buckets of all keys for each limit of scope `key` that some route names, shared by those routes.
     per_key: Vec<Option<Arc<Vec<Indexed>>>>,
 }
 
-impl LimitBuilder<'_> {
+impl Builder<'_> {
     fn route(&mut self, route: &config::Route, plan: RoutePlan, slots: &mut dyn SlotAllocator) -> Route {
         let limits =
             plan.limits.iter().filter_map(|at| self.of_route(*at, &route.name.value, slots)).collect();
@@ -144,7 +149,7 @@ impl LimitBuilder<'_> {
                 parts.push(part);
             }
         }
-        CachePlan { ttl_ms: cache.ttl_ms, entry_max_bytes: self.settings.cache.entry_max_bytes, parts }
+        CachePlan { ttl_ms: cache.ttl_ms, entry_max_bytes: self.entry_max_bytes, parts }
     }
 
     /// A limit as a route sees it.

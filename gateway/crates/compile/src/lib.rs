@@ -14,6 +14,8 @@ mod plan;
 mod registry;
 mod resolve;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 
 pub use registry::Registry;
 
