@@ -266,7 +266,5 @@ impl Drop for Gateway {
 
 /// A configuration with one route for everything.
 pub fn proxy_all(backend: SocketAddr) -> String {
-    format!(
-        "[routes.all]\npath = \"/{{proxy+}}\"\nupstream = \"{backend}\"\n[routes.root]\npath = \"/\"\nupstream = \"{backend}\"\n"
-    )
+    format!("[routes.all]\npath = \"/{{proxy+}}\"\nupstream = \"{backend}\"\n")
 }

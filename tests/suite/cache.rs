@@ -194,6 +194,35 @@ fn private_no_store_and_cookies_are_not_kept() {
     }
 }
 
+/// RFC 9111 section 3.5: what was answered to credentials is for their holder, unless the origin or the key says else.
+#[test]
+fn answers_to_credentials_are_not_shared_unless_said_so() {
+    let backend = numbered_with(|reply, request| {
+        if request.target.ends_with("/public") { reply.header("Cache-Control", "public") } else { reply }
+    });
+    let gateway = Gateway::start(&cached_route(&backend, ""));
+    let with = |target: &str, who: &str| gateway.call(&Call::get(target).header("Authorization", who));
+    assert_ne!(with("/c/a", "Bearer one").body, with("/c/a", "Bearer two").body);
+    assert_eq!(with("/c/public", "Bearer one").body, with("/c/public", "Bearer two").body);
+
+    let keyed = Gateway::start(&cached_route(&backend, "cache_keys = [\"header.authorization\"]"));
+    let with = |who: &str| keyed.call(&Call::get("/c/a").header("Authorization", who));
+    assert_outcome(&with("Bearer one"), "MISS");
+    assert_outcome(&with("Bearer two"), "MISS");
+    assert_outcome(&with("Bearer one"), "HIT");
+}
+
+#[test]
+fn a_client_can_ask_to_leave_no_trace() {
+    let backend = numbered();
+    let gateway = Gateway::start(&cached_route(&backend, ""));
+    for n in 0..2 {
+        let response = gateway.call(&Call::get("/c/a").header("Cache-Control", "no-store"));
+        assert_eq!(response.text(), format!("/c/a #{n}"));
+    }
+    assert_outcome(&gateway.get("/c/a"), "MISS");
+}
+
 #[test]
 fn a_response_that_varies_by_an_unnamed_header_is_not_mixed_up() {
     let backend = Backend::start(|request| {

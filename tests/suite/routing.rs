@@ -44,6 +44,33 @@ fn static_before_param_before_greedy() {
 }
 
 #[test]
+fn empty_segments_are_for_the_greedy_parameter_alone() {
+    let gateway = named_routes(&[
+        ("exact", "path = \"/a\""),
+        ("param", "path = \"/a/{id}\""),
+        ("greedy", "path = \"/a/b/{proxy+}\""),
+    ]);
+    assert_routes(&gateway, Call::get("/a"), "exact");
+    assert_not_found(&gateway, Call::get("/a/"));
+    assert_not_found(&gateway, Call::get("//a"));
+    assert_routes(&gateway, Call::get("/a/b"), "param");
+    assert_routes(&gateway, Call::get("/a/b/"), "greedy");
+    assert_routes(&gateway, Call::get("/a/b//c"), "greedy");
+    assert_routes(&named_routes(&[("all", "path = \"/{proxy+}\"")]), Call::get("/"), "all");
+}
+
+#[test]
+fn escapes_that_mean_the_same_route_the_same() {
+    let gateway = named_routes(&[("plain", "path = \"/a-b\""), ("param", "path = \"/{x}\"")]);
+    // RFC 3986 section 6.2.2.2: %2D is an unreserved character, %2F is not a slash.
+    assert_routes(&gateway, Call::get("/%61%2Db"), "plain");
+    assert_routes(&gateway, Call::get("/a%2Fb"), "param");
+    for malformed in ["/a%", "/a%2", "/a%zz", "/a%00"] {
+        assert_eq!(gateway.get(malformed).status, 400, "{malformed}");
+    }
+}
+
+#[test]
 fn query_takes_no_part_in_routing() {
     let gateway = named_routes(&[("only", "path = \"/a\"")]);
     assert_routes(&gateway, Call::get("/a?x=/b"), "only");
