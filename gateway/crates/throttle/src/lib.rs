@@ -23,6 +23,8 @@
 
 mod clients;
 mod lease;
+#[cfg(all(test, loom))]
+mod model;
 mod pool;
 mod rate;
 mod sip;

@@ -318,6 +318,24 @@ impl Pool {
     }
 }
 
+#[cfg(all(test, loom))]
+impl Pool {
+    /// Leaves so many tokens at the origin, without the steps that drawing them would add to the model.
+    pub(crate) fn drain_to(&self, left: u64) {
+        let meter = self.meter(Word { full_at: 0, generation: 0 });
+        let full_at = meter.cost(meter.burst - left);
+        self.hot.word.store(Word { full_at, generation: 0 }.pack(), Ordering::Release);
+    }
+
+    /// Takes a token out as a lease that holds it would have.
+    pub(crate) fn force_lend(&self, tokens: u64) {
+        let word = Word::unpack(self.hot.word.load(Ordering::Acquire));
+        let full_at = word.full_at + self.meter(word).cost(tokens);
+        self.hot.word.store(Word { full_at, ..word }.pack(), Ordering::Release);
+        self.hot.outstanding.fetch_add(tokens, Ordering::Relaxed);
+    }
+}
+
 /// How many of the pool's `room` tokens a lease gets: what it wants, within its share of the burst, and never so many that
 /// the other cores would find the pool dry.
 fn lease_size(want: u32, room: u64, burst: u64, leases: u64) -> u32 {

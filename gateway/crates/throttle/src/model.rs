@@ -1,0 +1,130 @@
+//! Loom explores every interleaving of the pool's and the table's atomics:
+//! `RUSTFLAGS="--cfg loom" cargo test -p sluice-throttle --lib --release model`.
+
+use crate::clients::ClientTable;
+use crate::pool::{Drawn, Pool, Report};
+use crate::rate::Rate;
+use loom::thread;
+use std::sync::Arc;
+
+const NOTHING: Report = Report { lent: 0, unspent: 0, spent_at_ns: 0 };
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn model(check: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(check);
+}
+
+fn tokens(drawn: Drawn) -> u32 {
+    match drawn {
+        Drawn::Tokens(tokens) => tokens,
+        Drawn::Dry { .. } => 0,
+    }
+}
+
+/// A pool with room for leases of two, drained to `left` tokens.
+fn drained_to(left: u64) -> Arc<Pool> {
+    let pool = Pool::new(Rate { per_second: 1.0, burst: 64 }, 0);
+    pool.enlist();
+    pool.enlist();
+    pool.drain_to(left);
+    pool
+}
+
+#[test]
+fn draws_never_share_a_token() {
+    model(|| {
+        let pool = drained_to(5);
+        let other = pool.clone();
+        let thread =
+            thread::spawn(move || tokens(other.draw(NOTHING, 2, 0)) + tokens(other.draw(NOTHING, 1, 0)));
+        let here = tokens(pool.draw(NOTHING, 2, 0));
+        let there = thread.join().unwrap();
+        let lent = pool.outstanding();
+        assert!(here + there <= 5);
+        assert_eq!(u64::from(here + there) + pool.available(0), 5, "none lost");
+        assert!(lent <= 2);
+    });
+}
+
+/// One core holds a token while the pool fills; it comes back, or spends it and draws again, as another core draws. The
+/// pool and what is lent never exceed the burst together, so neither do the grants at one instant.
+#[test]
+fn pool_and_leases_stay_within_the_burst() {
+    model(|| {
+        let pool = drained_to(8);
+        assert_eq!(pool.draw(NOTHING, 2, 0), Drawn::Tokens(2), "one spent, one held");
+        let full_ns = 1000 * SECOND_NS;
+        let other = pool.clone();
+        let thread = thread::spawn(move || {
+            // Spends the held one at `full_ns`, reports it, and draws.
+            let spent = Report { lent: 1, unspent: 0, spent_at_ns: full_ns };
+            1 + tokens(other.draw(spent, 2, full_ns))
+        });
+        let here = tokens(pool.draw(NOTHING, 2, full_ns));
+        let there = thread.join().unwrap();
+        // Held tokens count as granted at this instant, the worst case.
+        assert!(u64::from(here + there) + pool.available(full_ns) <= 64);
+        let lent = u64::from(here.saturating_sub(1) + there.saturating_sub(2));
+        assert_eq!(pool.outstanding(), lent, "the books agree");
+    });
+}
+
+#[test]
+fn a_lease_given_back_is_there_for_others_once() {
+    model(|| {
+        let pool = drained_to(2);
+        pool.force_lend(1);
+        let other = pool.clone();
+        let thread = thread::spawn(move || other.settle(Report { lent: 1, unspent: 1, spent_at_ns: 0 }));
+        let here = tokens(pool.draw(NOTHING, 1, 0)) + tokens(pool.draw(NOTHING, 1, 0));
+        thread.join().unwrap();
+        assert_eq!(u64::from(here) + pool.available(0), 2);
+        assert_eq!(pool.outstanding(), 0);
+    });
+}
+
+#[test]
+fn a_reload_amid_draws_forges_nothing() {
+    model(|| {
+        let pool = drained_to(3);
+        let other = pool.clone();
+        let thread = thread::spawn(move || other.set_rate(Rate { per_second: 3.0, burst: 96 }));
+        let here = tokens(pool.draw(NOTHING, 2, 0));
+        thread.join().unwrap();
+        assert_eq!(u64::from(here) + pool.available(0), 3);
+    });
+}
+
+#[test]
+fn a_client_known_to_two_cores_has_one_bucket() {
+    model(|| {
+        let table = ClientTable::with_seed(Rate { per_second: 1.0, burst: 1 }, 1, 1);
+        let other = table.clone();
+        let thread = thread::spawn(move || other.take(7, SECOND_NS).is_granted());
+        let here = table.take(7, SECOND_NS).is_granted();
+        let there = thread.join().unwrap();
+        assert!(here ^ there, "exactly one of two gets the one token");
+    });
+}
+
+/// A newcomer wants the bucket of a client that is just charged: the client is not forgotten with its debt.
+#[test]
+fn eviction_never_forgets_a_charge() {
+    model(|| {
+        let table = ClientTable::with_seed(Rate { per_second: 1.0, burst: 1 }, 1, 1);
+        for client in 0..7 {
+            assert!(table.take(client, 0).is_granted());
+        }
+        // All seven are full again, and client 0's is the first to be taken away.
+        let now_ns = 2 * SECOND_NS;
+        let other = table.clone();
+        let thread = thread::spawn(move || other.take(100, now_ns).is_granted());
+        let first = table.take(0, now_ns).is_granted();
+        let second = table.take(0, now_ns).is_granted();
+        let newcomer = thread.join().unwrap();
+        assert!(!(first && second), "one token a second, not two");
+        assert!(first || newcomer, "a race costs one token, not both");
+    });
+}
