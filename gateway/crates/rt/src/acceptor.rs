@@ -1,0 +1,200 @@
+//! Listening sockets: a multishot accept each, and a bounded queue of what it brought.
+
+use crate::{
+    io::{Arm, Ios, TimerOwner, gone},
+    ring::{Op, Token},
+    task::Waiter,
+    wheel::TimerId,
+};
+use io_uring::{opcode, types};
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+};
+
+/// Accepted and not yet taken; more stay in the kernel's backlog.
+const QUEUE_MAX: usize = 256;
+/// Pause after running out of descriptors or memory.
+const BACKOFF_MS: u64 = 100;
+
+pub(crate) struct Acceptor {
+    fd: Option<OwnedFd>,
+    generation: u32,
+    arm: Arm,
+    /// No more accepts, by request or by a fatal error.
+    closed: bool,
+    /// Backing off until the timer fires.
+    resting: bool,
+    error: i32,
+    queue: VecDeque<OwnedFd>,
+    pub(crate) waiter: Waiter,
+    /// A [`crate::Listener`] refers to this.
+    held: bool,
+    /// `None`: the slot is free.
+    timer: Option<TimerId>,
+}
+
+impl Acceptor {
+    /// Nothing in flight, and the slot may be reused.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.timer.is_none()
+    }
+}
+
+impl Ios {
+    pub(crate) fn listen(&mut self, fd: OwnedFd) -> u32 {
+        let index = self.acceptors.iter().position(Acceptor::is_gone).unwrap_or(self.acceptors.len());
+        let timer = self.wheel.insert(TimerOwner::Acceptor(index as u32).encode());
+        let generation = self.acceptors.get(index).map_or(0, |acceptor| acceptor.generation.wrapping_add(1));
+        let acceptor = Acceptor {
+            fd: Some(fd),
+            generation,
+            arm: Arm::Off,
+            closed: false,
+            resting: false,
+            error: 0,
+            queue: VecDeque::new(),
+            waiter: Waiter::Nobody,
+            held: true,
+            timer: Some(timer),
+        };
+        match self.acceptors.get_mut(index) {
+            Some(slot) => *slot = acceptor,
+            None => self.acceptors.push(acceptor),
+        }
+        self.arm_accept(index as u32);
+        index as u32
+    }
+
+    pub(crate) fn acceptor(&mut self, index: u32) -> Option<&mut Acceptor> {
+        self.acceptors.get_mut(index as usize)
+    }
+
+    /// Arms the multishot accept if it is wanted. Also what the back-off timer does.
+    pub(crate) fn arm_accept(&mut self, index: u32) {
+        let Some(acceptor) = self.acceptors.get_mut(index as usize) else { return };
+        acceptor.resting = false;
+        let Some(fd) = &acceptor.fd else { return };
+        if acceptor.arm != Arm::Off || acceptor.closed || acceptor.queue.len() > QUEUE_MAX / 2 {
+            return;
+        }
+        acceptor.arm = Arm::On;
+        let entry = opcode::AcceptMulti::new(types::Fd(fd.as_raw_fd()))
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+            .user_data(Token::new(Op::Accept, acceptor.generation, index).encode());
+        // SAFETY: points to no memory.
+        unsafe { self.ring.push(entry) };
+    }
+
+    fn disarm_accept(&mut self, index: u32) {
+        let Some(acceptor) = self.acceptor(index).filter(|acceptor| acceptor.arm == Arm::On) else { return };
+        acceptor.arm = Arm::Cancelling;
+        let token = Token::new(Op::Accept, acceptor.generation, index);
+        self.ring.cancel(token);
+    }
+
+    pub(crate) fn on_accept(&mut self, index: u32, result: i32, more: bool) -> Waiter {
+        let Some(acceptor) = self.acceptors.get_mut(index as usize) else { return Waiter::Nobody };
+        if !more {
+            acceptor.arm = Arm::Off;
+        }
+        match result {
+            // SAFETY: a descriptor the kernel just made for us.
+            fd @ 0.. => acceptor.queue.push_back(unsafe { OwnedFd::from_raw_fd(fd) }),
+            error => match -error {
+                libc::ECANCELED => {}
+                libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
+                    self.stats.accept_errors += 1;
+                    acceptor.resting = true;
+                    if let Some(timer) = acceptor.timer {
+                        self.wheel.set(timer, self.now_ms + BACKOFF_MS);
+                    }
+                }
+                // Of the connection, not of the listener: accept(2), "Error handling".
+                libc::ECONNABORTED
+                | libc::EAGAIN
+                | libc::EINTR
+                | libc::EPROTO
+                | libc::EPERM
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP => self.stats.accept_errors += 1,
+                errno => {
+                    self.stats.accept_errors += 1;
+                    acceptor.error = errno;
+                    acceptor.closed = true;
+                }
+            },
+        }
+        let (resting, full) = (acceptor.resting, acceptor.queue.len() >= QUEUE_MAX);
+        let waiter = acceptor.waiter.take();
+        if full {
+            self.disarm_accept(index);
+        } else if !resting {
+            self.arm_accept(index);
+        }
+        self.finish_acceptor(index);
+        waiter
+    }
+
+    /// An accepted connection, the reason why there will be none, or `None` to wait.
+    pub(crate) fn try_accept(&mut self, index: u32) -> Option<io::Result<OwnedFd>> {
+        let Some(acceptor) = self.acceptors.get_mut(index as usize) else { return Some(Err(gone())) };
+        if let Some(fd) = acceptor.queue.pop_front() {
+            if !acceptor.resting && acceptor.arm == Arm::Off {
+                self.arm_accept(index);
+            }
+            return Some(Ok(fd));
+        }
+        match acceptor {
+            acceptor if acceptor.error != 0 => Some(Err(io::Error::from_raw_os_error(acceptor.error))),
+            // Not before the last completion: it may bring a connection.
+            acceptor if acceptor.closed && acceptor.arm == Arm::Off => {
+                Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the listener was closed")))
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends accepting. What was accepted already can still be taken.
+    pub(crate) fn close_acceptor(&mut self, index: u32) -> Waiter {
+        let Some(acceptor) = self.acceptor(index) else { return Waiter::Nobody };
+        acceptor.closed = true;
+        let waiter = acceptor.waiter.take();
+        self.disarm_accept(index);
+        self.finish_acceptor(index);
+        waiter
+    }
+
+    /// The handle was dropped: cancel, wait, close. Returns what must be dropped elsewhere.
+    pub(crate) fn release_acceptor(&mut self, index: u32) -> Waiter {
+        let waiter = self.close_acceptor(index);
+        if let Some(acceptor) = self.acceptor(index) {
+            acceptor.queue.clear();
+            acceptor.held = false;
+        }
+        self.finish_acceptor(index);
+        waiter
+    }
+
+    /// Closes the socket once it is closed for good and nothing is in flight, and then frees the slot.
+    fn finish_acceptor(&mut self, index: u32) {
+        let Some(acceptor) = self.acceptors.get_mut(index as usize) else { return };
+        if !acceptor.closed || acceptor.arm != Arm::Off {
+            return;
+        }
+        acceptor.fd = None;
+        if !acceptor.held {
+            acceptor.queue.clear();
+            if let Some(timer) = acceptor.timer.take() {
+                self.wheel.remove(timer);
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Sending: a queue per stream, at most one batch of it in the kernel's hands, the next one started by its completion.
+
+use crate::{
+    io::{Ios, Phase, gone},
+    out::{Flight, Segment},
+    ring::{Op, Token},
+    socket,
+    task::Waiter,
+};
+use io_uring::{opcode, types};
+use std::io;
+
+impl Ios {
+    /// Lends the vector that output is appended to.
+    #[inline]
+    pub(crate) fn take_tail(&mut self, index: u32) -> Vec<u8> {
+        match self.slots.get_mut(index as usize) {
+            Some(io) => io.out.take_tail(&mut self.vecs),
+            None => Vec::new(),
+        }
+    }
+
+    /// Takes the vector back. Output of a broken stream is forgotten.
+    #[inline]
+    pub(crate) fn put_tail(&mut self, index: u32, tail: Vec<u8>) {
+        match self.slots.get_mut(index as usize) {
+            Some(io) if io.send_error == 0 => io.out.put_tail(tail, &mut self.vecs),
+            _ => self.vecs.put(tail),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn append(&mut self, index: u32, bytes: &[u8]) {
+        if let Some(io) = self.slots.get_mut(index as usize).filter(|io| io.send_error == 0) {
+            io.out.append(bytes, &mut self.vecs);
+        }
+    }
+
+    pub(crate) fn push_segment(&mut self, index: u32, segment: Segment) {
+        match self.slots.get_mut(index as usize) {
+            Some(io) if io.send_error == 0 => io.out.push(segment, &mut self.vecs),
+            _ => self.vecs.recycle(segment),
+        }
+    }
+
+    /// Marks a socket to be flushed when the turn ends: what else it writes until then goes along.
+    #[inline]
+    pub(crate) fn flush(&mut self, index: u32) {
+        let Some(io) = self.slots.get_mut(index as usize) else { return };
+        io.flush_wanted = true;
+        if io.flight.is_idle() && !io.hold_send && !std::mem::replace(&mut io.dirty, true) {
+            self.dirty.push(index);
+        }
+    }
+
+    /// Starts the sends that were asked for in this turn.
+    pub(crate) fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..) {
+            if let Some(io) = self.slots.get_mut(index as usize) {
+                io.dirty = false;
+            }
+            self.start_send(index);
+        }
+        self.dirty = dirty;
+    }
+
+    /// Hands the next batch to the kernel if the socket is free to send.
+    pub(crate) fn start_send(&mut self, index: u32) {
+        let Some(io) = self.slots.get_mut(index as usize) else { return };
+        let ready = matches!(io.phase, Phase::Open | Phase::Closing)
+            && io.flight.is_idle()
+            && io.flush_wanted
+            && !io.hold_send
+            && io.send_error == 0;
+        if !ready {
+            return;
+        }
+        io.flight = io.out.take_batch(&mut self.vecs);
+        if io.flight.is_idle() {
+            return self.sent_all(index);
+        }
+        self.submit_send(index);
+    }
+
+    /// Submits the flight, or what is left of it.
+    fn submit_send(&mut self, index: u32) {
+        let Some(io) = self.slots.get_mut(index as usize) else { return };
+        let token = Token::new(Op::Send, io.generation, index).encode();
+        // The kernel itself goes on after a partial send.
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let entry = match &mut io.flight {
+            Flight::Idle => return,
+            Flight::One { segment, sent } => {
+                let rest = segment.bytes().get(*sent..).unwrap_or_default();
+                let len = rest.len().min(1 << 30) as u32;
+                opcode::Send::new(types::Fd(io.fd), rest.as_ptr(), len).flags(flags).build()
+            }
+            Flight::Many(gather) => {
+                opcode::SendMsg::new(types::Fd(io.fd), gather.prepare()).flags(flags as u32).build()
+            }
+        };
+        // SAFETY: the flight owns the bytes and the header, and is neither changed nor dropped before the completion.
+        unsafe { self.ring.push(entry.user_data(token)) };
+    }
+
+    /// Everything written has been taken by the kernel.
+    fn sent_all(&mut self, index: u32) {
+        let Some(io) = self.slots.get_mut(index as usize) else { return };
+        io.flush_wanted = false;
+        if std::mem::take(&mut io.shutdown_wanted) {
+            // ENOTCONN: the peer was faster, and the receive side will tell.
+            let _ = socket::shutdown_write(io.fd);
+        }
+    }
+
+    /// FIN once everything written is out.
+    pub(crate) fn shutdown_write(&mut self, index: u32) {
+        if let Some(io) = self.get(index) {
+            io.shutdown_wanted = true;
+            self.flush(index);
+        }
+    }
+
+    /// Whether everything written has been taken by the kernel; `None` to wait.
+    pub(crate) fn try_flushed(&mut self, index: u32, limit: usize) -> Option<io::Result<()>> {
+        let Some(io) = self.slots.get_mut(index as usize) else { return Some(Err(gone())) };
+        if io.send_error != 0 {
+            return Some(Err(io::Error::from_raw_os_error(io.send_error)));
+        }
+        if io.pending_send_bytes() <= limit {
+            return Some(Ok(()));
+        }
+        io.expired.then(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Forgets what was not sent and cancels what is being sent.
+    pub(crate) fn give_up_sending(&mut self, index: u32) {
+        let Some(io) = self.slots.get_mut(index as usize) else { return };
+        io.flush_wanted = false;
+        io.out.clear(&mut self.vecs);
+        if !io.flight.is_idle() {
+            self.ring.cancel(Token::new(Op::Send, io.generation, index));
+        }
+    }
+
+    pub(crate) fn on_send(&mut self, index: u32, result: i32) -> Waiter {
+        let Some(io) = self.slots.get_mut(index as usize) else { return Waiter::Nobody };
+        match result {
+            0.. => {
+                if !io.flight.advance(result as usize, &mut self.vecs) {
+                    self.submit_send(index);
+                    return Waiter::Nobody;
+                }
+                if io.phase == Phase::Open {
+                    self.start_send(index);
+                }
+            }
+            result if matches!(-result, libc::EAGAIN | libc::EINTR) && io.flush_wanted => {
+                self.submit_send(index);
+                return Waiter::Nobody;
+            }
+            result => {
+                io.send_error = -result;
+                io.flush_wanted = false;
+                io.flight.clear(&mut self.vecs);
+                io.out.clear(&mut self.vecs);
+            }
+        }
+        self.finish_closing(index);
+        self.get(index).map(|io| io.send_waiter.take()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,5 @@
+//! Splicing.
+
+/// Pipes of a core.
+#[derive(Default)]
+pub(crate) struct PipePool {}
