@@ -7,11 +7,9 @@ wrk.headers["Accept"] = "application/json, text/plain, */*"
 wrk.headers["Accept-Language"] = "en-GB,en;q=0.9"
 wrk.headers["Accept-Encoding"] = "gzip, deflate, br"
 wrk.headers["Referer"] = "https://app.example.com/orders"
-wrk.headers["Cookie"] = "session=4f1c2d7a9b3e"
+wrk.headers["Cookie"] = "session=4f1c2d7a9b3e8c6d5f"
 wrk.headers["x-api-key"] = os.getenv("API_KEY")
-if os.getenv("CLOSE") then
-  wrk.headers["Connection"] = "close"
-end
+wrk.headers["Connection"] = os.getenv("CLOSE") and "close" or "keep-alive"
 
 -- One line for xtask, so that it need not read the table meant for people.
 function done(summary, latency, requests)

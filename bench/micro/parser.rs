@@ -1,10 +1,17 @@
 //! The wire codec: parsing heads (against httparse), decoding chunks, encoding.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a bench may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a bench may panic"
+)]
 #![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sluice_wire::{
-    ChunkedDecoder, Limits, Method, RequestHead, ResponseHead, Status, enc, parse_request, parse_response, portable,
+    ChunkedDecoder, Limits, Method, RequestHead, ResponseHead, Status, enc, parse_request, parse_response,
+    portable,
 };
 use std::hint::black_box;
 
@@ -22,7 +29,8 @@ Cookie: session=4f9a8b7c6d5e\r\n\
 Cache-Control: no-cache\r\n\r\n";
 
 /// What wrk and curl send: three headers.
-const SMALL: &[u8] = b"GET /users/42 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
+const SMALL: &[u8] =
+    b"GET /users/42 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
 
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n\
 Server: nginx/1.28.0\r\n\

@@ -146,7 +146,7 @@ fn run_inside(options: &Options) -> Result<(), String> {
     let mut samples = Vec::new();
     for round in 1..=options.rounds {
         for &shape in &options.shapes {
-            for &peer in &options.peers {
+            for &peer in options.peers.iter().filter(|peer| peer.serves(shape)) {
                 match bench.measure(peer, shape, options.seconds) {
                     Ok(sample) => {
                         println!("round {round}  {}", report::line(&sample));

@@ -60,6 +60,11 @@ impl Peer {
         if self == Peer::Envoy && shape == Shape::Cached { port + 1 } else { port }
     }
 
+    /// Whether the peer has what the shape asks for: Pingora's proxy of a page has no cache.
+    pub(crate) fn serves(self, shape: Shape) -> bool {
+        !(self == Peer::Pingora && shape == Shape::Cached)
+    }
+
     /// Writes the configuration and gives the command that serves it.
     pub(crate) fn command(self, work: &Work, port: u16, upstream: &str) -> Result<Command, String> {
         let write = |name: &str, text: &str| -> Result<PathBuf, String> {
