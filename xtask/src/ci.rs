@@ -1,6 +1,7 @@
 //! What must hold before a change lands, cheapest check first.
 
-use crate::{setup, sh, test, tidy};
+use crate::args::Args;
+use crate::{ebpf, setup, sh, test, tidy};
 
 /// Runs every check, then the tests.
 pub(crate) fn run() -> Result<(), String> {
@@ -10,6 +11,7 @@ pub(crate) fn run() -> Result<(), String> {
     tidy::run()?;
     sh::run(&mut sh::cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     deny()?;
+    xdp_program()?;
     test::run()
 }
 
@@ -22,4 +24,13 @@ fn deny() -> Result<(), String> {
         return Ok(());
     }
     sh::run(&mut sh::cargo(["deny", "check", "advisories"]))
+}
+
+/// The XDP program built from its sources and tested, so that the committed object is known to be reproducible.
+fn xdp_program() -> Result<(), String> {
+    if let Err(missing) = setup::bpf_toolchain() {
+        println!("SKIPPED building the XDP program: {missing}");
+        return Ok(());
+    }
+    ebpf::run(Args::new(vec!["--check".to_owned()]))
 }

@@ -46,6 +46,11 @@ pub(crate) fn run(mut args: Args) -> Result<(), String> {
     Ok(())
 }
 
+/// What this machine lacks for a rebuild.
+pub(crate) fn missing() -> Option<String> {
+    Toolchain::find().err()
+}
+
 /// A compiler that can build `core` for BPF, and the rustup toolchain that lends its LLVM and its tools.
 struct Toolchain {
     name: &'static str,
@@ -86,7 +91,8 @@ impl Toolchain {
     }
 
     fn nightly() -> Result<Self, String> {
-        let sysroot = sysroot(Some("+nightly")).ok_or("rustup toolchain install nightly --component rust-src")?;
+        let sysroot =
+            sysroot(Some("+nightly")).ok_or("rustup toolchain install nightly --component rust-src")?;
         if !sysroot.join("lib/rustlib/src/rust/library/core").is_dir() {
             return Err("rustup component add rust-src --toolchain nightly".to_owned());
         }
@@ -100,7 +106,8 @@ impl Toolchain {
         if is_check {
             command.arg("--locked");
         }
-        for inherited in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
+        for inherited in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"]
+        {
             command.env_remove(inherited);
         }
         let bin = self.sysroot.join("bin");
@@ -114,9 +121,14 @@ impl Toolchain {
 
     /// Debug information is needed to make BTF of it, and for nothing afterwards.
     fn strip(&self, built: &Path, stripped: &Path) -> Result<(), String> {
-        let tools = self.sysroot.join(format!("lib/rustlib/{}-unknown-linux-gnu/bin", std::env::consts::ARCH));
+        let tools =
+            self.sysroot.join(format!("lib/rustlib/{}-unknown-linux-gnu/bin", std::env::consts::ARCH));
         let mut command = Command::new(tools.join("rust-objcopy"));
-        command.arg("--strip-debug").arg(built).arg(stripped).env("LD_LIBRARY_PATH", self.sysroot.join("lib"));
+        command
+            .arg("--strip-debug")
+            .arg(built)
+            .arg(stripped)
+            .env("LD_LIBRARY_PATH", self.sysroot.join("lib"));
         sh::run(&mut command)
     }
 }

@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod ci;
+mod ebpf;
 mod fuzz;
 mod loom;
 mod miri;
@@ -25,6 +26,7 @@ cargo xtask COMMAND
   bench [--rounds N] [--seconds N] [--shapes mock,…] [--peers sluice,nginx,…] [--out DIR] [--check] [--k6]
                      load Sluice and its peers side by side (bench/SPEC.md); --check fails where a promise was broken
   tidy               check the doors between crates, unsafe, file and function sizes, reasons for relaxed lints
+  ebpf [--check]     rebuild the committed XDP object; --check tests a fresh one and leaves the committed one alone
   loom               model-check the hand-written atomics
   miri               run the pure crates under Miri where the nightly toolchain has it
   fuzz [TARGET] [--seconds N]
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         "loom" => loom::run().map(|_| ()),
         "miri" => miri::run(),
         "fuzz" => fuzz::run(rest),
+        "ebpf" => ebpf::run(rest),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

@@ -1,6 +1,6 @@
 //! What the tests and the benchmark need besides Rust: found, installed, or named.
 
-use crate::sh;
+use crate::{ebpf, sh};
 use std::process::Command;
 
 /// What is about to be done.
@@ -118,6 +118,19 @@ pub(crate) fn cargo_tool(name: &str) -> Result<(), String> {
         return Ok(());
     }
     sh::run(&mut sh::cargo(["install", "--locked", "--quiet", name]))
+}
+
+/// Makes the toolchain for the XDP program available, or says what is missing.
+pub(crate) fn bpf_toolchain() -> Result<(), String> {
+    if ebpf::missing().is_some() && sh::is_root() && sh::which("apt-get").is_some() {
+        apt_install(&["rustc-web", "rust-web-src"])?;
+        if sh::which("bpf-linker").is_none() {
+            // The last release that the compilers above can build.
+            let version = ["--version", "0.10.4"];
+            sh::run(sh::cargo(["install", "--locked", "--quiet", "bpf-linker"]).args(version))?;
+        }
+    }
+    ebpf::missing().map_or(Ok(()), Err)
 }
 
 /// Makes a component of the toolchain in use available, where rustup can bring it.
