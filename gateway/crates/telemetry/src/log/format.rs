@@ -2,27 +2,40 @@
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html>
 
 use super::codec::Entry;
-use super::text::{self, Clock};
+use super::text::{self, Addresses, Clock};
 use crate::names::{Names, OVERFLOW};
 use crate::record::CacheOutcome;
 
-/// A copy of the slots' names, ready to be put between quotes.
-#[derive(Debug, Default)]
+/// The slots' names as they stand in a line, with what stands around them.
+#[derive(Debug)]
 struct NameCache {
+    before: &'static str,
+    after: &'static str,
     by_slot: Vec<Box<[u8]>>,
 }
 
 impl NameCache {
+    fn new(before: &'static str, after: &'static str) -> Self {
+        Self { before, after, by_slot: Vec::new() }
+    }
+
+    #[inline]
     fn get(&mut self, names: &Names, slot: u32) -> &[u8] {
         if slot as usize >= self.by_slot.len() {
-            for name in names.since(self.by_slot.len()) {
-                let mut escaped = Vec::new();
-                text::json(&mut escaped, name.as_bytes());
-                self.by_slot.push(escaped.into());
-            }
+            self.update(names);
         }
         let name = self.by_slot.get(slot as usize).or_else(|| self.by_slot.get(OVERFLOW as usize));
         name.map_or(b"", |name| name)
+    }
+
+    #[cold]
+    fn update(&mut self, names: &Names) {
+        for name in names.since(self.by_slot.len()) {
+            let mut text = self.before.as_bytes().to_vec();
+            text::json(&mut text, name.as_bytes());
+            text.extend_from_slice(self.after.as_bytes());
+            self.by_slot.push(text.into());
+        }
     }
 }
 
@@ -39,20 +52,24 @@ pub(super) struct NameTables<'a> {
 #[derive(Debug)]
 pub(super) struct Formatter {
     clock: Clock,
+    addresses: Addresses,
     routes: NameCache,
     upstreams: NameCache,
     limits: NameCache,
     keys: NameCache,
+    users: NameCache,
 }
 
 impl Formatter {
     pub(super) fn new() -> Self {
         Self {
             clock: Clock::new(),
-            routes: NameCache::default(),
-            upstreams: NameCache::default(),
-            limits: NameCache::default(),
-            keys: NameCache::default(),
+            addresses: Addresses::new(),
+            routes: NameCache::new("\",\"routeKey\":\"", "\",\"status\":"),
+            upstreams: NameCache::new(",\"upstream\":\"", "\""),
+            limits: NameCache::new(",\"limit\":\"", "\""),
+            keys: NameCache::new(",\"apiKey\":\"", "\""),
+            users: NameCache::new("", ""),
         }
     }
 
@@ -60,27 +77,30 @@ impl Formatter {
         out.extend_from_slice(b"{\"requestId\":\"");
         text::json(out, entry.request_id);
         out.extend_from_slice(b"\",\"ip\":\"");
-        text::address(out, entry.source);
-        out.extend_from_slice(b"\",\"requestTime\":\"");
-        self.clock.date(out, entry.time_unix_ms);
-        out.extend_from_slice(b"\",\"requestTimeEpoch\":");
-        self.clock.epoch_ms(out, entry.time_unix_ms);
-        out.extend_from_slice(b",\"httpMethod\":\"");
-        text::json(out, entry.method);
-        out.extend_from_slice(b"\",\"path\":\"");
-        let (path, query) = split_query(entry.target);
+        self.addresses.write(out, entry.source);
+        out.extend_from_slice(b"\",");
+        self.clock.json(out, entry.time_unix_ms);
+        match entry.method {
+            b"GET" => out.extend_from_slice(b",\"httpMethod\":\"GET\",\"path\":\""),
+            b"POST" => out.extend_from_slice(b",\"httpMethod\":\"POST\",\"path\":\""),
+            other => {
+                out.extend_from_slice(b",\"httpMethod\":\"");
+                text::json(out, other);
+                out.extend_from_slice(b"\",\"path\":\"");
+            }
+        }
+        let (path, query) = text::split_query(entry.target);
         text::json(out, path);
         if let Some(query) = query {
             out.extend_from_slice(b"\",\"query\":\"");
             text::json(out, query);
         }
-        out.extend_from_slice(b"\",\"routeKey\":\"");
         out.extend_from_slice(self.routes.get(names.routes, entry.route));
-        out.extend_from_slice(b"\",\"status\":");
         text::decimal(out, u64::from(entry.status));
-        out.extend_from_slice(b",\"protocol\":\"");
-        out.extend_from_slice(protocol(entry.version));
-        out.extend_from_slice(b"\",\"requestLength\":");
+        out.extend_from_slice(match entry.version {
+            0 => b",\"protocol\":\"HTTP/1.0\",\"requestLength\":",
+            _ => b",\"protocol\":\"HTTP/1.1\",\"requestLength\":",
+        });
         text::decimal(out, entry.bytes_in);
         out.extend_from_slice(b",\"responseLength\":");
         text::decimal(out, entry.bytes_out);
@@ -96,49 +116,48 @@ impl Formatter {
             out.extend_from_slice(b",\"integrationLatency\":");
             text::milliseconds(out, integration_us);
         }
-        let mut quoted = |name: &[u8], value: &[u8]| {
-            out.extend_from_slice(name);
-            text::json(out, value);
-            out.push(b'"');
-        };
-        if entry.cache != CacheOutcome::None {
-            quoted(b",\"cache\":\"", entry.cache.label().as_bytes());
-        }
-        if !entry.user_agent.is_empty() {
-            quoted(b",\"userAgent\":\"", entry.user_agent);
-        }
-        if !entry.referer.is_empty() {
-            quoted(b",\"referer\":\"", entry.referer);
-        }
-        if let Some(refusal) = entry.refusal {
-            quoted(b",\"error\":\"", refusal.label().as_bytes());
-            quoted(b",\"errorResponseType\":\"", refusal.response_type().as_bytes());
-        }
-        // Names are escaped in their caches.
-        let mut named = |name: &[u8], value: &[u8]| {
-            out.extend_from_slice(name);
-            out.extend_from_slice(value);
-            out.push(b'"');
-        };
         if let Some(upstream) = entry.upstream {
-            named(b",\"upstream\":\"", self.upstreams.get(names.upstreams, upstream));
+            out.extend_from_slice(self.upstreams.get(names.upstreams, upstream));
         }
         if let Some(key) = entry.key {
-            named(b",\"apiKey\":\"", self.keys.get(names.keys, key));
+            out.extend_from_slice(self.keys.get(names.keys, key));
         }
         if let Some(limit) = entry.limit {
-            named(b",\"limit\":\"", self.limits.get(names.limits, limit));
+            out.extend_from_slice(self.limits.get(names.limits, limit));
+        }
+        out.extend_from_slice(match entry.cache {
+            CacheOutcome::None => b"",
+            CacheOutcome::Hit => b",\"cache\":\"HIT\"",
+            CacheOutcome::Miss => b",\"cache\":\"MISS\"",
+            CacheOutcome::Refresh => b",\"cache\":\"REFRESH\"",
+        });
+        if !entry.user_agent.is_empty() {
+            out.extend_from_slice(b",\"userAgent\":\"");
+            text::json(out, entry.user_agent);
+            out.push(b'"');
+        }
+        if !entry.referer.is_empty() {
+            out.extend_from_slice(b",\"referer\":\"");
+            text::json(out, entry.referer);
+            out.push(b'"');
+        }
+        if let Some(refusal) = entry.refusal {
+            out.extend_from_slice(b",\"error\":\"");
+            out.extend_from_slice(refusal.label().as_bytes());
+            out.extend_from_slice(b"\",\"errorResponseType\":\"");
+            out.extend_from_slice(refusal.response_type().as_bytes());
+            out.push(b'"');
         }
     }
 
     /// `ip - key [date] "request line" status bytes "referer" "user agent"`; the API key's name stands for the user.
     pub(super) fn clf(&mut self, out: &mut Vec<u8>, entry: &Entry<'_>, names: NameTables<'_>) {
-        text::address(out, entry.source);
+        self.addresses.write(out, entry.source);
         out.extend_from_slice(b" - ");
         match entry.key {
             // A name is one word, or the fields after it would shift.
             Some(key) => {
-                let name = self.keys.get(names.keys, key);
+                let name = self.users.get(names.keys, key);
                 out.extend(
                     name.iter()
                         .map(|byte| if byte.is_ascii_graphic() && *byte != b'"' { *byte } else { b'_' }),
@@ -152,9 +171,10 @@ impl Formatter {
         text::clf(out, entry.method);
         out.push(b' ');
         text::clf(out, entry.target);
-        out.push(b' ');
-        out.extend_from_slice(protocol(entry.version));
-        out.extend_from_slice(b"\" ");
+        out.extend_from_slice(match entry.version {
+            0 => b" HTTP/1.0\" ",
+            _ => b" HTTP/1.1\" ",
+        });
         text::decimal(out, u64::from(entry.status));
         out.push(b' ');
         text::decimal(out, entry.bytes_out);
@@ -164,19 +184,5 @@ impl Formatter {
             out.push(b'"');
         }
         out.push(b'\n');
-    }
-}
-
-fn protocol(version: u8) -> &'static [u8] {
-    match version {
-        0 => b"HTTP/1.0",
-        _ => b"HTTP/1.1",
-    }
-}
-
-fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match target.iter().position(|byte| *byte == b'?').and_then(|mark| target.split_at_checked(mark)) {
-        Some((path, query)) => (path, query.get(1..)),
-        None => (target, None),
     }
 }

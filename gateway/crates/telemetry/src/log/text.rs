@@ -3,11 +3,27 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
-pub(super) fn decimal(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn decimal(out: &mut Vec<u8>, value: u64) {
+    // Most numbers in a log are short, and then their digits need no loop.
+    match value {
+        0..10 => out.push(digit(value)),
+        10..100 => out.extend_from_slice(&[digit(value / 10), digit(value)]),
+        100..1_000 => out.extend_from_slice(&three_digits(value)),
+        1_000..10_000 => out.extend_from_slice(&[
+            digit(value / 1_000),
+            digit(value / 100),
+            digit(value / 10),
+            digit(value),
+        ]),
+        _ => long_decimal(out, value),
+    }
+}
+
+fn long_decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0_u8; 20];
     let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (value % 10) as u8;
+    for place in digits.iter_mut().rev() {
+        *place = digit(value);
         used += 1;
         value /= 10;
         if value == 0 {
@@ -17,9 +33,15 @@ pub(super) fn decimal(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
+/// The last digit.
+#[inline]
+fn digit(value: u64) -> u8 {
+    b'0' + (value % 10) as u8
+}
+
 /// The last three digits, with leading zeros.
+#[inline]
 fn three_digits(value: u64) -> [u8; 3] {
-    let digit = |value: u64| b'0' + (value % 10) as u8;
     [digit(value / 100), digit(value / 10), digit(value)]
 }
 
@@ -27,24 +49,47 @@ fn three_digits(value: u64) -> [u8; 3] {
 pub(super) fn milliseconds(out: &mut Vec<u8>, value_us: u32) {
     let value_us = u64::from(value_us);
     decimal(out, value_us / 1000);
-    out.push(b'.');
-    out.extend_from_slice(&three_digits(value_us));
+    let [tenths, hundredths, thousandths] = three_digits(value_us);
+    out.extend_from_slice(&[b'.', tenths, hundredths, thousandths]);
 }
 
-pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => ipv4(out, address),
-        // Writing to a vector can't fail.
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
+/// The text of an address; clients come in runs, so the last one's is kept.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    last: IpAddr,
+    text: Vec<u8>,
+}
+
+impl Addresses {
+    pub(super) fn new() -> Self {
+        let mut addresses = Self { last: Ipv4Addr::UNSPECIFIED.into(), text: Vec::new() };
+        addresses.set(addresses.last);
+        addresses
     }
-}
 
-fn ipv4(out: &mut Vec<u8>, address: Ipv4Addr) {
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            out.push(b'.');
+    #[inline]
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, address: IpAddr) {
+        if address != self.last {
+            self.set(address);
         }
-        decimal(out, u64::from(octet));
+        out.extend_from_slice(&self.text);
+    }
+
+    fn set(&mut self, address: IpAddr) {
+        self.last = address;
+        self.text.clear();
+        match address {
+            IpAddr::V4(address) => {
+                let [first, rest @ ..] = address.octets();
+                decimal(&mut self.text, u64::from(first));
+                for octet in rest {
+                    self.text.push(b'.');
+                    decimal(&mut self.text, u64::from(octet));
+                }
+            }
+            // Writing to a vector can't fail.
+            IpAddr::V6(address) => drop(write!(self.text, "{address}")),
+        }
     }
 }
 
@@ -54,51 +99,60 @@ pub(super) struct Clock {
     unix_s: u64,
     /// `10/Oct/2000:13:55:36 +0000`
     date: Vec<u8>,
-    /// The second in digits.
-    seconds: Vec<u8>,
+    /// The date and the beginning of the milliseconds, as in a JSON line.
+    json: Vec<u8>,
 }
 
 impl Clock {
     pub(super) fn new() -> Self {
-        let mut clock = Self { unix_s: 0, date: Vec::new(), seconds: Vec::new() };
+        let mut clock = Self { unix_s: 0, date: Vec::new(), json: Vec::new() };
         clock.set(0);
         clock
     }
 
     /// The date as in the Common Log Format.
+    #[inline]
     pub(super) fn date(&mut self, out: &mut Vec<u8>, unix_ms: u64) {
-        self.set(unix_ms / 1000);
+        self.turn(unix_ms / 1000);
         out.extend_from_slice(&self.date);
     }
 
-    /// The milliseconds since 1970.
-    pub(super) fn epoch_ms(&mut self, out: &mut Vec<u8>, unix_ms: u64) {
-        self.set(unix_ms / 1000);
+    /// `"requestTime":"…","requestTimeEpoch":…`
+    #[inline]
+    pub(super) fn json(&mut self, out: &mut Vec<u8>, unix_ms: u64) {
+        self.turn(unix_ms / 1000);
+        out.extend_from_slice(&self.json);
         if self.unix_s == 0 {
-            return decimal(out, unix_ms);
+            decimal(out, unix_ms);
+        } else {
+            out.extend_from_slice(&three_digits(unix_ms));
         }
-        out.extend_from_slice(&self.seconds);
-        out.extend_from_slice(&three_digits(unix_ms));
     }
 
-    fn set(&mut self, unix_s: u64) {
-        if unix_s == self.unix_s && !self.date.is_empty() {
-            return;
+    #[inline]
+    fn turn(&mut self, unix_s: u64) {
+        if unix_s != self.unix_s {
+            self.set(unix_s);
         }
+    }
+
+    #[cold]
+    fn set(&mut self, unix_s: u64) {
         self.unix_s = unix_s;
         let (year, month, day) = civil(unix_s / 86_400);
         let of_day = unix_s % 86_400;
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
         self.date.clear();
+        self.json.clear();
         // Writing to a vector can't fail.
-        let _ = write!(
-            self.date,
-            "{day:02}/{month}/{year:04}:{:02}:{:02}:{:02} +0000",
-            of_day / 3600,
-            of_day / 60 % 60,
-            of_day % 60
-        );
-        self.seconds.clear();
-        decimal(&mut self.seconds, unix_s);
+        let _ = write!(self.date, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000");
+        self.json.extend_from_slice(b"\"requestTime\":\"");
+        self.json.extend_from_slice(&self.date);
+        self.json.extend_from_slice(b"\",\"requestTimeEpoch\":");
+        // The digits of a number don't begin with zeros.
+        if unix_s > 0 {
+            decimal(&mut self.json, unix_s);
+        }
     }
 }
 
@@ -125,31 +179,39 @@ fn hex_digit(value: u8) -> u8 {
 /// Printable ASCII but for the quote and the backslash: text that both formats take as it is.
 #[inline]
 fn is_plain(byte: u8) -> bool {
-    matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\'
+    // Without short cuts, so that a block is judged by vector instructions.
+    (0x20..=0x7e).contains(&byte) & (byte != b'"') & (byte != b'\\')
 }
 
-/// Whether all eight bytes are plain, tested at once. The subtractions borrow only across bytes that have already
-/// failed a test, so that a word without any hit is plain for sure.
+const BLOCK: usize = 16;
+
 #[inline]
-fn is_plain_word(word: u64) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 0x80;
-    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-    let quote = has_zero(word ^ (ONES * u64::from(b'"')));
-    let backslash = has_zero(word ^ (ONES * u64::from(b'\\')));
-    let delete = has_zero(word ^ (ONES * 0x7f));
-    (word & HIGH) | control | quote | backslash | delete == 0
+fn is_plain_block(block: &[u8; BLOCK]) -> bool {
+    block.iter().fold(true, |plain, byte| plain & is_plain(*byte))
 }
 
 #[inline]
 fn all_plain(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    words.iter().all(|word| is_plain_word(u64::from_le_bytes(*word)))
-        && match bytes.last_chunk::<8>() {
-            Some(last) => is_plain_word(u64::from_le_bytes(*last)),
-            None => rest.iter().all(|byte| is_plain(*byte)),
-        }
+    match bytes.last_chunk::<BLOCK>() {
+        // The last block overlaps the one before it.
+        Some(last) => bytes.as_chunks::<BLOCK>().0.iter().all(is_plain_block) && is_plain_block(last),
+        None => bytes.iter().all(|byte| is_plain(*byte)),
+    }
+}
+
+/// The path and the query after the first question mark.
+#[inline]
+pub(super) fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let (blocks, rest) = target.as_chunks::<BLOCK>();
+    // Whole blocks are passed at once; the mark's place is sought in the last one only.
+    let without = |block: &[u8; BLOCK]| block.iter().fold(true, |without, byte| without & (*byte != b'?'));
+    let passed = blocks.iter().take_while(|block| without(block)).count() * BLOCK;
+    let sought = target.get(passed..).unwrap_or(rest);
+    match sought.iter().position(|byte| *byte == b'?').and_then(|mark| target.split_at_checked(passed + mark))
+    {
+        Some((path, query)) => (path, query.get(1..)),
+        None => (target, None),
+    }
 }
 
 /// Bytes as the inside of a JSON string: control characters (those of U+0080 to U+009F too, which terminals obey)
@@ -229,27 +291,48 @@ mod tests {
         ] {
             assert_eq!(text(|out| clock.date(out, unix_ms)), want);
         }
-        assert_eq!(text(|out| clock.epoch_ms(out, 7)), "7");
-        assert_eq!(text(|out| clock.epoch_ms(out, 1_735_689_599_007)), "1735689599007");
+        for unix_ms in [0, 7, 999, 1_000, 1_735_689_599_007] {
+            let line = text(|out| clock.json(out, unix_ms));
+            assert!(line.ends_with(&format!(",\"requestTimeEpoch\":{unix_ms}")), "{line}");
+        }
     }
 
     #[test]
     fn numbers_and_addresses() {
-        assert_eq!(text(|out| decimal(out, 0)), "0");
-        assert_eq!(text(|out| decimal(out, u64::MAX)), u64::MAX.to_string());
+        for power in 0..20 {
+            for value in [10_u64.pow(power) - 1, 10_u64.pow(power), 10_u64.pow(power) + 1, u64::MAX] {
+                assert_eq!(text(|out| decimal(out, value)), value.to_string());
+            }
+        }
         assert_eq!(text(|out| milliseconds(out, 1_234_567)), "1234.567");
         assert_eq!(text(|out| milliseconds(out, 42)), "0.042");
-        assert_eq!(text(|out| address(out, "203.0.113.9".parse().unwrap())), "203.0.113.9");
-        assert_eq!(text(|out| address(out, "2001:db8::1".parse().unwrap())), "2001:db8::1");
+        let mut addresses = Addresses::new();
+        for address in ["0.0.0.0", "203.0.113.9", "203.0.113.9", "2001:db8::1", "255.255.255.255", "::"] {
+            assert_eq!(text(|out| addresses.write(out, address.parse().unwrap())), address);
+        }
     }
 
     #[test]
-    fn every_byte_at_every_place_of_a_word_is_judged_alike() {
+    fn every_byte_at_every_place_of_a_text_is_judged_alike() {
         for byte in 0..=255_u8 {
-            for place in 0..8 {
-                let mut word = [b'a'; 8];
-                word[place] = byte;
-                assert_eq!(is_plain_word(u64::from_le_bytes(word)), is_plain(byte), "{byte:#x} at {place}");
+            for length in 1..2 * BLOCK + 2 {
+                let mut text = vec![b'a'; length];
+                for place in 0..length {
+                    text[place] = byte;
+                    assert_eq!(all_plain(&text), is_plain(byte), "{byte:#x} at {place} of {length}");
+                    text[place] = b'a';
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_query_begins_after_the_first_mark() {
+        for length in 0..2 * BLOCK + 2 {
+            let path = vec![b'a'; length];
+            assert_eq!(split_query(&path), (&path[..], None));
+            for tail in [&b""[..], b"x", b"??", b"0123456789abcdef?"] {
+                assert_eq!(split_query(&[&path, &b"?"[..], tail].concat()), (&path[..], Some(tail)));
             }
         }
     }
@@ -274,11 +357,6 @@ mod tests {
         fn clf_is_always_plain(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let escaped = text(|out| clf(out, &bytes));
             prop_assert!(escaped.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && byte != b'"'));
-        }
-
-        #[test]
-        fn plainness_does_not_depend_on_word_bounds(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-            prop_assert_eq!(all_plain(&bytes), bytes.iter().all(|byte| is_plain(*byte)));
         }
     }
 }

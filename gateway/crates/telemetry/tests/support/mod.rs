@@ -55,10 +55,13 @@ impl Write for Kept {
     }
 }
 
+/// Name, labels, value.
+type Sample = (String, Vec<(String, String)>, f64);
+
 /// A checked exposition: every sample under its family, families and series unique, histograms consistent.
 #[derive(Debug)]
 pub(crate) struct Scrape {
-    samples: Vec<(String, Vec<(String, String)>, f64)>,
+    samples: Vec<Sample>,
 }
 
 impl Scrape {
@@ -86,8 +89,7 @@ impl Scrape {
                     "counter" => assert!(suffix.is_empty() && family.ends_with("_total"), "{line}"),
                     _ => assert_eq!(suffix, "", "{line}"),
                 }
-                let is_same =
-                    |(name, labels, _): &(String, Vec<_>, f64)| *name == sample.0 && *labels == sample.1;
+                let is_same = |(name, labels, _): &Sample| *name == sample.0 && *labels == sample.1;
                 assert!(!samples.iter().any(is_same), "twice: {line}");
                 samples.push(sample);
             }
@@ -97,7 +99,7 @@ impl Scrape {
         scrape
     }
 
-    fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
+    fn sample(line: &str) -> Sample {
         let name_len = line.find(['{', ' ']).expect("a name");
         let (name, mut rest) = line.split_at(name_len);
         assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{line}");
