@@ -7,6 +7,10 @@ use std::path::Path;
 /// Crates that talk to the kernel, to SIMD or to memory reclamation; every other one forbids unsafe code.
 const MAY_BE_UNSAFE: &[&str] = &["sluice-rt", "sluice-wire", "sluice-cache", "sluice-xdp", "sluice-common"];
 
+/// Crates with a table of their own that is shorter, each with the reason; they forbid unsafe code all the same.
+const MAY_PANIC: &[(&str, &str)] =
+    &[("sluice-harness", "a test stops at the first surprise: panics are its purpose")];
+
 /// Violations in any member's manifest.
 pub(super) fn check(metadata: &Metadata) -> Result<Vec<String>, String> {
     let workspace = read(&sh::root().join("Cargo.toml"))?;
@@ -26,6 +30,10 @@ fn read(path: &Path) -> Result<String, String> {
 fn manifest_violations(package: &str, manifest: &str, workspace: &str) -> Vec<String> {
     if table(manifest, "lints").any(|(key, value)| key == "workspace" && value == "true") {
         return Vec::new();
+    }
+    if MAY_PANIC.iter().any(|(name, _)| *name == package) {
+        let forbids = table(manifest, "lints.rust").any(|lint| lint == ("unsafe_code", "\"forbid\""));
+        return if forbids { Vec::new() } else { vec!["expected unsafe_code = \"forbid\"".to_owned()] };
     }
     let mut violations = Vec::new();
     if !MAY_BE_UNSAFE.contains(&package) {
@@ -78,6 +86,18 @@ mod tests {
         let manifest = "[lints.rust]\nunsafe_code = \"allow\"\nmissing_docs = \"warn\"\n[lints.clippy]\npanic = \"deny\"\n";
         assert_eq!(manifest_violations("sluice-server", manifest, WORKSPACE).len(), 1);
         assert_eq!(manifest_violations("sluice-server", "[package]\n", WORKSPACE).len(), 1);
+    }
+
+    #[test]
+    fn tests_may_panic_but_not_be_unsafe() {
+        assert!(
+            manifest_violations("sluice-harness", "[lints.rust]\nunsafe_code = \"forbid\"\n", WORKSPACE)
+                .is_empty()
+        );
+        assert_eq!(
+            manifest_violations("sluice-harness", "[lints.rust]\nunsafe_code = \"allow\"\n", WORKSPACE).len(),
+            1
+        );
     }
 
     #[test]
