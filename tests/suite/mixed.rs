@@ -31,7 +31,7 @@ impl Choices {
     }
 }
 
-/// A request and the body that must come back; `None` for one that a cached answer may serve.
+/// A request and the body that must come back.
 fn exchange(choices: &mut Choices, id: &str) -> (Call, String) {
     match choices.next(7) {
         0 => (Call::get("/mock"), "mock".to_owned()),

@@ -247,6 +247,25 @@ fn the_log_can_go_to_a_file_or_nowhere() {
 }
 
 #[test]
+fn the_log_file_is_reopened_for_rotation() {
+    let backend = Backend::start(|_| Reply::ok("user"));
+    let dir = sluice_harness::TempDir::new();
+    let (path, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+    let gateway = observed(&backend, &format!("path = \"{}\"", path.display()));
+    let line_in =
+        |path: &std::path::Path| std::fs::read_to_string(path).ok().filter(|text| text.ends_with('\n'));
+    gateway.get("/users/before");
+    eventually("the first line", || line_in(&path));
+    std::fs::rename(&path, &moved).unwrap();
+    gateway.signal(rustix::process::Signal::USR1);
+    eventually("a new file", || path.exists().then_some(()));
+    gateway.get("/users/after");
+    let text = eventually("a line in the new file", || line_in(&path));
+    assert!(text.contains("/users/after"), "{text}");
+    assert!(!line_in(&moved).unwrap().contains("/users/after"));
+}
+
+#[test]
 fn every_request_is_logged_or_counted_as_lost() {
     let gateway = Gateway::start("[routes.a]\npath = \"/a\"\nmock_body = \"a\"\n");
     let mut conn = gateway.conn();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sluice_harness::{Backend, Call, Gateway, Reply, Request};
+use sluice_harness::{Backend, Call, Conn, Gateway, Reply, Request, skip};
 
 fn describing() -> Backend {
     Backend::start(|request| Reply::ok(format!("{} {} {}", request.method, request.target, request.text())))
@@ -381,4 +381,53 @@ fn weights_and_targets_share_the_load() {
     }
     let first = counts[0].load(Ordering::SeqCst);
     assert!((60..=140).contains(&first), "a quarter of 400 expected for weight 1 of 4, got {first}");
+}
+
+#[test]
+fn ipv6_on_both_sides() {
+    let loopback = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
+    if let Err(e) = std::net::TcpListener::bind(loopback) {
+        skip!("ipv6_on_both_sides", "no IPv6 loopback: {e}");
+    }
+    let backend = Backend::start_at(loopback, |_| Reply::ok("six"));
+    for (mode, header, expected) in
+        [("x-forwarded", "x-forwarded-for", "::1"), ("forwarded", "forwarded", "for=\"[::1]\"")]
+    {
+        let gateway = Gateway::builder()
+            .server(&format!("listen = [\"[::1]:0\"]\nforwarded = \"{mode}\""))
+            .start(&format!("[routes.a]\npath = \"/a\"\nupstream = \"{}\"\n", backend.addr()));
+        assert!(gateway.addr().is_ipv6());
+        assert_eq!(Conn::open(gateway.addr()).get("/a").text(), "six");
+        let seen = backend.last_request();
+        assert!(seen.header(header).is_some_and(|v| v.starts_with(expected)), "{mode}: {:?}", seen.head);
+    }
+}
+
+/// `localhost` may have an address that nobody listens on; the request goes to the other one.
+#[test]
+fn targets_by_name_are_resolved() {
+    let backend = Backend::start(|_| Reply::ok("by name"));
+    let gateway = Gateway::start(&format!(
+        "[upstreams.u]\ntargets = [\"localhost:{}\"]\n[routes.a]\npath = \"/a\"\nupstream = \"u\"\n",
+        backend.addr().port()
+    ));
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/a").text(), "by name");
+    }
+}
+
+#[test]
+fn several_listeners_serve_the_same_routes() {
+    let gateway = Gateway::builder()
+        .server("listen = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\ncores = 2")
+        .start("[routes.a]\npath = \"/a\"\nmock_body = \"a\"\n");
+    let listeners: Vec<std::net::SocketAddr> = gateway
+        .stderr()
+        .iter()
+        .filter_map(|line| line.strip_prefix("sluice: data listener http://")?.parse().ok())
+        .collect();
+    assert_eq!(listeners.len(), 2);
+    for listener in listeners {
+        assert_eq!(Conn::open(listener).get("/a").text(), "a");
+    }
 }

@@ -231,3 +231,13 @@ fn keys_take_effect_and_lose_it() {
     eventually("the new keys", || (status("key-number-two-0123456789") == 200).then_some(()));
     assert_eq!(status("key-number-one-0123456789"), 403);
 }
+
+#[test]
+fn what_needs_a_restart_is_told() {
+    let gateway = Gateway::start(&mock("a"));
+    let text = std::fs::read_to_string(gateway.config_path()).unwrap();
+    std::fs::write(gateway.config_path(), text.replace("cores = 1", "cores = 2")).unwrap();
+    assert_eq!(gateway.reload().status, 200);
+    gateway.wait_for_line(0, "server.cores");
+    wait_for_body(&gateway, "a");
+}
