@@ -110,10 +110,6 @@ pub(crate) struct Drained {
 }
 
 impl Consumer {
-    pub(crate) fn capacity_words(&self) -> usize {
-        self.ring.words.len()
-    }
-
     /// Copies whole records into `buffer` (little-endian) while they fit, and gives their room back.
     pub(crate) fn drain(&mut self, buffer: &mut [u8]) -> Drained {
         let capacity = self.ring.words.len();

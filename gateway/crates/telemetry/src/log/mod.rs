@@ -1,8 +1,7 @@
 //! The access log: from the cores' rings to a file, off the data cores.
 //!
-//! One thread visits all rings by timer, formats what it finds and writes it in large batches. Nobody wakes it for a
-//! record. The timer follows the load: it shortens when a ring was found a quarter full, and lengthens when the rings
-//! were almost empty.
+//! One thread visits all rings by timer, formats what it finds and writes it in batches. Nobody wakes it for a record.
+//! The timer follows the load: often enough that a visit is short, seldom enough that an idle gateway sleeps.
 
 pub(crate) mod codec;
 mod format;
