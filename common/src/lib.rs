@@ -4,12 +4,15 @@
 //! `aya::Pod` marks that the gateway needs to pass these types through maps.
 //!
 //! Multi-byte fields are in host order unless a name says otherwise; addresses are in network order throughout.
+//! What the program computes beyond that and can be tested without a kernel is here as well: the buckets of [`take`].
 #![no_std]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod bucket;
 mod reason;
 mod source;
 
+pub use bucket::{BucketSet, Gcra, Grant, TICK_SHIFT, take};
 pub use reason::Reason;
 pub use source::Source;
 
@@ -61,16 +64,13 @@ pub const RULES_MAX: usize = 4_096;
 pub const PORT_WORDS: usize = 65_536 / 64;
 
 /// Sets in a bucket table; each holds [`BUCKET_WAYS`] sources in 64 bytes. A power of two.
-///
-/// A plain array of sets instead of an LRU hash: a flood of SYNs from random sources costs one cache line each and
-/// evicts only buckets that are full again, which carry no information.
 pub const BUCKET_SETS: usize = 32_768;
-/// Sources in a bucket set.
+/// Sources in a bucket set. A power of two.
 pub const BUCKET_WAYS: usize = 8;
 
 /// Sets in the table of clients; each holds [`CLIENT_WAYS`] of them. A power of two.
 pub const CLIENT_SETS: usize = 1_024;
-/// Clients in a set.
+/// Clients in a set. A power of two.
 pub const CLIENT_WAYS: usize = 4;
 
 /// One bit a stage that has work: a stage without entries costs nothing.
@@ -108,43 +108,6 @@ pub struct Settings {
     pub reserved: u32,
 }
 
-/// A token bucket as the generic cell rate algorithm has it, in [ticks](TICK_SHIFT): the whole state of a source is
-/// the instant at which its bucket would be full again.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gcra {
-    /// Time that one token takes.
-    pub interval_ticks: u64,
-    /// How far ahead of now the full-again instant may be for another token to be granted: (burst - 1) intervals.
-    pub tolerance_ticks: u64,
-}
-
-/// A tick is `1 << TICK_SHIFT` nanoseconds.
-pub const TICK_SHIFT: u32 = 6;
-/// Bits of a bucket that hold its time, in ticks, wrapping after 19 hours; the tag of the source is above them.
-pub const BUCKET_TIME_BITS: u32 = 40;
-/// No bucket is further ahead than this, 73 minutes; what looks like it is, is a leftover from before a wrap.
-pub const BUCKET_AHEAD_MAX_TICKS: u64 = 1 << 36;
-
-impl Gcra {
-    /// A bucket of `burst` tokens refilled with `per_second`. `None` if the figures do not fit the bucket: a rate of
-    /// 0 or above 10 million, a burst of 0, or more than an hour from empty to full.
-    #[must_use]
-    pub const fn new(per_second: u32, burst: u32) -> Option<Self> {
-        const SECOND_TICKS: u64 = 1_000_000_000 >> TICK_SHIFT;
-        const HOUR_TICKS: u64 = 3_600 * SECOND_TICKS;
-        if per_second == 0 || per_second > 10_000_000 || burst == 0 {
-            return None;
-        }
-        let interval_ticks = (SECOND_TICKS + per_second as u64 / 2) / per_second as u64;
-        let tolerance_ticks = interval_ticks * (burst as u64 - 1);
-        if tolerance_ticks + interval_ticks > HOUR_TICKS {
-            return None;
-        }
-        Some(Self { interval_ticks, tolerance_ticks })
-    }
-}
-
 /// Packets and the bytes of their IP packets.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,9 +140,6 @@ pub struct Client {
 /// stay through a flood from many addresses, where an LRU would forget them.
 pub type ClientSet = [Client; CLIENT_WAYS];
 
-/// Buckets whose sources' hashes share a set.
-pub type BucketSet = [u64; BUCKET_WAYS];
-
 /// Where a TCP port is in the bitmap: the word's index and the bit's mask.
 #[must_use]
 pub const fn port_slot(port: u16) -> (u32, u64) {
@@ -209,25 +169,9 @@ mod tests {
         assert_eq!(size_of::<Settings>(), 8 + 16 + 16 + 8);
         assert_eq!(size_of::<Client>(), 32);
         assert_eq!(size_of::<BucketSet>(), 64);
-        assert!(BUCKET_SETS.is_power_of_two() && CLIENT_SETS.is_power_of_two());
-    }
-
-    #[test]
-    fn a_bucket_grants_its_burst_at_once_and_then_its_rate() {
-        let gcra = Gcra::new(50, 100).unwrap();
-        assert_eq!(gcra.interval_ticks, 312_500); // 20 ms of 64 ns
-        assert_eq!(gcra.tolerance_ticks, 99 * 312_500);
-        assert_eq!(Gcra::new(1, 1).unwrap().tolerance_ticks, 0);
-    }
-
-    #[test]
-    fn figures_that_do_not_fit_are_refused() {
-        assert_eq!(Gcra::new(0, 1), None);
-        assert_eq!(Gcra::new(1, 0), None);
-        assert_eq!(Gcra::new(10_000_001, 1), None);
-        assert_eq!(Gcra::new(1, 5_000), None, "5000 s to fill");
-        assert!(Gcra::new(1, 3_600).is_some());
-        assert!(Gcra::new(10_000_000, u32::MAX).is_some());
+        assert!(
+            [BUCKET_SETS, BUCKET_WAYS, CLIENT_SETS, CLIENT_WAYS].iter().all(|count| count.is_power_of_two())
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use sluice_common::{
-    ALLOW_ENTRIES_MAX, BANS_MAX, BLOCK_ENTRIES_MAX, BUCKET_SETS, BucketSet, CLIENT_SETS, ClientSet, PORT_WORDS,
-    RULES_MAX, Reason, Settings, Source, Stat,
+    ALLOW_ENTRIES_MAX, BANS_MAX, BLOCK_ENTRIES_MAX, BUCKET_SETS, BucketSet, CLIENT_SETS, ClientSet,
+    PORT_WORDS, RULES_MAX, Reason, Settings, Source, Stat,
 };
 
 /// An IPv4 address as a trie key, in network order.

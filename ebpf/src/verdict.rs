@@ -3,20 +3,20 @@
 use aya_ebpf::{btf_maps::Array, btf_maps::lpm_trie::Key, helpers::bpf_ktime_get_ns};
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use sluice_common::{
-    BUCKET_AHEAD_MAX_TICKS, BUCKET_SETS, BUCKET_TIME_BITS, BUCKET_WAYS, BucketSet, CLIENT_SETS, CLIENT_WAYS, Client,
-    ClientSet, Gcra, Reason, Settings, Source, Stat, TICK_SHIFT, port_slot, stage,
+    BUCKET_SETS, BUCKET_WAYS, BucketSet, CLIENT_SETS, CLIENT_WAYS, Client, ClientSet, Gcra, Reason, Settings,
+    Source, Stat, TICK_SHIFT, port_slot, stage,
 };
 
 use crate::{
     maps::{
-        ALLOW4, ALLOW6, BANS, BLOCK4, BLOCK6, CLIENTS, PACKET_BUCKETS, PORTS, REASONS, RULES, SETTINGS, SYN_BUCKETS,
+        ALLOW4, ALLOW6, BANS, BLOCK4, BLOCK6, CLIENTS, PACKET_BUCKETS, PORTS, REASONS, RULES, SETTINGS,
+        SYN_BUCKETS,
     },
     parse::{Address, Kind, Packet, Segment},
 };
 
 /// A retry is needed only when another CPU takes a token of the same source at the same instant.
 const BUCKET_ATTEMPTS: usize = 4;
-const TIME_MASK: u64 = (1 << BUCKET_TIME_BITS) - 1;
 
 /// Judges a packet and counts it.
 #[inline(always)]
@@ -115,47 +115,26 @@ fn now_ns() -> u64 {
 }
 
 /// Takes a token from the bucket of the source with this hash.
-///
-/// A bucket is one word: the source's tag over the instant at which it would be full again. Buckets that are full
-/// need no word, so a newcomer may take the place of any of them; only where all in the set are in use does the
-/// one nearest to full lose what little it owes.
 #[inline(always)]
 fn take(table: &Array<BucketSet, BUCKET_SETS>, hash: u64, gcra: Gcra) -> bool {
     let Some(set) = table.get_ptr_mut(hash as u32 & (BUCKET_SETS as u32 - 1)) else {
         return true;
     };
     let set = set.cast::<u64>();
-    let tag = hash >> BUCKET_TIME_BITS;
-    let now = now_ns() >> TICK_SHIFT;
+    let now_ticks = now_ns() >> TICK_SHIFT;
     for _ in 0..BUCKET_ATTEMPTS {
-        let mut place = 0;
-        let mut seen = 0;
-        let mut least_ahead = u64::MAX;
-        for way in 0..BUCKET_WAYS {
-            // SAFETY: `way` stays within the set, whose words are aligned. A volatile read of such a word is one
-            // instruction, like the kernel's READ_ONCE; BPF has no atomic load before its fourth instruction set.
-            let word = unsafe { set.add(way).read_volatile() };
-            let ahead = ahead_ticks(word, now);
-            if word >> BUCKET_TIME_BITS == tag {
-                (place, seen, least_ahead) = (way, word, ahead);
-                break;
-            }
-            if ahead < least_ahead {
-                (place, seen, least_ahead) = (way, word, ahead);
-            }
-        }
-        let is_own = seen >> BUCKET_TIME_BITS == tag;
-        let ahead = if is_own { least_ahead } else { 0 };
-        if ahead > gcra.tolerance_ticks {
+        // SAFETY: `way` stays within the set, whose words are aligned. A volatile read of such a word is one
+        // instruction, like the kernel's READ_ONCE; BPF has no atomic load before its fourth instruction set.
+        let read = |way: usize| unsafe { set.add(way).read_volatile() };
+        let Some(grant) = sluice_common::take(read, hash, now_ticks, gcra) else {
             return false;
-        }
-        let word = tag << BUCKET_TIME_BITS | (now + ahead + gcra.interval_ticks) & TIME_MASK;
-        // SAFETY: as above; the mask, a no-op, shows the verifier that `place` is within the set.
-        if unsafe { compare_exchange(set.add(place & (BUCKET_WAYS - 1)), seen, word) } {
+        };
+        // SAFETY: as above; the mask, a no-op, shows the verifier that the index is within the set.
+        if unsafe { compare_exchange(set.add(grant.way & (BUCKET_WAYS - 1)), grant.seen, grant.word) } {
             return true;
         }
     }
-    // Others of this source were granted meanwhile, one for each attempt: it is busy, not to be cut off for that.
+    // Others in this set were granted meanwhile, one for each attempt: contention is no reason to cut anyone off.
     true
 }
 
@@ -168,13 +147,6 @@ unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> bool {
     const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
     // SAFETY: the caller's promise.
     unsafe { atomic_cxchg::<u64, ORDER, ORDER>(word, old, new) }.1
-}
-
-/// How far a bucket's full-again instant lies ahead of now: 0 for a full bucket.
-#[inline(always)]
-fn ahead_ticks(word: u64, now: u64) -> u64 {
-    let ahead = word.wrapping_sub(now) & TIME_MASK;
-    if ahead > BUCKET_AHEAD_MAX_TICKS { 0 } else { ahead }
 }
 
 #[inline(always)]
@@ -210,5 +182,7 @@ fn count_client(source: Source, seed: u64, bytes: u64) {
         }
     }
     // SAFETY: as above; the mask, a no-op, shows the verifier that the index is within the set.
-    unsafe { *set.add(smallest & (CLIENT_WAYS - 1)) = Client { source, dropped: Stat { packets: 1, bytes } } };
+    unsafe {
+        *set.add(smallest & (CLIENT_WAYS - 1)) = Client { source, dropped: Stat { packets: 1, bytes } }
+    };
 }

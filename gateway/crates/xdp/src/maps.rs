@@ -121,7 +121,8 @@ impl Maps {
     /// The `top` clients by dropped packets. One call into the kernel for each set: about a millisecond in all.
     pub(crate) fn clients(&self, top: usize) -> Result<Vec<ClientCount>, XdpError> {
         let mut totals: BTreeMap<Source, Stat> = BTreeMap::new();
-        for set in 0..CLIENT_SETS as u32 {
+        let sets = if top == 0 { 0 } else { CLIENT_SETS as u32 };
+        for set in 0..sets {
             let per_cpu = self.clients.get(&set, 0).map_err(in_map(map::CLIENTS))?;
             let used = per_cpu.iter().flatten().filter(|client| client.dropped.packets != 0);
             for Client { source, dropped } in used {
