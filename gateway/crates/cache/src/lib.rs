@@ -11,6 +11,8 @@
 mod entry;
 mod flight;
 mod key;
+#[cfg(all(test, loom))]
+mod model;
 mod shard;
 mod sieve;
 mod sip;
