@@ -68,8 +68,12 @@ pub(crate) struct Io {
     /// A splice has taken the source out of multishot, or the destination's sends.
     pub(crate) hold_recv: bool,
     pub(crate) hold_send: bool,
+    /// Splices that need the descriptor to be non-blocking.
+    pub(crate) nonblocking: u8,
     pub(crate) poll_in: bool,
     pub(crate) poll_out: bool,
+    /// The flight met a non-blocking descriptor that was full: it goes on when that is writable.
+    pub(crate) send_stalled: bool,
     /// Waits in `Ios::starved` for buffers.
     pub(crate) starved: bool,
     /// Waits in `Ios::dirty` for the end of the turn.
@@ -111,6 +115,7 @@ impl Io {
         self.phase == Phase::Open
             && self.recv_arm == Arm::Off
             && !(self.eof || self.hold_recv || self.starved)
+            && self.nonblocking == 0
             && self.recv_error == 0
     }
 
@@ -223,8 +228,10 @@ impl Ios {
             recv_arm: Arm::Off,
             hold_recv: false,
             hold_send: false,
+            nonblocking: 0,
             poll_in: false,
             poll_out: false,
+            send_stalled: false,
             starved: false,
             dirty: false,
             eof: false,
@@ -393,6 +400,7 @@ impl Ios {
     pub(crate) fn end(&mut self) {
         self.slots.clear();
         self.acceptors.clear();
+        self.pipes.clear();
     }
 
     /// Releases everything that is still open; `waiters` are to be dropped elsewhere. True once nothing is in flight.
@@ -460,7 +468,11 @@ impl Ios {
             io.recv_waiter.take()
         } else {
             io.poll_out = false;
-            io.send_waiter.take()
+            let waiter = io.send_waiter.take();
+            if std::mem::take(&mut io.send_stalled) {
+                self.submit_send(index);
+            }
+            waiter
         };
         self.finish_closing(index);
         waiter

@@ -77,5 +77,6 @@ pub use executor::{run, spawn, stats};
 pub use listener::{Accept, Listener};
 pub use mailbox::{Receiver, Sender, mailbox};
 pub use socket::bind_reuseport;
+pub use splice::Splice;
 pub use stream::{Flushed, Recv, Stream};
 pub use time::{Sleep, clock_ns, now_ms, now_ns, sleep_until_ms, yield_now};

@@ -80,11 +80,6 @@ impl OutQueue {
         self.segment_bytes + self.tail.len()
     }
 
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Takes the vector to append to; give it back with [`OutQueue::put_tail`].
     #[inline]
     pub(crate) fn take_tail(&mut self, pool: &mut VecPool) -> Vec<u8> {
@@ -325,7 +320,7 @@ mod tests {
                 assert_eq!(queue.len(), expected.len());
             }
             assert!(drain(&mut queue, &mut pool, step) == expected, "differs with steps of {step}");
-            assert!(queue.is_empty());
+            assert_eq!(queue.len(), 0);
         }
     }
 

@@ -113,10 +113,14 @@ impl Ios {
             (result, _) => match -result {
                 libc::ENOBUFS | libc::EAGAIN | libc::EINTR => {
                     self.stats.enobufs += u64::from(-result == libc::ENOBUFS);
+                    // What a splice stops, it starts again.
+                    if io.hold_recv || io.nonblocking > 0 {
+                        return io.recv_waiter.take();
+                    }
                     if !std::mem::replace(&mut io.starved, true) {
                         self.starved.push(index);
                     }
-                    return if io.hold_recv { io.recv_waiter.take() } else { Waiter::Nobody };
+                    return Waiter::Nobody;
                 }
                 // Ours: a reader lagged, or a splice took over.
                 libc::ECANCELED => {}

@@ -84,7 +84,7 @@ impl Ios {
     }
 
     /// Submits the flight, or what is left of it.
-    fn submit_send(&mut self, index: u32) {
+    pub(crate) fn submit_send(&mut self, index: u32) {
         let Some(io) = self.slots.get_mut(index as usize) else { return };
         let token = Token::new(Op::Send, io.generation, index).encode();
         // The kernel itself goes on after a partial send.
@@ -139,7 +139,9 @@ impl Ios {
         let Some(io) = self.slots.get_mut(index as usize) else { return };
         io.flush_wanted = false;
         io.out.clear(&mut self.vecs);
-        if !io.flight.is_idle() {
+        if std::mem::take(&mut io.send_stalled) {
+            io.flight.clear(&mut self.vecs);
+        } else if !io.flight.is_idle() {
             self.ring.cancel(Token::new(Op::Send, io.generation, index));
         }
     }
@@ -157,7 +159,8 @@ impl Ios {
                 }
             }
             result if matches!(-result, libc::EAGAIN | libc::EINTR) && io.flush_wanted => {
-                self.submit_send(index);
+                io.send_stalled = true;
+                self.arm_poll(index, Op::PollOut);
                 return Waiter::Nobody;
             }
             result => {
