@@ -30,12 +30,14 @@ pub use build::{RouterBuilder, RouterError};
 use crate::pattern::{CAPTURES_MAX, SEGMENT_MAX_BYTES};
 use crate::route::RouteId;
 use hosts::Hosts;
-use hygiene::Hygiene;
+use hygiene::{Hygiene, MAPPED_BYTES};
 use sluice_wire::{Method, Span};
-use words::Scanned;
+use words::Key;
 
 /// No node, no terminal, no route.
 const NONE: u32 = u32::MAX;
+/// Longest path whose places fit a span.
+const MAX_BYTES: usize = u32::MAX as usize;
 /// Known methods, and one place for any.
 const METHODS: usize = 10;
 /// Place of a terminal's route for any method.
@@ -144,20 +146,17 @@ impl Captures {
 
     fn push(&mut self, start: usize, end: usize) {
         if let Some(span) = self.spans.get_mut(self.len) {
-            *span = Span { start: offset(start), end: offset(end) };
+            *span = Span { start: start as u32, end: end as u32 };
             self.len += 1;
         }
     }
 }
 
-/// Paths are bounded by the request line's limit, far below 4 GiB.
-fn offset(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
-}
-
 /// One request on its way through the trie.
 struct Walk<'r> {
     path: &'r [u8],
+    /// Bit N: byte N of the path is `/`, or the path ends there.
+    slashes: u64,
     encoded: bool,
     method: usize,
     method_name: &'r [u8],
@@ -166,6 +165,22 @@ struct Walk<'r> {
     greedy: Option<Greedy>,
     /// A pattern fitted, its methods did not.
     wrong_method: bool,
+}
+
+impl Walk<'_> {
+    /// Where the segment at `at` ends: at a `/` or the end of the path.
+    #[inline(always)]
+    fn end_of(&self, at: usize) -> usize {
+        let ahead = if at < MAPPED_BYTES { self.slashes >> at } else { 0 };
+        if ahead != 0 { at + ahead.trailing_zeros() as usize } else { self.far_end_of(at) }
+    }
+
+    #[cold]
+    fn far_end_of(&self, at: usize) -> usize {
+        let from = at.max(MAPPED_BYTES).min(self.path.len());
+        let ahead = self.path.get(from..).unwrap_or_default();
+        from + ahead.iter().position(|byte| *byte == b'/').unwrap_or(ahead.len())
+    }
 }
 
 /// A `{proxy+}` that fits.
@@ -188,17 +203,24 @@ impl Router {
         captures: &mut Captures,
     ) -> Match {
         captures.len = 0;
-        let hygiene = hygiene::inspect(path);
+        let (hygiene, slashes) = hygiene::inspect(path);
         if hygiene == Hygiene::Bad {
             return Match::BadPath;
         }
-        if path.first() != Some(&b'/') {
+        // Spans are 32 bits wide; no request line comes near.
+        if path.first() != Some(&b'/') || path.len() > MAX_BYTES {
             return Match::NotFound;
         }
-        let encoded = hygiene == Hygiene::Encoded;
-        let method = place_of(method);
-        let mut walk =
-            Walk { path, encoded, method, method_name, captures, greedy: None, wrong_method: false };
+        let mut walk = Walk {
+            path,
+            slashes: slashes | if path.len() < MAPPED_BYTES { 1 << path.len() } else { 0 },
+            encoded: hygiene == Hygiene::Encoded,
+            method: place_of(method),
+            method_name,
+            captures,
+            greedy: None,
+            wrong_method: false,
+        };
         let mut found = None;
         if !self.hosts.is_empty() {
             self.hosts.visit(host, |root| {
@@ -224,59 +246,68 @@ impl Router {
         Some(greedy.route)
     }
 
-    /// Walks from `node`, where the segment at `at` comes next; `at` is beyond the path when there is none.
+    /// Walks from `node`, where the segment at `at` comes next.
     fn descend(&self, walk: &mut Walk<'_>, mut node: u32, mut at: usize) -> Option<u32> {
-        let root = at == 1;
+        let path = walk.path;
         let mut greedy = None;
-        while let Some(here) = self.nodes.get(node as usize) {
-            let path = walk.path;
-            // "/" is the pattern without segments; everywhere else an empty segment is for {proxy+} alone.
-            let ends = at > path.len() || (root && path.len() == 1);
-            if ends && let Some(route) = self.pick(here.full, walk) {
-                return Some(route);
-            }
-            if at > path.len() {
-                break;
-            }
-            if let Some(route) = self.pick(here.greedy, walk) {
+        let found = loop {
+            let here = self.nodes.get(node as usize)?;
+            if here.greedy != NONE
+                && let Some(route) = self.pick(here.greedy, walk)
+            {
                 greedy = Some(Greedy { route, terminal: here.greedy, start: at });
             }
-            let (end, fixed) = if walk.encoded {
-                self.child_encoded(path, at, node)
-            } else {
-                let scanned = words::segment(path, at, words::seeded(node));
-                let fixed = if here.has_static { self.child(node, path, at, scanned) } else { NONE };
-                (scanned.end, fixed)
-            };
+            let end = walk.end_of(at);
             if end == at {
-                break;
+                // "/" is the pattern without segments; everywhere else an empty segment is for {proxy+} alone.
+                break if path.len() == 1 { self.pick(here.full, walk) } else { None };
             }
-            node = match (fixed, here.param) {
-                (NONE, NONE) => break,
-                (NONE, param) => {
-                    walk.captures.push(at, end);
-                    param
-                }
-                (fixed, NONE) => fixed,
-                (fixed, param) => {
+            let fixed = match (here.has_static, walk.encoded) {
+                (false, _) => NONE,
+                (true, false) => self.child(node, path, at, end),
+                (true, true) => self.child_encoded(node, path, at, end),
+            };
+            if fixed == NONE || here.param != NONE {
+                if fixed != NONE {
                     let kept = walk.captures.len;
-                    if let Some(route) = self.descend(walk, fixed, end + 1) {
+                    if let Some(route) = self.arrive(walk, fixed, end) {
                         return Some(route);
                     }
                     walk.captures.len = kept;
-                    walk.captures.push(at, end);
-                    param
                 }
-            };
+                if here.param == NONE {
+                    break None;
+                }
+                walk.captures.push(at, end);
+                node = here.param;
+            } else {
+                node = fixed;
+            }
+            if end >= path.len() {
+                break self.finish(walk, node);
+            }
             at = end + 1;
-        }
+        };
         // What a static segment led to was tried first and is more specific than what was seen here.
-        walk.greedy = walk.greedy.or(greedy);
-        None
+        if found.is_none() {
+            walk.greedy = walk.greedy.or(greedy);
+        }
+        found
+    }
+
+    /// Goes on from `node` after the segment that ended at `end`.
+    fn arrive(&self, walk: &mut Walk<'_>, node: u32, end: usize) -> Option<u32> {
+        if end >= walk.path.len() { self.finish(walk, node) } else { self.descend(walk, node, end + 1) }
+    }
+
+    /// The route of a path that ends at `node`.
+    #[inline(always)]
+    fn finish(&self, walk: &mut Walk<'_>, node: u32) -> Option<u32> {
+        self.pick(self.nodes.get(node as usize)?.full, walk)
     }
 
     /// The route of a terminal for the request's method.
-    #[inline(always)]
+    #[inline]
     fn pick(&self, terminal: u32, walk: &mut Walk<'_>) -> Option<u32> {
         let terminal = self.terminals.get(terminal as usize)?;
         let mut route = if walk.method == ANY {
@@ -297,20 +328,18 @@ impl Router {
 
     /// The node behind a static segment, or `NONE`.
     #[inline(always)]
-    fn child(&self, node: u32, text: &[u8], start: usize, scanned: Scanned) -> u32 {
+    fn child(&self, node: u32, text: &[u8], start: usize, end: usize) -> u32 {
+        let Key { hash, head } = words::key(text, start, end, node);
         let mask = self.edges.len().wrapping_sub(1);
-        let len = scanned.end - start;
-        let mut at = scanned.hash as usize & mask;
+        let len = end - start;
+        let mut at = hash as usize & mask;
         while let Some(edge) = self.edges.get(at) {
+            let is_it = edge.parent == node && edge.head == head && edge.label_len as usize == len;
+            if is_it && (len <= 8 || self.label(edge) == text.get(start..end)) {
+                return edge.child;
+            }
             if edge.child == NONE {
                 break;
-            }
-            if edge.parent == node
-                && edge.head == scanned.head
-                && edge.label_len as usize == len
-                && (len <= 8 || self.label(edge) == text.get(start..scanned.end))
-            {
-                return edge.child;
             }
             at = (at + 1) & mask;
         }
@@ -321,24 +350,19 @@ impl Router {
         self.labels.get(edge.label_start as usize..)?.get(..edge.label_len as usize)
     }
 
-    /// [`Self::child`] for paths with percent-encoding, and the raw segment's end.
+    /// [`Self::child`] for paths with percent-encoding.
     #[cold]
-    fn child_encoded(&self, path: &[u8], at: usize, node: u32) -> (usize, u32) {
-        let rest = path.get(at..).unwrap_or_default();
-        let len = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
+    fn child_encoded(&self, node: u32, path: &[u8], at: usize, end: usize) -> u32 {
         let mut text = [0; SEGMENT_MAX_BYTES];
-        let mut written = 0;
-        hygiene::normalise(rest.get(..len).unwrap_or_default(), |byte| {
-            if let Some(slot) = text.get_mut(written) {
+        let mut len = 0;
+        hygiene::normalise(path.get(at..end).unwrap_or_default(), |byte| {
+            if let Some(slot) = text.get_mut(len) {
                 *slot = byte;
             }
-            written += 1;
+            len += 1;
         });
         // No static segment is longer than the buffer.
-        let fixed = text
-            .get(..written)
-            .map_or(NONE, |text| self.child(node, text, 0, words::segment(text, 0, words::seeded(node))));
-        (at + len, fixed)
+        text.get(..len).map_or(NONE, |text| self.child(node, text, 0, len))
     }
 
     /// Captures of a `{proxy+}` pattern. The walk may have gone on and come back since it was seen, so the parameters
@@ -348,7 +372,7 @@ impl Router {
         let mut params = self.terminals.get(greedy.terminal as usize).map_or(0, |terminal| terminal.params);
         let mut at = 1;
         while params != 0 {
-            let end = words::segment(walk.path, at, 0).end;
+            let end = walk.end_of(at);
             if params & 1 != 0 {
                 walk.captures.push(at, end);
             }

@@ -215,9 +215,9 @@ fn edges(nodes: &[Draft]) -> (Vec<Edge>, Vec<u8>) {
     for (parent, draft) in nodes.iter().enumerate() {
         let parent = index(parent);
         for (text, child) in &draft.children {
-            let scanned = words::segment(text, 0, words::seeded(parent));
+            let key = words::key(text, 0, text.len(), parent);
             let edge = Edge {
-                head: scanned.head,
+                head: key.head,
                 parent,
                 child: *child,
                 label_start: index(labels.len()),
@@ -226,7 +226,7 @@ fn edges(nodes: &[Draft]) -> (Vec<Edge>, Vec<u8>) {
             if text.len() > 8 {
                 labels.extend_from_slice(text);
             }
-            let mut at = scanned.hash as usize & (slots - 1);
+            let mut at = key.hash as usize & (slots - 1);
             while edges.get(at).is_some_and(|taken| taken.child != NONE) {
                 at = (at + 1) & (slots - 1);
             }

@@ -3,7 +3,7 @@
 //! Threat: a path that the router reads one way and the upstream another (`/public/..%2fadmin`). So dot segments are
 //! refused, not resolved, and their separators include what some servers take for one: `\`, `%2F` and `%5C`.
 
-use super::words::{find, load};
+use super::words::{find, gather, load, maybe};
 
 /// Outcome of [`inspect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,24 +16,46 @@ pub(crate) enum Hygiene {
     Bad,
 }
 
-/// Looks at the whole path once, eight bytes at a time. Only a `%`, a `\` or a segment that begins with a dot is worth a
-/// second look.
+/// Bytes whose slashes [`inspect`] reports.
+pub(crate) const MAPPED_BYTES: usize = 64;
+
+/// Looks at the whole path once, eight bytes at a time; bit N of the second value: byte N is `/`. Only a `%`, a `\` or a
+/// segment that begins with a dot is worth a second look.
 #[inline]
-pub(crate) fn inspect(path: &[u8]) -> Hygiene {
+pub(crate) fn inspect(path: &[u8]) -> (Hygiene, u64) {
+    let (words, rest) = path.as_chunks::<8>();
+    let mut look = Look { map: 0, doubts: 0, after_slash: 0x80 };
     let mut at = 0;
-    // The text may begin with a dot itself.
-    let mut after_slash = 0x80;
-    while at < path.len() {
-        let word = load(path, at);
-        let slashes = find(word, b'/');
-        let dotted = find(word, b'.') & (slashes << 8 | after_slash);
-        if dotted | find(word, b'%') | find(word, b'\\') != 0 {
-            return inspect_closely(path);
-        }
-        after_slash = slashes >> 56;
+    for word in words {
+        look.at_word(u64::from_le_bytes(*word), at);
         at += 8;
     }
-    Hygiene::Plain
+    if !rest.is_empty() {
+        look.at_word(load(path, at), at);
+    }
+    (if look.doubts == 0 { Hygiene::Plain } else { inspect_closely(path) }, look.map)
+}
+
+/// State of [`inspect`].
+struct Look {
+    map: u64,
+    /// Anything set: look closely.
+    doubts: u64,
+    /// Its high bit: the byte before this word is a slash. So it is at first: the text may begin with a dot itself.
+    after_slash: u64,
+}
+
+impl Look {
+    #[inline(always)]
+    const fn at_word(&mut self, word: u64, at: usize) {
+        let slashes = find(word, b'/');
+        let dotted = maybe(word, b'.') & (slashes << 8 | self.after_slash);
+        self.doubts |= dotted | maybe(word, b'%') | maybe(word, b'\\');
+        self.after_slash = slashes >> 56;
+        if at < MAPPED_BYTES {
+            self.map |= gather(slashes) << at;
+        }
+    }
 }
 
 #[cold]
@@ -119,7 +141,7 @@ mod tests {
             "/%zz",
             "/a%00b",
         ] {
-            assert_eq!(inspect(path.as_bytes()), Hygiene::Bad, "{path}");
+            assert_eq!(inspect(path.as_bytes()).0, Hygiene::Bad, "{path}");
         }
     }
 
@@ -135,7 +157,7 @@ mod tests {
             ("/a%2fb", Hygiene::Encoded),
             ("/%2e%2e%2e", Hygiene::Encoded),
         ] {
-            assert_eq!(inspect(path.as_bytes()), expected, "{path}");
+            assert_eq!(inspect(path.as_bytes()).0, expected, "{path}");
         }
     }
 
@@ -150,10 +172,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn slashes_are_mapped(path in "[/.a]{0,80}") {
+            let slashes = path.bytes().take(MAPPED_BYTES).enumerate().filter(|(_, byte)| *byte == b'/');
+            prop_assert_eq!(inspect(path.as_bytes()).1, slashes.fold(0, |map, (at, _)| map | 1 << at));
+        }
+
         /// The fast look never passes what the close one would not.
         #[test]
         fn both_looks_agree(path in "[/.%a2eEfF5cC\\\\]{0,24}") {
-            prop_assert_eq!(inspect(path.as_bytes()), inspect_closely(path.as_bytes()));
+            prop_assert_eq!(inspect(path.as_bytes()).0, inspect_closely(path.as_bytes()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Eight bytes at a time: finding, hashing and lower-casing text in ordinary registers.
+//! Eight bytes at a time: finding, hashing and lower-casing text in ordinary registers, without unsafe code.
 
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -31,12 +31,25 @@ pub(super) fn load(bytes: &[u8], at: usize) -> u64 {
     word
 }
 
-/// The high bit of every byte of `word` that is `byte`. Exact up to the first such byte; above it, a byte that differs
-/// only in its lowest bit may be marked as well.
+/// The high bit of every byte of `word` that is `byte`; zero if there is none. Above such a byte, one that differs only in
+/// its lowest bit may be marked as well: a reason to look closer, not a finding.
+#[inline(always)]
+pub(super) const fn maybe(word: u64, byte: u8) -> u64 {
+    let zero = word ^ each(byte);
+    zero.wrapping_sub(LOW) & !zero & HIGH
+}
+
+/// The high bit of exactly those bytes of `word` that are `byte`.
 #[inline(always)]
 pub(super) const fn find(word: u64, byte: u8) -> u64 {
     let zero = word ^ each(byte);
-    zero.wrapping_sub(LOW) & !zero & HIGH
+    !(((zero & !HIGH) + !HIGH) | zero) & HIGH
+}
+
+/// High bits of the eight bytes, gathered into the low eight bits.
+#[inline(always)]
+pub(super) const fn gather(high_bits: u64) -> u64 {
+    (high_bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 /// ASCII capitals to small letters.
@@ -63,34 +76,32 @@ pub(super) const fn seeded(seed: u32) -> u64 {
     (seed as u64 + 1).wrapping_mul(MULTIPLIER)
 }
 
-/// A path segment.
+/// What a static segment is looked up by.
 #[derive(Clone, Copy)]
-pub(super) struct Scanned {
-    /// Where it ends: at `/` or the end.
-    pub(super) end: usize,
-    /// Hash of its text.
+pub(super) struct Key {
     pub(super) hash: u64,
     /// Its first eight bytes.
     pub(super) head: u64,
 }
 
-/// Finds the end of the segment at `start` and hashes it on the way.
+/// The key of the segment `start..end` after `node`. Of a long one only the first and last eight bytes are hashed: segments
+/// are compared anyway, and a configuration whose segments differ in the middle alone is merely slower.
 #[inline(always)]
-pub(super) fn segment(bytes: &[u8], start: usize, hash: u64) -> Scanned {
-    let (mut at, mut hash) = (start, hash);
-    let mut head = None;
-    loop {
-        let word = load(bytes, at);
-        let until_slash = find(word, b'/').trailing_zeros() as usize / 8;
-        let count = until_slash.min(bytes.len().saturating_sub(at));
-        if count < 8 {
-            let word = word & ((1 << (8 * count)) - 1);
-            return Scanned { end: at + count, hash: mix(hash, word), head: head.unwrap_or(word) };
-        }
-        head = head.or(Some(word));
-        hash = mix(hash, word);
-        at += 8;
+pub(super) fn key(bytes: &[u8], start: usize, end: usize, node: u32) -> Key {
+    let len = end.wrapping_sub(start);
+    // The eight bytes up to the end, which exist for all but the first short segment.
+    let Some(last) = bytes.get(..end).and_then(|bytes| bytes.last_chunk::<8>()) else {
+        let head = load(bytes, start) & ((1 << (8 * (len & 7))) - 1);
+        return Key { hash: mix(seeded(node), head), head };
+    };
+    let last = u64::from_le_bytes(*last);
+    if len < 8 {
+        // In two steps: one by 64 would be none.
+        let head = (last >> (8 * (7 - len))) >> 8;
+        return Key { hash: mix(seeded(node), head), head };
     }
+    let head = load(bytes, start);
+    Key { hash: mix(mix(seeded(node), head), last ^ len as u64), head }
 }
 
 /// Hash of a host name without regard to case.
@@ -121,9 +132,14 @@ mod tests {
         }
 
         #[test]
-        fn find_is_exact_up_to_the_first(word in any::<[u8; 8]>(), byte in any::<u8>()) {
-            let found = find(u64::from_le_bytes(word), byte).trailing_zeros() as usize / 8;
-            prop_assert_eq!(found, word.iter().position(|b| *b == byte).unwrap_or(8));
+        fn find_is_exact(word in any::<[u8; 8]>(), at in 0usize..8) {
+            let byte = word[at];
+            for byte in [byte, byte ^ 1, byte ^ 0x80] {
+                let found = gather(find(u64::from_le_bytes(word), byte));
+                let expected = (0..8).filter(|at| word[*at] == byte).fold(0, |bits, at| bits | 1 << at);
+                prop_assert_eq!(found, expected);
+                prop_assert_eq!(maybe(u64::from_le_bytes(word), byte) == 0, expected == 0);
+            }
         }
 
         #[test]
@@ -131,14 +147,13 @@ mod tests {
             prop_assert_eq!(lower(u64::from_le_bytes(word)).to_le_bytes(), word.map(|b| b.to_ascii_lowercase()));
         }
 
+        /// The key depends on the segment, not on what surrounds it.
         #[test]
-        fn a_segment_ends_at_the_slash(bytes in "[a-z/]{0,40}", start in 0usize..48) {
-            let rest = bytes.get(start..).unwrap_or("");
-            let text = rest.split('/').next().unwrap();
-            let scanned = segment(bytes.as_bytes(), start, seeded(7));
-            let alone = segment(text.as_bytes(), 0, seeded(7));
-            prop_assert_eq!(scanned.end, start + text.len());
-            prop_assert_eq!((scanned.hash, scanned.head), (alone.hash, alone.head));
+        fn keys_are_of_the_segment(before in "[a-z/]{0,9}", text in "[a-z]{1,20}", after in "(/[a-z]{0,9})?") {
+            let whole = format!("{before}{text}{after}");
+            let within = key(whole.as_bytes(), before.len(), before.len() + text.len(), 7);
+            let alone = key(text.as_bytes(), 0, text.len(), 7);
+            prop_assert_eq!((within.hash, within.head), (alone.hash, alone.head));
         }
     }
 }
