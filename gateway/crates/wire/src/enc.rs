@@ -205,3 +205,68 @@ pub fn http_date_bytes(unix_s: u64) -> [u8; 29] {
 pub fn http_date(out: &mut Vec<u8>, unix_s: u64) {
     out.extend_from_slice(&date::imf_fixdate(unix_s));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = b"|".to_vec();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_written_as_the_standard_library_writes_them() {
+        let edges = (0..20).map(|p| 10u64.pow(p)).flat_map(|p| [p - 1, p, p + 1]);
+        for n in edges.chain(0..1100).chain([u64::MAX, u64::MAX - 1, u64::MAX / 2]) {
+            assert_eq!(written(|out| decimal(out, n)), format!("|{n}"));
+            assert_eq!(written(|out| content_length(out, n)), format!("|content-length: {n}\r\n"));
+            if n > 0 {
+                assert_eq!(written(|out| chunk_head(out, n as usize)), format!("|{n:x}\r\n"));
+            }
+        }
+    }
+
+    #[test]
+    fn status_lines_have_the_registered_reason() {
+        for status in 100..600 {
+            let line = written(|out| status_line(out, status));
+            assert_eq!(line, format!("|HTTP/1.1 {status} {}\r\n", reason(status)));
+        }
+        assert_eq!((reason(200), reason(429), reason(299)), ("OK", "Too Many Requests", ""));
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (unix_s, date) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_767_225_599, "Wed, 31 Dec 2025 23:59:59 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+            (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT"),
+            (u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            assert_eq!(http_date_bytes(unix_s).as_slice(), date.as_bytes());
+            assert_eq!(written(|out| http_date(out, unix_s)), format!("|{date}"));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut out = Vec::new();
+        request_line(&mut out, b"POST", b"/a?b");
+        header(&mut out, b"host", b"a");
+        content_length(&mut out, 3);
+        out.extend_from_slice(b"\r\nabc");
+        let mut head = crate::RequestHead::new();
+        assert_eq!(
+            crate::parse_request(&out, &crate::Limits::default(), &mut head),
+            Ok(crate::Status::Complete)
+        );
+        assert_eq!((head.method, head.framing), (crate::Method::Post, crate::BodyFraming::Length(3)));
+        assert_eq!(head.target.of(&out), b"/a?b");
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::head::{Header, Limits};
 use crate::known::lookup;
-use crate::scan::{Lines, Simd, TOKEN, first_outside, is_control};
+use crate::scan::{Line, Lines, NOWHERE, Simd, TOKEN, first_outside, is_control};
 use crate::{BodyFraming, FieldError, KnownHeader, Span, Version};
 
 /// How a line ends at its first control byte.
@@ -13,12 +13,11 @@ pub(crate) enum LineEnd {
     Cut,
 }
 
+/// Reads the line end at the control byte at `at`.
 #[inline(always)]
 pub(crate) fn line_end(bytes: &[u8], at: usize) -> Result<LineEnd, FieldError> {
-    match bytes.get(at..at + 2) {
-        Some(b"\r\n") => Ok(LineEnd::Crlf),
-        _ => odd_line_end(bytes, at),
-    }
+    let crlf = bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|two| u16::from_ne_bytes(*two));
+    if crlf == Some(u16::from_ne_bytes(*b"\r\n")) { Ok(LineEnd::Crlf) } else { odd_line_end(bytes, at) }
 }
 
 #[cold]
@@ -83,32 +82,45 @@ pub(crate) fn parse<S: Simd>(
     seen: &mut Seen,
 ) -> Result<Option<usize>, FieldError> {
     let bytes = lines.bytes;
-    let mut line = start;
+    let last_end = start.saturating_add(limits.header_max_bytes);
+    let mut at = start;
     loop {
-        let Some(end) = lines.end_of(line) else { return unfinished(bytes.len() - start, limits) };
+        let Line { end, colon } = lines.line(at);
+        if end == NOWHERE {
+            return unfinished(bytes.len() - start, limits);
+        }
         if let LineEnd::Cut = line_end(bytes, end)? {
             return unfinished(end - start, limits);
         }
-        if end == line {
+        if end == at {
             return Ok(Some(end + 2));
         }
-        if end + 2 - start > limits.header_max_bytes {
-            return Err(FieldError::TooLarge { limit: limits.header_max_bytes });
+        let next = end + 2;
+        if next > last_end || headers.len() >= limits.header_max_count {
+            return Err(over_limit(next > last_end, limits));
         }
-        if headers.len() >= limits.header_max_count {
-            return Err(FieldError::TooMany { limit: limits.header_max_count });
+        if colon >= end {
+            return Err(no_colon(bytes, at));
         }
-        let Some(colon) = lines.colon_in(line, end) else { return Err(no_colon(bytes, line)) };
-        let id = lookup(lines.simd, bytes, line, colon - line);
+        let id = lookup(lines.simd, bytes, at, colon - at);
         if id == KnownHeader::Other {
-            check_name(lines.simd, bytes, line, colon)?;
+            check_name(lines.simd, bytes, at, colon)?;
         }
         let value = trim(bytes, colon + 1, end);
-        headers.push(Header { id, hop_by_hop: id.hop_by_hop(), name: Span::new(line, colon), value });
+        headers.push(Header { id, hop_by_hop: id.hop_by_hop(), name: Span::new(at, colon), value });
         if id.decides() {
             seen.note(id, bytes, value)?;
         }
-        line = end + 2;
+        at = next;
+    }
+}
+
+#[cold]
+fn over_limit(bytes: bool, limits: &Limits) -> FieldError {
+    if bytes {
+        FieldError::TooLarge { limit: limits.header_max_bytes }
+    } else {
+        FieldError::TooMany { limit: limits.header_max_count }
     }
 }
 
@@ -153,15 +165,19 @@ fn bad_name(bytes: &[u8], line: usize, colon: usize, bad: Option<usize>) -> Fiel
 /// A value without optional white space around it (RFC 9110 section 5.5).
 #[inline(always)]
 fn trim(bytes: &[u8], from: usize, to: usize) -> Span {
-    let blank = |at: usize| matches!(bytes.get(at), Some(b' ' | b'\t'));
-    let (mut start, mut end) = (from, to);
-    while start < end && blank(start) {
-        start += 1;
+    match bytes.get(from..to) {
+        // One space, then text: what everybody sends. Control bytes are excluded, so all above a space is text.
+        Some([b' ', first, .., last]) if *first > b' ' && *last > b' ' => Span::new(from + 1, to),
+        value => trim_rare(value.unwrap_or_default(), from),
     }
-    while end > start && blank(end - 1) {
-        end -= 1;
-    }
-    Span::new(start, end)
+}
+
+#[inline(never)]
+fn trim_rare(value: &[u8], from: usize) -> Span {
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
+    let end = value.iter().rposition(|b| !blank(b)).map_or(start, |i| i + 1);
+    Span::new(from + start, from + end)
 }
 
 /// The elements of a comma-separated list without white space around them; some may be empty.
@@ -241,7 +257,7 @@ impl Seen {
 
     #[inline(always)]
     fn note_connection(&mut self, value: &[u8]) -> Result<(), FieldError> {
-        if value.eq_ignore_ascii_case(b"keep-alive") {
+        if is_keep_alive(value) {
             self.keep_alive = true;
             return Ok(());
         }
@@ -313,6 +329,15 @@ impl Seen {
     ) -> Result<(), FieldError> {
         if self.names_fields { mark_named(bytes, headers, side) } else { Ok(()) }
     }
+}
+
+/// Whether the value is `keep-alive` in any case, compared as two words.
+#[inline(always)]
+fn is_keep_alive(value: &[u8]) -> bool {
+    let Some((first, [v, e])) = value.split_first_chunk::<8>() else { return false };
+    // Setting bit 5 folds letters; of other bytes it makes no `-` but from a control byte, and those are excluded.
+    let folded = u64::from_ne_bytes(*first) | u64::from_ne_bytes([0x20; 8]);
+    folded == u64::from_ne_bytes(*b"keep-ali") && v | 0x20 == b'v' && e | 0x20 == b'e'
 }
 
 /// How many fields `Connection` may name. It bounds the work of [`mark_named`]; real messages name one or two.

@@ -167,7 +167,8 @@ struct Table {
 }
 
 static TABLE: Table = Table::build();
-static SLOTS: [Slot; COUNT] = Slot::all();
+/// One more than there are names, for `Other`: so every id has a slot and nothing needs a bounds check.
+static SLOTS: [Slot; COUNT + 1] = Slot::all();
 
 /// Bit 5 folds letters. It also merges some bytes that are no letters, which the comparison tells apart.
 const fn key(first: u8, last: u8, quarter: u8, len: usize) -> u32 {
@@ -210,8 +211,8 @@ impl Table {
 
 #[allow(clippy::indexing_slicing, reason = "evaluated when compiling: an overrun is a compile error")]
 impl Slot {
-    const fn all() -> [Self; COUNT] {
-        let mut slots = [const { Self { bytes: [0; 64] } }; COUNT];
+    const fn all() -> [Self; COUNT + 1] {
+        let mut slots = [const { Self { bytes: [0; 64] } }; COUNT + 1];
         let mut i = 0;
         while i < COUNT {
             let name = KnownHeader::ALL[i].as_str().as_bytes();
@@ -231,34 +232,134 @@ impl KnownHeader {
     /// The known header of a name in any case.
     #[must_use]
     pub fn from_name(name: &[u8]) -> Self {
-        let candidate = candidate(name, 0, name.len());
+        let at = |i: usize| name.get(i).copied().unwrap_or(0);
+        let n = name.len();
+        let candidate = candidate(key(at(0), at(n.wrapping_sub(1)), at(n * 3 / 4), n));
         if candidate.id.as_str().as_bytes().eq_ignore_ascii_case(name) { candidate.id } else { Self::Other }
     }
 }
 
+/// The one known name that a name of `len` bytes can be, by three of its bytes.
 #[inline(always)]
-fn candidate(bytes: &[u8], start: usize, len: usize) -> Candidate {
-    let at = |i: usize| bytes.get(start + i).copied().unwrap_or(0);
-    let key = key(at(0), at(len.wrapping_sub(1)), at(len * 3 / 4), len);
+fn candidate(key: u32) -> Candidate {
     TABLE.candidates.get(bucket(key, TABLE.multiplier)).copied().unwrap_or(NOBODY)
 }
 
 /// The known header named by `bytes[start..start + len]`. A name that matches is a token.
 #[inline(always)]
 pub(crate) fn lookup<S: Simd>(simd: S, bytes: &[u8], start: usize, len: usize) -> KnownHeader {
-    let candidate = candidate(bytes, start, len);
-    if usize::from(candidate.len) != len || len == 0 {
-        return KnownHeader::Other;
+    match bytes.get(start..).and_then(|rest| rest.first_chunk()) {
+        Some(block) => lookup_in(simd, block, 0, len),
+        None => lookup_near_end(simd, bytes, start, len),
     }
-    let Some(slot) = SLOTS.get(candidate.id as usize) else { return KnownHeader::Other };
-    let Some((block, shift)) = window(bytes, start) else {
-        return KnownHeader::from_name(bytes.get(start..start + len).unwrap_or_default());
-    };
-    // Near the end of the buffer the block starts before the name, so the slot is read as much further to the left.
-    let Some(known) = slot.bytes.get(MIDDLE - shift as usize..).and_then(|s| s.first_chunk()) else {
+}
+
+/// Near the end of the buffer the block has to start before the name.
+#[inline(always)]
+fn lookup_near_end<S: Simd>(simd: S, bytes: &[u8], start: usize, len: usize) -> KnownHeader {
+    match window(bytes, start) {
+        Some((block, shift)) => lookup_in(simd, block, shift as usize, len),
+        None => KnownHeader::from_name(bytes.get(start..start + len).unwrap_or_default()),
+    }
+}
+
+/// The known header whose name takes `len` bytes from `shift` on.
+#[inline(always)]
+fn lookup_in<S: Simd>(simd: S, block: &[u8; 32], shift: usize, len: usize) -> KnownHeader {
+    // Masked, an index cannot leave the block; where the mask changes it, the name is too long to be known.
+    let at = |i: usize| block.get(shift.wrapping_add(i) % 32).copied().unwrap_or(0);
+    let candidate = candidate(key(at(0), at(len.wrapping_sub(1)), at(len * 3 / 4), len));
+    // The slot is read as much further to the left as the name is to the right.
+    let slot = SLOTS.get(candidate.id as usize);
+    let Some(known) = slot.and_then(|s| s.bytes.get(MIDDLE - shift % 32..)?.first_chunk()) else {
         return KnownHeader::Other;
     };
     let equal = simd.equal_folded(block, known) >> shift;
-    let beyond = (u64::MAX << len) as u32;
-    if equal | beyond == u32::MAX { candidate.id } else { KnownHeader::Other }
+    let beyond = (u64::MAX << (len % 64)) as u32;
+    // No candidate has length 0, nor more than 32.
+    if usize::from(candidate.len) == len && len != 0 && equal | beyond == u32::MAX {
+        candidate.id
+    } else {
+        KnownHeader::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::Scalar;
+
+    #[test]
+    fn every_name_is_found_in_any_case_and_at_any_distance_from_the_end() {
+        for id in KnownHeader::ALL {
+            for name in [id.as_str().to_owned(), id.as_str().to_uppercase()] {
+                assert_eq!(KnownHeader::from_name(name.as_bytes()), *id);
+                for after in 0..40 {
+                    let bytes = [b"before: x\r\n", name.as_bytes(), &b":".repeat(after)].concat();
+                    assert_eq!(
+                        lookup(Scalar, &bytes, 11, name.len()),
+                        *id,
+                        "{name} with {after} bytes after it"
+                    );
+                    #[cfg(all(target_arch = "x86_64", not(miri)))]
+                    if let Some(avx2) = crate::scan::Avx2::detect() {
+                        assert_eq!(
+                            lookup(avx2, &bytes, 11, name.len()),
+                            *id,
+                            "{name} with {after} bytes after it"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn near_misses_are_other_names() {
+        for id in KnownHeader::ALL {
+            let name = id.as_str().as_bytes();
+            for at in 0..name.len() {
+                // Bit 5 folds letters; of `-` and digits it makes control bytes, which are no letters.
+                for flip in [0x01, 0x02, 0x10, 0x40, 0x80] {
+                    let mut other = name.to_vec();
+                    other[at] ^= flip;
+                    assert_eq!(
+                        KnownHeader::from_name(&other),
+                        KnownHeader::from_name(&other.to_ascii_lowercase())
+                    );
+                    let mut line = other.clone();
+                    line.extend_from_slice(&[b':'; 40]);
+                    assert_eq!(lookup(Scalar, &line, 0, other.len()), KnownHeader::from_name(&other));
+                }
+            }
+            for other in [&name[1..], &name[..name.len() - 1], &[name, b"x"].concat()] {
+                assert_ne!(KnownHeader::from_name(other), *id);
+            }
+        }
+        for other in [&b""[..], b"x", b"x-unknown", &b"h".repeat(32), &b"h".repeat(33), &b"h".repeat(300)] {
+            assert_eq!(KnownHeader::from_name(other), KnownHeader::Other);
+            let line = [other, &[b':'; 40]].concat();
+            assert_eq!(lookup(Scalar, &line, 0, other.len()), KnownHeader::Other);
+        }
+    }
+
+    #[test]
+    fn hop_by_hop_names_are_those_of_the_rfc() {
+        let hop: Vec<_> =
+            KnownHeader::ALL.iter().filter(|id| id.hop_by_hop()).map(|id| id.as_str()).collect();
+        assert_eq!(
+            hop,
+            [
+                "transfer-encoding",
+                "connection",
+                "upgrade",
+                "keep-alive",
+                "proxy-connection",
+                "te",
+                "trailer",
+                "proxy-authenticate",
+                "proxy-authorization"
+            ]
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::fields::{self, LineEnd, Seen, Side, line_end};
 use crate::head::{Limits, RequestHead, Status, TargetForm, Version};
-use crate::scan::{Lines, Scalar, Simd, TOKEN};
+use crate::scan::{Lines, NOWHERE, Scalar, Simd, TOKEN};
 use crate::{BodyFraming, Method, RequestError, Span, target};
 
 /// Parses a request head at the start of `bytes`.
@@ -59,8 +59,12 @@ fn parse<S: Simd>(
 ) -> Result<Status, RequestError> {
     head.clear();
     let start = if bytes.first() == Some(&b'\r') { skip_empty_lines(bytes) } else { 0 };
-    let mut lines = Lines::new(simd, bytes, start);
-    let Some(end) = lines.end_of(start) else { return unfinished_line(bytes.len() - start, limits) };
+    let mut lines = Lines::new(simd, bytes);
+    lines.fill(start);
+    let end = lines.line(start).end;
+    if end == NOWHERE {
+        return unfinished_line(bytes.len() - start, limits);
+    }
     if let LineEnd::Cut = line_end(bytes, end).map_err(RequestError::Line)? {
         return unfinished_line(end - start, limits);
     }
@@ -110,16 +114,27 @@ fn request_line<S: Simd>(
     head.method = method;
     head.method_name = Span::new(start, start + method_len);
     let from = start + method_len + 1;
-    head.version = match line.last_chunk::<9>() {
-        Some(b" HTTP/1.1") => Version::Http11,
-        Some(b" HTTP/1.0") => Version::Http10,
-        _ => return Err(bad_version(line)),
-    };
+    head.version = version(line).ok_or_else(|| bad_version(line))?;
     let to = end - 9;
     if from >= to {
         return Err(RequestError::BadTarget { found: b' ' });
     }
     target::split(simd, bytes, from, to, head)
+}
+
+/// The version at the end of the line, after a space.
+#[inline(always)]
+fn version(line: &[u8]) -> Option<Version> {
+    let (rest, name) = line.split_last_chunk::<8>()?;
+    // One comparison of eight bytes; matching on the array would compare them one by one.
+    let name = u64::from_ne_bytes(*name);
+    if rest.last() != Some(&b' ') {
+        None
+    } else if name == u64::from_ne_bytes(*b"HTTP/1.1") {
+        Some(Version::Http11)
+    } else {
+        (name == u64::from_ne_bytes(*b"HTTP/1.0")).then_some(Version::Http10)
+    }
 }
 
 /// The method and the length of its name.
@@ -140,6 +155,7 @@ fn rare_method(line: &[u8]) -> Result<(Method, usize), RequestError> {
     match line.get(len) {
         Some(b' ') if len > 0 => Ok((Method::from_bytes(line.get(..len).unwrap_or_default()), len)),
         Some(found) => Err(RequestError::BadMethod { found: *found }),
+        None if len == 0 => Err(RequestError::BadMethod { found: b'\r' }),
         None => Err(RequestError::BadVersion),
     }
 }

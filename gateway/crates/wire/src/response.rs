@@ -2,7 +2,7 @@
 
 use crate::fields::{self, LineEnd, Seen, Side, line_end};
 use crate::head::{Limits, ResponseHead, Status, Version};
-use crate::scan::{Lines, Scalar, Simd};
+use crate::scan::{Lines, NOWHERE, Scalar, Simd};
 use crate::{BodyFraming, Method, ResponseError, Span};
 
 /// Parses a response head at the start of `bytes`, the answer to a request with `request_method`.
@@ -72,8 +72,12 @@ fn parse<S: Simd>(
     head: &mut ResponseHead,
 ) -> Result<Status, ResponseError> {
     head.clear();
-    let mut lines = Lines::new(simd, bytes, 0);
-    let Some(end) = lines.end_of(0) else { return unfinished_line(bytes.len(), limits) };
+    let mut lines = Lines::new(simd, bytes);
+    lines.fill(0);
+    let end = lines.line(0).end;
+    if end == NOWHERE {
+        return unfinished_line(bytes.len(), limits);
+    }
     if let LineEnd::Cut = line_end(bytes, end).map_err(ResponseError::Line)? {
         return unfinished_line(end, limits);
     }

@@ -112,131 +112,169 @@ pub(crate) fn first_outside<S: Simd>(
     None
 }
 
-/// The first `byte` in `bytes[from..end]`.
+/// Checks that `bytes[from..end]` may stand in a request target; its first `?`, or `end`. The error is the first byte that
+/// may not.
 #[inline(always)]
-pub(crate) fn first_equal<S: Simd>(
-    simd: S,
-    bytes: &[u8],
-    from: usize,
-    end: usize,
-    byte: u8,
-) -> Option<usize> {
+pub(crate) fn question_mark<S: Simd>(simd: S, bytes: &[u8], from: usize, end: usize) -> Result<usize, u8> {
     let mut at = from;
+    let mut mark = end;
     while at < end {
         let Some((block, shift)) = window(bytes, at) else {
-            return bytes.get(at..end)?.iter().position(|b| *b == byte).map(|i| at + i);
+            let rest = bytes.get(at..end).unwrap_or_default();
+            let found = rest.iter().find(|b| !TARGET.has(**b));
+            mark = rest.iter().position(|b| *b == b'?').map_or(mark, |i| mark.min(at + i));
+            return found.map_or(Ok(mark), |b| Err(*b));
         };
-        let equal = simd.equal(block, byte) >> shift;
-        if equal != 0 {
-            let found = at + equal.trailing_zeros() as usize;
-            return (found < end).then_some(found);
+        let outside = simd.outside(block, &TARGET) >> shift;
+        let marks = simd.equal(block, b'?') >> shift;
+        if marks != 0 {
+            mark = mark.min(at + marks.trailing_zeros() as usize);
+        }
+        if outside != 0 {
+            let found = at + outside.trailing_zeros() as usize;
+            return if found < end { Err(bytes.get(found).copied().unwrap_or(0)) } else { Ok(mark) };
         }
         at += 32 - shift as usize;
     }
-    None
+    Ok(mark)
 }
 
 const WORDS: usize = 8;
 /// Bytes classified at once: a usual head in one go, without reading far into what follows it.
 const BATCH: usize = WORDS * 64;
+/// There is no such byte. Greater than any position, so that `colon < end` tells whether a line has a colon.
+pub(crate) const NOWHERE: usize = usize::MAX;
 
 /// Finds line ends and colons in a head.
 pub(crate) struct Lines<'a, S> {
     pub bytes: &'a [u8],
     pub simd: S,
     base: usize,
-    control: [u64; WORDS],
-    colon: [u64; WORDS],
+    batch: [Marks; WORDS],
+}
+
+/// A line up to its first control byte.
+#[derive(Clone, Copy)]
+pub(crate) struct Line {
+    /// Where the first control byte is, or [`NOWHERE`].
+    pub end: usize,
+    /// Where the first colon is; not within the line unless less than `end`.
+    pub colon: usize,
 }
 
 impl<'a, S: Simd> Lines<'a, S> {
+    /// Nothing is classified yet: call [`Self::fill`]. (In one function the marks would be moved right after they are
+    /// written, in wider pieces, which stalls the CPU's store buffer.)
     #[inline(always)]
-    pub(crate) fn new(simd: S, bytes: &'a [u8], start: usize) -> Self {
-        let mut lines = Self { bytes, simd, base: start, control: [0; WORDS], colon: [0; WORDS] };
-        lines.fill(start);
-        lines
+    pub(crate) fn new(simd: S, bytes: &'a [u8]) -> Self {
+        Self { bytes, simd, base: 0, batch: [Marks::default(); WORDS] }
     }
 
+    /// Classifies the batch that starts at `base`. The batch must be empty: what lies beyond the bytes stays so.
     #[inline(always)]
-    fn fill(&mut self, base: usize) {
+    pub(crate) fn fill(&mut self, base: usize) {
         self.base = base;
-        for (i, (control, colon)) in self.control.iter_mut().zip(&mut self.colon).enumerate() {
-            let marks = marks_at(self.simd, self.bytes, base + i * 64);
-            *control = marks.control;
-            *colon = marks.colon;
+        let (blocks, rest) = self.bytes.get(base..).unwrap_or_default().as_chunks::<64>();
+        for (word, block) in self.batch.iter_mut().zip(blocks) {
+            *word = self.simd.marks(block);
+        }
+        if let Some(word) = self.batch.get_mut(blocks.len())
+            && !rest.is_empty()
+        {
+            *word = tail_marks(self.simd, self.bytes, rest);
         }
     }
 
-    /// The first control byte at or after `line`, which starts a line.
+    /// The line that starts at `at`.
     #[inline(always)]
-    pub(crate) fn end_of(&mut self, line: usize) -> Option<usize> {
-        if let Some(i) = first_bit(&self.control, line - self.base) {
-            return Some(self.base + i);
+    pub(crate) fn line(&mut self, at: usize) -> Line {
+        let offset = at - self.base;
+        let word = offset / 64;
+        let Some(marks) = self.batch.get(word) else { return self.line_beyond(at) };
+        let (control, colon) = (marks.control >> (offset % 64), marks.colon >> (offset % 64));
+        if control != 0 {
+            // Without a colon in this word: 64, which is past the end.
+            return Line { end: at + trailing(control), colon: at + trailing(colon) };
         }
-        self.end_beyond(line)
+        let colon = if colon == 0 { NOWHERE } else { at + trailing(colon) };
+        // Most lines that cross into the next word end there, and had their colon before.
+        if let Some(next) = self.batch.get(word + 1)
+            && next.control != 0
+            && colon != NOWHERE
+        {
+            return Line { end: self.base + (word + 1) * 64 + trailing(next.control), colon };
+        }
+        let line = self.line_from(word + 1, colon);
+        if line.end == NOWHERE { self.line_beyond(at) } else { line }
     }
 
-    /// [`Self::end_of`] a line that does not end in this batch: the next batch begins with it.
-    #[cold]
-    #[inline(never)]
-    fn end_beyond(&mut self, line: usize) -> Option<usize> {
-        if self.base + BATCH >= self.bytes.len() {
-            return None;
-        }
-        self.fill(line);
-        if let Some(i) = first_bit(&self.control, 0) {
-            return Some(line + i);
-        }
-        let mut at = line + BATCH;
-        while at < self.bytes.len() {
-            let control = marks_at(self.simd, self.bytes, at).control;
-            if control != 0 {
-                return Some(at + control.trailing_zeros() as usize);
+    /// A line that does not end before the given word of the batch.
+    #[inline(always)]
+    fn line_from(&self, word: usize, mut colon: usize) -> Line {
+        let mut at = self.base + word * 64;
+        for marks in self.batch.get(word..).unwrap_or_default() {
+            if colon == NOWHERE && marks.colon != 0 {
+                colon = at + trailing(marks.colon);
+            }
+            if marks.control != 0 {
+                return Line { end: at + trailing(marks.control), colon };
             }
             at += 64;
         }
-        None
+        Line { end: NOWHERE, colon }
     }
 
-    /// The first colon in `bytes[line..end]`, with `end` from [`Self::end_of`].
-    #[inline(always)]
-    pub(crate) fn colon_in(&self, line: usize, end: usize) -> Option<usize> {
-        match first_bit(&self.colon, line - self.base) {
-            Some(i) => Some(self.base + i).filter(|at| *at < end),
-            // A name longer than a batch.
-            None if end > self.base + BATCH => {
-                first_equal(self.simd, self.bytes, self.base + BATCH, end, b':')
-            }
-            None => None,
+    /// A line that does not end in this batch: the next one begins with it.
+    #[cold]
+    #[inline(never)]
+    fn line_beyond(&mut self, at: usize) -> Line {
+        if self.base + BATCH >= self.bytes.len() {
+            return Line { end: NOWHERE, colon: NOWHERE };
         }
+        self.batch = [Marks::default(); WORDS];
+        self.fill(at);
+        let mut line = self.line_from(0, NOWHERE);
+        if line.end == NOWHERE {
+            line.end = self.control_from(at + BATCH);
+            if line.colon == NOWHERE {
+                let rest = self.bytes.get(at + BATCH..line.end).unwrap_or_default();
+                line.colon = rest.iter().position(|b| *b == b':').map_or(NOWHERE, |i| at + BATCH + i);
+            }
+        }
+        line
+    }
+
+    /// The first control byte of a line longer than a batch.
+    fn control_from(&self, from: usize) -> usize {
+        let (blocks, rest) = self.bytes.get(from..).unwrap_or_default().as_chunks::<64>();
+        let mut at = from;
+        for block in blocks {
+            let control = self.simd.marks(block).control;
+            if control != 0 {
+                return at + trailing(control);
+            }
+            at += 64;
+        }
+        if rest.is_empty() {
+            return NOWHERE;
+        }
+        let control = tail_marks(self.simd, self.bytes, rest).control;
+        if control == 0 { NOWHERE } else { at + trailing(control) }
     }
 }
 
 #[inline(always)]
-fn first_bit(words: &[u64; WORDS], from: usize) -> Option<usize> {
-    let mut i = from / 64;
-    let mut word = words.get(i)? & (u64::MAX << (from % 64));
-    while word == 0 {
-        i += 1;
-        word = *words.get(i)?;
-    }
-    Some(i * 64 + word.trailing_zeros() as usize)
+fn trailing(bits: u64) -> usize {
+    bits.trailing_zeros() as usize
 }
 
-/// Marks of the up to 64 bytes from `at` on.
+/// Marks of `rest`, the last bytes of `bytes`: some, but less than 64.
 #[inline(always)]
-fn marks_at<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Marks {
-    let Some(rest) = bytes.get(at..) else { return Marks::default() };
-    if let Some(block) = rest.first_chunk() {
-        return simd.marks(block);
-    }
-    if rest.is_empty() {
-        return Marks::default();
-    }
+fn tail_marks<S: Simd>(simd: S, bytes: &[u8], rest: &[u8]) -> Marks {
     if let Some(block) = bytes.last_chunk::<64>() {
         let marks = simd.marks(block);
-        let shift = 64 - rest.len();
-        return Marks { control: marks.control >> shift, colon: marks.colon >> shift };
+        let before = 64 - rest.len();
+        return Marks { control: marks.control >> before, colon: marks.colon >> before };
     }
     let mut block = [b' '; 64];
     for (to, from) in block.iter_mut().zip(rest) {
@@ -382,5 +420,70 @@ mod x86 {
     fn equal_folded_avx2(block: &[u8; 32], lower: &[u8; 32]) -> u32 {
         let folded = _mm256_or_si256(load(block), _mm256_set1_epi8(0x20));
         mask(_mm256_cmpeq_epi8(folded, load(lower)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_hold_what_the_grammar_says() {
+        for byte in 0..=255u8 {
+            let alphanumeric = byte.is_ascii_alphanumeric();
+            assert_eq!(TOKEN.has(byte), alphanumeric || b"!#$%&'*+-.^_`|~".contains(&byte), "{byte}");
+            assert_eq!(HOST.has(byte), alphanumeric || b"-._~".contains(&byte), "{byte}");
+            assert_eq!(TARGET.has(byte), (0x21..=0x7e).contains(&byte) && byte != b'#', "{byte}");
+            assert_eq!(is_token(&[byte]), TOKEN.has(byte));
+            assert_eq!(is_field_value(&[b'x', byte, b'x']), byte == b'\t' || byte >= b' ' && byte != 0x7f);
+        }
+        assert!(is_field_value(b"") && !is_field_value(b" x") && !is_field_value(b"x\t") && !is_token(b""));
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[test]
+    fn vectors_see_what_single_bytes_show() {
+        let Some(avx2) = Avx2::detect() else { return };
+        for byte in 0..=255u8 {
+            for at in 0..64 {
+                let mut block = [b'a'; 64];
+                block[at] = byte;
+                let (fast, slow) = (avx2.marks(&block), Scalar.marks(&block));
+                assert_eq!((fast.control, fast.colon), (slow.control, slow.colon), "{byte} at {at}");
+                let Some(half) = block.first_chunk::<32>() else { unreachable!() };
+                for class in [&TOKEN, &HOST, &TARGET] {
+                    assert_eq!(avx2.outside(half, class), Scalar.outside(half, class), "{byte} at {at}");
+                }
+                assert_eq!(avx2.equal(half, byte), Scalar.equal(half, byte));
+                let lower = [b'a' | byte; 32];
+                assert_eq!(avx2.equal_folded(half, &lower), Scalar.equal_folded(half, &lower));
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_found_across_words_and_batches() {
+        for first in [0usize, 1, 50, 61, 62, 63, 64, 65, 126, 400, 509, 510, 511, 512, 513, 575, 700, 1100] {
+            for second in [0, 1, 62, 63, 64, 511, 512, 600] {
+                for colon in [0, 1, first / 2, first.saturating_sub(1)] {
+                    let mut bytes = vec![b'n'; first];
+                    if let Some(byte) = bytes.get_mut(colon) {
+                        *byte = b':';
+                    }
+                    bytes.extend_from_slice(b"\r\n");
+                    bytes.resize(bytes.len() + second, b'v');
+                    bytes.extend_from_slice(b":\r\n");
+                    let mut lines = Lines::new(Scalar, &bytes);
+                    lines.fill(0);
+                    let line = lines.line(0);
+                    assert_eq!(line.end, first);
+                    assert_eq!(line.colon < line.end, colon < first);
+                    assert!(colon >= first || line.colon == colon);
+                    let line = lines.line(first + 2);
+                    assert_eq!((line.end, line.colon), (first + 3 + second, first + 2 + second));
+                    assert_eq!(lines.line(bytes.len()).end, NOWHERE);
+                }
+            }
+        }
     }
 }

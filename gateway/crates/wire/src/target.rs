@@ -1,7 +1,7 @@
 //! Request targets and authorities (RFC 9112 section 3.2, RFC 3986 section 3.2).
 
 use crate::head::{RequestHead, TargetForm};
-use crate::scan::{HOST, Simd, TARGET, first_equal, first_outside};
+use crate::scan::{HOST, Simd, first_outside, question_mark};
 use crate::{Method, RequestError, Span};
 
 /// Splits the target, which is `bytes[from..to]`, into the parts of `head`.
@@ -13,27 +13,21 @@ pub(crate) fn split<S: Simd>(
     to: usize,
     head: &mut RequestHead,
 ) -> Result<(), RequestError> {
-    if let Some(at) = first_outside(simd, bytes, from, to, &TARGET) {
-        return Err(RequestError::BadTarget { found: bytes.get(at).copied().unwrap_or(0) });
-    }
+    let mark = question_mark(simd, bytes, from, to).map_err(|found| RequestError::BadTarget { found })?;
     head.target = Span::new(from, to);
     if bytes.get(from) == Some(&b'/') && head.method != Method::Connect {
         head.form = TargetForm::Origin;
-        path_and_query(simd, bytes, from, to, head);
+        path_and_query(from, mark, to, head);
         return Ok(());
     }
     split_rare(simd, bytes, from, to, head)
 }
 
+/// The path ends at the question mark, or at the end if there is none.
 #[inline(always)]
-fn path_and_query<S: Simd>(simd: S, bytes: &[u8], from: usize, to: usize, head: &mut RequestHead) {
-    match first_equal(simd, bytes, from, to, b'?') {
-        Some(mark) => {
-            head.path = Span::new(from, mark);
-            head.query = Some(Span::new(mark + 1, to));
-        }
-        None => head.path = Span::new(from, to),
-    }
+fn path_and_query(from: usize, mark: usize, to: usize, head: &mut RequestHead) {
+    head.path = Span::new(from, mark);
+    head.query = (mark < to).then(|| Span::new(mark + 1, to));
 }
 
 #[cold]
@@ -66,7 +60,9 @@ fn split_rare<S: Simd>(
     head.form = TargetForm::Absolute;
     head.authority = Span::new(start, end);
     check_authority(simd, bytes, head.authority)?;
-    path_and_query(simd, bytes, end, to, head);
+    let mark =
+        bytes.get(end..to).and_then(|rest| rest.iter().position(|b| *b == b'?')).map_or(to, |i| end + i);
+    path_and_query(end, mark, to, head);
     if head.path.is_empty() {
         // An empty path means `/`; the slash that ends `http://` is one to point at.
         head.path = Span::new(start - 1, start);
