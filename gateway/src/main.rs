@@ -1,1 +1,106 @@
-fn main() {}
+//! The `sluice` binary: composition only. What it composes is in `crates/`.
+
+// A command line tool talks to people on stdout and stderr.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod affinity;
+mod args;
+mod boot;
+mod cores;
+mod demo;
+mod listeners;
+mod publish;
+mod signals;
+mod slots;
+mod xdp;
+
+use args::{Command, XdpCommand};
+use std::path::Path;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Why the program ends, as an exit code (`sluice --help` lists them).
+enum Failure {
+    /// 1: something failed while running.
+    Runtime(String),
+    /// 3: the configuration is invalid; each line is a diagnostic.
+    Config(Vec<String>),
+}
+
+impl Failure {
+    /// As lines of text.
+    fn into_lines(self) -> Vec<String> {
+        match self {
+            Self::Runtime(text) => vec![text],
+            Self::Config(lines) => lines,
+        }
+    }
+}
+
+impl From<Failure> for ExitCode {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Runtime(text) => {
+                eprintln!("sluice: error: {text}");
+                Self::from(1)
+            }
+            Failure::Config(lines) => {
+                for line in lines {
+                    eprintln!("{line}");
+                }
+                Self::from(3)
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    // A bad command line ends inside `parse`, with code 2.
+    match dispatch(args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.into(),
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run { config } => boot::run(config.as_deref()),
+        Command::Validate { file } => validate(&file),
+        Command::Reload { admin } => {
+            let answer = sluice_control::client::admin_post(&admin, "/reload").map_err(Failure::Runtime)?;
+            match answer.status {
+                200 => {
+                    println!("{}", answer.body.trim_end());
+                    Ok(())
+                }
+                422 => Err(Failure::Config(publish::errors_of(&answer.body))),
+                status => Err(Failure::Runtime(format!(
+                    "the gateway answered {status}: {}",
+                    answer.body.trim_end()
+                ))),
+            }
+        }
+        Command::Xdp { command: XdpCommand::Top { admin, once } } => xdp::top(&admin, once),
+        Command::Schema => {
+            println!("{}", sluice_config::schema());
+            Ok(())
+        }
+        Command::Version => {
+            println!("{}", args::VERSION);
+            Ok(())
+        }
+    }
+}
+
+/// Parses and compiles a file without serving it.
+fn validate(file: &Path) -> Result<(), Failure> {
+    let settings = publish::read(file)?;
+    let warnings = publish::check(&settings)?;
+    for warning in warnings {
+        eprintln!("{warning}");
+    }
+    println!("{}: valid", file.display());
+    Ok(())
+}

@@ -1,1 +1,144 @@
-//! See ARCHITECTURE.md.
+//! A request's way through a data core.
+//!
+//! ```text
+//! server accept -> wire parse -> route (pins the snapshot) -> admit (limits) -> authorize (API key, its limits)
+//!   -> validate -> cache look-up -> integrate -> relay -> cache store -> record
+//! ```
+//! The steps and their types are in `exchange.rs`, the page you are on shows the way. Everything up to a mock answer, a
+//! refusal or a cache hit happens without waiting; only integrations and cache fills await, in a boxed future, so that an
+//! idle connection stays small.
+//!
+//! The data plane has never heard of `catalog`, `compile`, `control` or `config`: it serves what `snapshot` says.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod cached;
+mod core;
+mod exchange;
+mod forward;
+mod ids;
+mod integrate;
+mod record;
+mod relay;
+mod respond;
+
+pub use crate::core::{Core, View};
+pub use ids::{RequestId, RequestIds};
+
+use cached::Lookup;
+use exchange::{Exchange, Received, Refused, Validated};
+use respond::Leftover;
+use sluice_h1::HeadError;
+use sluice_server::{After, Conn, Handler, Request, Settings};
+use sluice_snapshot::Action;
+use std::net::SocketAddr;
+
+impl Handler for Core {
+    fn settings(&self) -> Settings {
+        let view = self.view();
+        let server = &view.snapshot.server;
+        Settings {
+            limits: server.limits,
+            header_timeout_ms: server.header_timeout_ms,
+            idle_timeout_ms: server.idle_timeout_ms,
+            write_timeout_ms: server.body_timeout_ms,
+        }
+    }
+
+    fn opened(&self, _peer: SocketAddr) -> bool {
+        let admitted = self.connect(self.view().snapshot.server.max_connections);
+        if admitted {
+            self.metrics.connection_opened();
+        } else {
+            self.metrics.connection_shed();
+        }
+        admitted
+    }
+
+    fn closed(&self) {
+        self.disconnect();
+        self.metrics.connection_closed();
+    }
+
+    fn shed(&self, conn: &mut Conn) {
+        record::shed(self, conn);
+    }
+
+    async fn serve(&self, conn: &mut Conn, request: Request) -> After {
+        let mut ex = Exchange::new(self, conn, request);
+        let after = match self.way(conn, &mut ex) {
+            Way::Answered(after) => after,
+            Way::Discard => {
+                let (framing, server) = (ex.head.framing, &ex.view.snapshot.server);
+                Box::pin(respond::discard(conn, framing, &server.limits, server.body_timeout_ms)).await
+            }
+            Way::Integrate => Box::pin(integrate::integrate(self, conn, &mut ex, None)).await.after,
+            Way::Fill(fill) => Box::pin(cached::fill(self, conn, &mut ex, fill)).await,
+        };
+        record::exchange(self, &ex);
+        self.scratch.put_request(ex.head);
+        ex.bytes.recycle(&self.scratch);
+        after
+    }
+
+    fn refuse(&self, conn: &mut Conn, error: &HeadError) {
+        record::unreadable(self, conn, error);
+    }
+}
+
+/// What is left to do once the steps that never wait are done.
+enum Way {
+    /// The answer is written.
+    Answered(After),
+    /// The answer is written; the request body is still to be read and dropped.
+    Discard,
+    /// Ask the upstream.
+    Integrate,
+    /// Ask the upstream and store the answer.
+    Fill(cached::Fill),
+}
+
+impl Core {
+    /// The way, up to where waiting begins.
+    #[inline]
+    fn way(&self, conn: &mut Conn, ex: &mut Exchange) -> Way {
+        let leftover = respond::leftover(&ex.head);
+        let keep = ex.client_keep_alive() && leftover != Leftover::Close;
+        let answered = match (leftover, keep) {
+            (Leftover::Nothing, true) => Way::Answered(After::KeepAlive),
+            (Leftover::Nothing, false) => Way::Answered(After::Close),
+            (Leftover::Discard, true) => Way::Discard,
+            (Leftover::Discard | Leftover::Close, _) => Way::Answered(After::Linger),
+        };
+        let validated = match self.steps(ex) {
+            Ok(validated) => validated.0,
+            Err(refused) => {
+                respond::refuse(self, conn, ex, &refused, keep);
+                return answered;
+            }
+        };
+        let view = std::rc::Rc::clone(&validated.view);
+        let Some(route) = validated.route.and_then(|id| view.snapshot.routes.get(id.0 as usize)) else {
+            return answered;
+        };
+        match &route.action {
+            Action::Mock(mock) => {
+                respond::mock(self, conn, ex, mock, keep);
+                answered
+            }
+            Action::Proxy(_) => match route.cache.as_ref().map(|plan| cached::look_up(self, ex, plan)) {
+                None | Some(Lookup::Bypass) => Way::Integrate,
+                Some(Lookup::Fill(fill)) => Way::Fill(fill),
+                Some(Lookup::Hit(entry)) => {
+                    respond::hit(self, conn, ex, &entry, sluice_rt::now_ms(), keep);
+                    answered
+                }
+            },
+        }
+    }
+
+    #[inline]
+    fn steps<'x>(&self, ex: &'x mut Exchange) -> Result<Validated<'x>, Refused> {
+        Received(ex).route()?.admit(self)?.authorize(self)?.validate()
+    }
+}

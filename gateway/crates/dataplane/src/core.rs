@@ -1,0 +1,192 @@
+//! What one data core owns: its view of the published snapshot, its leases, its counters.
+
+use crate::ids::RequestIds;
+use sluice_cache::KeyBuilder;
+use sluice_client::{Group, GroupSpec, TargetSpec};
+use sluice_h1::Scratch;
+use sluice_snapshot::{Snapshot, Upstream};
+use sluice_telemetry::CoreMetrics;
+use sluice_throttle::{Decision, Lease, Pool};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A snapshot with this core's upstream groups beside it. An exchange pins one and keeps it to its end.
+pub struct View {
+    /// The published snapshot. The publisher keeps a reference of its own, so that the last one is never dropped here.
+    pub snapshot: Arc<Snapshot>,
+    /// By `UpstreamId`.
+    pub groups: Vec<Rc<Group>>,
+}
+
+/// One data core.
+pub struct Core {
+    view: RefCell<Rc<View>>,
+    leases: RefCell<Vec<Option<Lease>>>,
+    pub(crate) metrics: CoreMetrics,
+    pub(crate) ids: RequestIds,
+    pub(crate) scratch: Rc<Scratch>,
+    pub(crate) clock: WallClock,
+    pub(crate) keys: RefCell<KeyBuilder>,
+    /// Connections of the whole process, shared by all cores.
+    connections: Arc<AtomicUsize>,
+}
+
+impl Core {
+    /// A core serving `snapshot`. `connections` is shared by all cores of the process; `seed` makes request ids.
+    #[must_use]
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        metrics: CoreMetrics,
+        connections: Arc<AtomicUsize>,
+        seed: [u64; 2],
+        unix_ns: u64,
+    ) -> Self {
+        let groups = groups(&snapshot, None);
+        Self {
+            view: RefCell::new(Rc::new(View { snapshot, groups })),
+            leases: RefCell::new(Vec::new()),
+            metrics,
+            ids: RequestIds::new(seed),
+            scratch: Rc::default(),
+            clock: WallClock::new(unix_ns),
+            keys: RefCell::new(KeyBuilder::new()),
+            connections,
+        }
+    }
+
+    /// The view in force.
+    #[inline]
+    #[must_use]
+    pub fn view(&self) -> Rc<View> {
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// Swaps in a new snapshot; exchanges under way keep the one they pinned.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        let old = self.view();
+        let groups = groups(&snapshot, Some(&old));
+        self.view.replace(Rc::new(View { snapshot, groups }));
+    }
+
+    /// Recycled heads and vectors.
+    #[must_use]
+    pub fn scratch(&self) -> Rc<Scratch> {
+        Rc::clone(&self.scratch)
+    }
+
+    /// Housekeeping, about once a second: idle upstream connections, unused leases, the wall clock.
+    pub fn tick(&self, now_ms: u64, now_ns: u64, unix_ns: u64) {
+        for group in &self.view().groups {
+            group.reap(now_ms);
+        }
+        for lease in self.leases.borrow_mut().iter_mut().flatten() {
+            lease.give_back();
+        }
+        self.clock.sync(now_ns, unix_ns);
+    }
+
+    /// Takes one token through this core's lease of the pool at `index`.
+    #[inline]
+    pub(crate) fn take(&self, index: u32, pool: &Arc<Pool>, now_ns: u64) -> Decision {
+        let mut leases = self.leases.borrow_mut();
+        let at = index as usize;
+        if at >= leases.len() {
+            leases.resize_with(at + 1, || None);
+        }
+        match leases.get_mut(at) {
+            Some(slot) => slot.get_or_insert_with(|| Lease::new(Arc::clone(pool))).take(now_ns),
+            None => Decision::Refused { retry_after_ms: 1000 },
+        }
+    }
+
+    /// Counts a connection in; `false` when the process has `max` already.
+    pub(crate) fn connect(&self, max: usize) -> bool {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        if before >= max {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        before < max
+    }
+
+    pub(crate) fn disconnect(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The groups of a snapshot; those that the old view knows by name keep their connections and health.
+fn groups(snapshot: &Snapshot, old: Option<&View>) -> Vec<Rc<Group>> {
+    let known: HashMap<&str, &Rc<Group>> = old.map_or_else(HashMap::new, |view| {
+        view.snapshot.upstreams.iter().map(|u| &*u.name).zip(&view.groups).collect()
+    });
+    let build = |upstream: &Upstream| {
+        let spec = spec(upstream);
+        match known.get(&*upstream.name) {
+            Some(group) => Rc::new(group.renew(spec)),
+            None => Rc::new(Group::new(spec)),
+        }
+    };
+    snapshot.upstreams.iter().map(build).collect()
+}
+
+fn spec(upstream: &Upstream) -> GroupSpec {
+    let target = |t: &sluice_snapshot::Target| TargetSpec {
+        addr: t.addr,
+        authority: Arc::clone(&t.authority),
+        weight: t.weight,
+    };
+    GroupSpec {
+        targets: upstream.targets.iter().map(target).collect(),
+        connect_timeout_ms: upstream.connect_timeout_ms,
+        keepalive_connections: upstream.keepalive_connections,
+        keepalive_idle_ms: upstream.keepalive_idle_ms,
+        max_failures: upstream.max_failures,
+        fail_timeout_ms: upstream.fail_timeout_ms,
+    }
+}
+
+/// Wall-clock time from the engine's monotonic clock and an offset re-read once a second: no clock call for a log line.
+pub(crate) struct WallClock {
+    offset_ns: Cell<u64>,
+    date_s: Cell<u64>,
+    date: RefCell<Vec<u8>>,
+}
+
+impl WallClock {
+    fn new(unix_ns: u64) -> Self {
+        let clock = Self {
+            offset_ns: Cell::new(0),
+            date_s: Cell::new(u64::MAX),
+            date: RefCell::new(Vec::with_capacity(48)),
+        };
+        clock.sync(sluice_rt::clock_ns(), unix_ns);
+        clock
+    }
+
+    fn sync(&self, now_ns: u64, unix_ns: u64) {
+        self.offset_ns.set(unix_ns.wrapping_sub(now_ns));
+    }
+
+    /// Milliseconds since 1970 at the monotonic instant `now_ns`.
+    #[inline]
+    pub(crate) fn unix_ms(&self, now_ns: u64) -> u64 {
+        now_ns.wrapping_add(self.offset_ns.get()) / 1_000_000
+    }
+
+    /// Appends `Date: …\r\n` (RFC 9110 6.6.1), formatted once a second.
+    #[inline]
+    pub(crate) fn write_date(&self, out: &mut Vec<u8>) {
+        let unix_s = self.unix_ms(sluice_rt::now_ns()) / 1000;
+        let mut line = self.date.borrow_mut();
+        if self.date_s.get() != unix_s {
+            self.date_s.set(unix_s);
+            line.clear();
+            line.extend_from_slice(b"Date: ");
+            sluice_wire::enc::http_date(&mut line, unix_s);
+            line.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(&line);
+    }
+}

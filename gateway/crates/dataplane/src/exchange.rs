@@ -1,0 +1,275 @@
+//! One exchange and the steps it goes through.
+//!
+//! Each step has its own type, which holds the exchange: a step consumes one type and returns the next, or a
+//! [`Refused`]. So nothing reaches `integrate` that was not authorized, and the order of the steps is checked by the
+//! compiler.
+//!
+//! ```text
+//! Received -route-> Routed -admit-> Admitted -authorize-> Authorized -validate-> Validated -> mock | cache | integrate
+//! ```
+
+use crate::core::{Core, View};
+use crate::ids::RequestId;
+use sluice_h1::HeadBytes;
+use sluice_server::{Conn, Request};
+use sluice_snapshot::{ApiKey, Captures, KeyId, Limit, Match, Route, RouteId};
+use sluice_telemetry::{CacheOutcome, Refusal};
+use sluice_throttle::Decision;
+use sluice_wire::{BodyFraming, KnownHeader, Method, RequestHead, Version};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+/// Everything known of one exchange.
+pub(crate) struct Exchange {
+    pub(crate) view: Rc<View>,
+    pub(crate) head: Box<RequestHead>,
+    pub(crate) bytes: HeadBytes,
+    pub(crate) received_ns: u64,
+    pub(crate) source: IpAddr,
+    pub(crate) request_id: RequestId,
+    pub(crate) route: Option<RouteId>,
+    pub(crate) captures: Captures,
+    pub(crate) key: Option<KeyId>,
+    pub(crate) report: Report,
+}
+
+/// What `record` will say of an exchange, beside what the request says itself.
+pub(crate) struct Report {
+    pub(crate) status: u16,
+    pub(crate) refusal: Option<Refusal>,
+    /// Telemetry slot of the limit that refused.
+    pub(crate) limit: Option<u32>,
+    pub(crate) cache: CacheOutcome,
+    /// Telemetry slot of the upstream.
+    pub(crate) upstream: Option<u32>,
+    pub(crate) integration_us: Option<u64>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+/// A named refusal: one of the gateway's own answers.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) why: Refusal,
+    pub(crate) retry_after_ms: Option<u64>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(why: Refusal) -> Self {
+        Self { why, retry_after_ms: None }
+    }
+}
+
+impl Exchange {
+    #[inline]
+    pub(crate) fn new(core: &Core, conn: &Conn, request: Request) -> Self {
+        Self {
+            view: core.view(),
+            head: request.head,
+            bytes: request.bytes,
+            received_ns: request.received_ns,
+            source: conn.peer.ip(),
+            request_id: core.ids.next_id(),
+            route: None,
+            captures: Captures::default(),
+            key: None,
+            report: Report {
+                status: 0,
+                refusal: None,
+                limit: None,
+                cache: CacheOutcome::None,
+                upstream: None,
+                integration_us: None,
+                bytes_in: 0,
+                bytes_out: 0,
+            },
+        }
+    }
+
+    /// The matched route.
+    #[inline]
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.view.snapshot.routes.get(self.route?.0 as usize)
+    }
+
+    /// The identified key.
+    #[inline]
+    pub(crate) fn api_key(&self) -> Option<&ApiKey> {
+        self.view.snapshot.keys.get(self.key?.0 as usize)
+    }
+
+    /// Value of the first header of this kind.
+    #[inline]
+    pub(crate) fn header(&self, id: KnownHeader) -> Option<&[u8]> {
+        self.head.find(id).map(|h| h.value.of(self.bytes.as_slice()))
+    }
+
+    /// The client may reuse the connection.
+    #[inline]
+    pub(crate) fn client_keep_alive(&self) -> bool {
+        self.head.keep_alive
+    }
+
+    #[inline]
+    pub(crate) fn is_http10(&self) -> bool {
+        self.head.version == Version::Http10
+    }
+}
+
+/// A parsed request.
+pub(crate) struct Received<'x>(pub(crate) &'x mut Exchange);
+/// A route was found.
+pub(crate) struct Routed<'x>(&'x mut Exchange);
+/// The limits of the route, the client and the gateway granted it.
+pub(crate) struct Admitted<'x>(&'x mut Exchange);
+/// The caller is known, and granted by its own limits.
+pub(crate) struct Authorized<'x>(&'x mut Exchange);
+/// Fit to be answered.
+pub(crate) struct Validated<'x>(pub(crate) &'x mut Exchange);
+
+impl<'x> Received<'x> {
+    /// Finds the route by host, method and path.
+    #[inline]
+    pub(crate) fn route(self) -> Result<Routed<'x>, Refused> {
+        let ex = self.0;
+        let (head, bytes) = (&ex.head, ex.bytes.as_slice());
+        if head.method == Method::Connect {
+            // A gateway is no tunnel: CONNECT is never forwarded (RFC 9110 9.3.6).
+            return Err(Refusal::NotImplemented.into());
+        }
+        let found = ex.view.snapshot.router.route(
+            head.authority.of(bytes),
+            head.method,
+            head.method_name.of(bytes),
+            head.path.of(bytes),
+            &mut ex.captures,
+        );
+        match found {
+            Match::Found(id) => {
+                ex.route = Some(id);
+                Ok(Routed(ex))
+            }
+            Match::BadPath => Err(Refusal::Malformed.into()),
+            Match::NotFound => Err(Refusal::NotFound.into()),
+            // Answered like an unknown path, as HTTP APIs do; counted apart.
+            Match::MethodNotAllowed => Err(Refusal::MethodNotAllowed.into()),
+        }
+    }
+}
+
+impl<'x> Routed<'x> {
+    /// Asks the limits that do not need to know the caller.
+    #[inline]
+    pub(crate) fn admit(self, core: &Core) -> Result<Admitted<'x>, Refused> {
+        let ex = self.0;
+        let mut refused = None;
+        if let Some(route) = ex.route() {
+            for limit in &route.limits {
+                let (decision, slot) = match limit {
+                    Limit::Pool { index, pool, slot } => (core.take(*index, pool, ex.received_ns), *slot),
+                    Limit::PerClient { table, slot } => {
+                        (table.take(client_of(ex.source), ex.received_ns), *slot)
+                    }
+                    Limit::PerKey { .. } => continue,
+                };
+                if let Decision::Refused { retry_after_ms } = decision {
+                    refused = Some((slot, retry_after_ms));
+                    break;
+                }
+            }
+        }
+        throttled(ex, refused)?;
+        Ok(Admitted(ex))
+    }
+}
+
+impl<'x> Admitted<'x> {
+    /// Identifies the caller by API key and asks the limits that belong to it. A usage plan's limit comes after this
+    /// because an authorizer may name the key.
+    #[inline]
+    pub(crate) fn authorize(self, core: &Core) -> Result<Authorized<'x>, Refused> {
+        let ex = self.0;
+        let snapshot = &ex.view.snapshot;
+        let required = ex.route().is_some_and(|r| r.api_key_required);
+        let mut keys = ex.head.headers.iter().filter(|h| h.id == KnownHeader::XApiKey);
+        let (first, second) = (keys.next(), keys.next());
+        let found = match (first, second) {
+            (Some(h), None) => snapshot.key_by_value.get(h.value.of(ex.bytes.as_slice())).copied(),
+            // Two keys: which one the backend would believe is anyone's guess.
+            _ => None,
+        };
+        let enabled = found.filter(|id| snapshot.keys.get(id.0 as usize).is_some_and(|k| k.enabled));
+        if required && enabled.is_none() {
+            let why = match (first, found) {
+                (None, _) => Refusal::KeyMissing,
+                (Some(_), None) => Refusal::KeyInvalid,
+                (Some(_), Some(_)) => Refusal::KeyDisabled,
+            };
+            return Err(why.into());
+        }
+        ex.key = enabled;
+        if enabled.is_some() {
+            let refused = key_limits(ex, core);
+            throttled(ex, refused)?;
+        }
+        Ok(Authorized(ex))
+    }
+}
+
+impl<'x> Authorized<'x> {
+    /// Checks what can be checked before the body comes.
+    #[inline]
+    pub(crate) fn validate(self) -> Result<Validated<'x>, Refused> {
+        let ex = self.0;
+        if let Some(route) = ex.route()
+            && let BodyFraming::Length(n) = ex.head.framing
+            && route.body_max_bytes != 0
+            && n > route.body_max_bytes
+        {
+            return Err(Refusal::TooLarge.into());
+        }
+        Ok(Validated(ex))
+    }
+}
+
+/// Asks the per-key limits of the route, then the key's own. `Some`: the slot of the one that refused, and for how long.
+fn key_limits(ex: &Exchange, core: &Core) -> Option<(u32, u64)> {
+    let key = ex.key?;
+    let of_route = ex.route().map(|r| r.limits.as_slice()).unwrap_or_default();
+    let of_key = ex.api_key().map(|k| k.limits.as_slice()).unwrap_or_default();
+    for limit in of_route.iter().filter(|l| matches!(l, Limit::PerKey { .. })).chain(of_key) {
+        let (index, pool, slot) = match limit {
+            Limit::Pool { index, pool, slot } => (*index, pool, *slot),
+            Limit::PerKey { pools, slot } => match pools.get(key.0 as usize) {
+                Some((index, pool)) => (*index, pool, *slot),
+                None => continue,
+            },
+            Limit::PerClient { table, slot } => match table.take(client_of(ex.source), ex.received_ns) {
+                Decision::Granted => continue,
+                Decision::Refused { retry_after_ms } => return Some((*slot, retry_after_ms)),
+            },
+        };
+        if let Decision::Refused { retry_after_ms } = core.take(index, pool, ex.received_ns) {
+            return Some((slot, retry_after_ms));
+        }
+    }
+    None
+}
+
+fn throttled(ex: &mut Exchange, refused: Option<(u32, u64)>) -> Result<(), Refused> {
+    match refused {
+        None => Ok(()),
+        Some((slot, retry_after_ms)) => {
+            ex.report.limit = Some(slot);
+            Err(Refused { why: Refusal::Throttled, retry_after_ms: Some(retry_after_ms) })
+        }
+    }
+}
+
+/// The bucket of a client address. IPv6 clients are taken by /64: one host may use all of it (RFC 4291 2.5.1).
+pub(crate) fn client_of(source: IpAddr) -> u128 {
+    match source.to_canonical() {
+        IpAddr::V4(a) => u128::from(a.to_ipv6_mapped()),
+        IpAddr::V6(a) => u128::from(a) & !u128::from(u64::MAX),
+    }
+}

@@ -1,0 +1,438 @@
+//! The HTTP proxy integration: one request to an upstream group and its answer back.
+//!
+//! ```text
+//! pick target -> idle connection or connect -> write head -> (pump body ||) read final head -> relay body -> release
+//!      ^                    |failed                                 |closed before a byte, reused, idempotent, no body
+//!      +--------------------+---------------------------------------+   (within `retries`)
+//! ```
+//! The request body is pumped while the response is awaited and relayed, so an upstream that answers early or echoes as
+//! it reads never deadlocks with us; each direction holds at most [`HIGH_WATER`] bytes.
+
+use crate::core::Core;
+use crate::exchange::{Exchange, Refused};
+use crate::forward;
+use crate::relay::{Relay, Relayed, StoreRule};
+use crate::respond::{Leftover, leftover, refuse};
+use sluice_cache::Entry;
+use sluice_client::{Group, Lease};
+use sluice_h1::{Body, BodyError, HeadBytes, HeadError, Input, Scratch};
+use sluice_rt::Stream;
+use sluice_server::{After, Conn};
+use sluice_snapshot::{Action, ProxyPlan};
+use sluice_telemetry::Refusal;
+use sluice_wire::{BodyFraming, Limits, Method, ResponseHead, enc};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// Unsent bytes above which the producing side waits.
+pub(crate) const HIGH_WATER: usize = 256 * 1024;
+/// Interim responses taken from an upstream for one request.
+const MAX_INTERIM: usize = 16;
+/// Response heads may be larger than request heads: cookies.
+const RESPONSE_LIMITS: Limits =
+    Limits { request_line_max_bytes: 8 * 1024, header_max_bytes: 64 * 1024, header_max_count: 256 };
+
+/// Timeouts of one exchange, milliseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Timeouts {
+    /// Until the response head, counted from the end of the request.
+    total: u64,
+    /// Between two reads of the response.
+    pub(crate) read: u64,
+    /// Between two reads or writes of the client.
+    pub(crate) client: u64,
+}
+
+/// What an integration came to.
+pub(crate) struct Integrated {
+    pub(crate) after: After,
+    /// A complete answer that may be stored.
+    pub(crate) entry: Option<Entry>,
+}
+
+impl From<After> for Integrated {
+    fn from(after: After) -> Self {
+        Self { after, entry: None }
+    }
+}
+
+/// Why one try failed.
+enum Failure {
+    /// The connection ended before a byte of the answer: on a reused one the server may just have closed it.
+    Unanswered(Refusal),
+    /// Beyond repair.
+    Upstream(Refusal),
+    /// The client's side of the request failed.
+    Client(Refusal),
+}
+
+/// Forwards the exchange's request and relays the answer.
+pub(crate) async fn integrate(
+    core: &Core,
+    conn: &mut Conn,
+    ex: &mut Exchange,
+    store: Option<&StoreRule>,
+) -> Integrated {
+    ex.bytes.detach(&core.scratch);
+    let view = Rc::clone(&ex.view);
+    let route = ex.route.and_then(|id| view.snapshot.routes.get(id.0 as usize));
+    let Some((plan, body_max)) = route.and_then(|r| match &r.action {
+        Action::Proxy(plan) => Some((plan, r.body_max_bytes)),
+        Action::Mock(_) => None,
+    }) else {
+        return give_up(core, conn, ex, Refusal::NotFound);
+    };
+    let at = plan.upstream.0 as usize;
+    let (Some(upstream), Some(group)) = (view.snapshot.upstreams.get(at), view.groups.get(at)) else {
+        return give_up(core, conn, ex, Refusal::UpstreamConnect);
+    };
+    ex.report.upstream = Some(upstream.metrics_slot);
+    conn.wire.stream.flush();
+    let timeouts = Timeouts {
+        total: plan.total_timeout_ms,
+        read: upstream.read_timeout_ms,
+        client: view.snapshot.server.body_timeout_ms,
+    };
+    let started_ns = sluice_rt::now_ns();
+    let deadline_ms = sluice_rt::now_ms() + timeouts.total;
+    let mut tries = 1 + upstream.retries;
+    let mut avoid = None;
+    loop {
+        tries -= 1;
+        let lease = match open(group, avoid, deadline_ms).await {
+            Ok(lease) => lease,
+            Err((target, error)) => {
+                // Nothing was sent, so any method may be tried again.
+                if tries > 0 && sluice_rt::now_ms() < deadline_ms {
+                    avoid = Some(target);
+                    continue;
+                }
+                note_time(ex, started_ns);
+                return give_up(core, conn, ex, connect_refusal(&error));
+            }
+        };
+        let target = lease.target;
+        let attempt = Attempt { core, plan, group, timeouts, body_max, started_ns, store };
+        match attempt.run(conn, ex, lease).await {
+            Ok(done) => return done,
+            Err(Failure::Unanswered(_)) if tries > 0 && sluice_rt::now_ms() < deadline_ms => {
+                avoid = Some(target)
+            }
+            Err(Failure::Unanswered(why) | Failure::Upstream(why)) => {
+                group.failed(target, sluice_rt::now_ms());
+                note_time(ex, started_ns);
+                return give_up(core, conn, ex, why);
+            }
+            Err(Failure::Client(why)) => return give_up(core, conn, ex, why),
+        }
+    }
+}
+
+fn note_time(ex: &mut Exchange, started_ns: u64) {
+    ex.report.integration_us = Some(sluice_rt::clock_ns().saturating_sub(started_ns) / 1000);
+}
+
+fn connect_refusal(error: &io::Error) -> Refusal {
+    if error.kind() == io::ErrorKind::TimedOut { Refusal::UpstreamTimeout } else { Refusal::UpstreamConnect }
+}
+
+/// An idle connection, or a fresh one.
+async fn open(group: &Group, avoid: Option<usize>, deadline_ms: u64) -> Result<Lease, (usize, io::Error)> {
+    let target = group.pick(sluice_rt::now_ms(), avoid);
+    // A second try goes to a fresh connection: other idle ones may be as stale as the first.
+    if avoid.is_none()
+        && let Some(lease) = group.idle(target)
+    {
+        return Ok(lease);
+    }
+    group.connect(target, deadline_ms).await.map_err(|error| {
+        group.failed(target, sluice_rt::now_ms());
+        (target, error)
+    })
+}
+
+/// Answers with a refusal. The request body may be unread or half read, so the connection ends unless there was none.
+fn give_up(core: &Core, conn: &mut Conn, ex: &mut Exchange, why: Refusal) -> Integrated {
+    let keep = ex.client_keep_alive() && leftover(&ex.head) == Leftover::Nothing;
+    refuse(core, conn, ex, &Refused::from(why), keep);
+    if keep { After::KeepAlive.into() } else { After::Linger.into() }
+}
+
+/// One try on one connection.
+struct Attempt<'a> {
+    core: &'a Core,
+    plan: &'a ProxyPlan,
+    group: &'a Group,
+    timeouts: Timeouts,
+    body_max: u64,
+    started_ns: u64,
+    store: Option<&'a StoreRule>,
+}
+
+impl Attempt<'_> {
+    async fn run(&self, conn: &mut Conn, ex: &mut Exchange, lease: Lease) -> Result<Integrated, Failure> {
+        let authority =
+            self.group.spec().targets.get(lease.target).map(|t| &*t.authority).unwrap_or_default();
+        lease.wire.stream.write_with(|out| forward::request_head(out, ex, self.plan, authority));
+        lease.wire.stream.flush();
+        if matches!(ex.head.framing, BodyFraming::None | BodyFraming::Length(0)) {
+            self.without_body(conn, ex, lease).await
+        } else {
+            self.with_body(conn, ex, lease).await
+        }
+    }
+
+    /// The common case: nothing to pump.
+    async fn without_body(
+        &self,
+        conn: &mut Conn,
+        ex: &mut Exchange,
+        mut lease: Lease,
+    ) -> Result<Integrated, Failure> {
+        let reused = lease.reused;
+        let mut head = self.core.scratch.response();
+        let (us, ui) = lease.wire.split();
+        let final_head = FinalHead {
+            scratch: &self.core.scratch,
+            method: ex.head.method,
+            deadline_ms: sluice_rt::now_ms() + self.timeouts.total.min(self.timeouts.read),
+            interim_to: (!ex.is_http10()).then_some(&conn.wire.stream),
+        };
+        let bytes = match final_head.read(us, ui, &mut head).await {
+            Ok(bytes) => bytes,
+            Err(Failure::Unanswered(why)) if !(reused && ex.head.method.is_idempotent()) => {
+                return Err(Failure::Upstream(why));
+            }
+            Err(failure) => return Err(failure),
+        };
+        note_time(ex, self.started_ns);
+        let keep = ex.client_keep_alive();
+        let relayed = self.relay(ex, &conn.wire.stream, us, ui, &head, bytes, keep).await;
+        self.core.scratch.put_response(head);
+        Ok(self.finish(lease, relayed, true))
+    }
+
+    /// Pumps the request body while the response is awaited, and goes on while it is relayed.
+    async fn with_body(
+        &self,
+        conn: &mut Conn,
+        ex: &mut Exchange,
+        mut lease: Lease,
+    ) -> Result<Integrated, Failure> {
+        let server = &ex.view.snapshot.server;
+        let mut body = Body::new(ex.head.framing, &server.limits);
+        let mut head = self.core.scratch.response();
+        let (cs, ci) = conn.wire.split();
+        let (us, ui) = lease.wire.split();
+        let final_head = FinalHead {
+            scratch: &self.core.scratch,
+            method: ex.head.method,
+            deadline_ms: 0,
+            interim_to: (!ex.is_http10()).then_some(cs),
+        };
+        let chunked = ex.head.framing == BodyFraming::Chunked;
+        let expect = ex.head.expect_continue && !ex.is_http10();
+        let mut pumped: Option<Result<(), PumpError>> = None;
+        let relayed = {
+            let mut pump = pin!(self.pump(cs, ci, us, &mut body, chunked, expect));
+            let bytes = {
+                let mut read = pin!(final_head.read(us, ui, &mut head));
+                poll_fn(|cx| {
+                    if pumped.is_none()
+                        && let Poll::Ready(result) = pump.as_mut().poll(cx)
+                    {
+                        if let Err(PumpError::Client(why)) = result {
+                            return Poll::Ready(Err(Failure::Client(why)));
+                        }
+                        // A failed write to the upstream is not the end: it may have answered before it closed.
+                        pumped = Some(result);
+                    }
+                    read.as_mut().poll(cx)
+                })
+                .await
+            };
+            // With a body on the way nothing can be tried again.
+            let bytes = bytes.map_err(|failure| match failure {
+                Failure::Unanswered(why) => Failure::Upstream(why),
+                other => other,
+            })?;
+            note_time(ex, self.started_ns);
+            let keep = ex.client_keep_alive() && !matches!(pumped, Some(Err(_)));
+            let mut relay = pin!(self.relay(ex, cs, us, ui, &head, bytes, keep));
+            poll_fn(|cx| {
+                if pumped.is_none()
+                    && let Poll::Ready(result) = pump.as_mut().poll(cx)
+                {
+                    pumped = Some(result);
+                }
+                relay.as_mut().poll(cx)
+            })
+            .await
+        };
+        ex.report.bytes_in = body.received;
+        self.core.scratch.put_response(head);
+        Ok(self.finish(lease, relayed, matches!(pumped, Some(Ok(())))))
+    }
+
+    async fn relay(
+        &self,
+        ex: &mut Exchange,
+        cs: &Stream,
+        us: &Stream,
+        ui: &mut Input,
+        head: &ResponseHead,
+        bytes: HeadBytes,
+        keep: bool,
+    ) -> Relayed {
+        let relay = Relay { core: self.core, cs, us, timeouts: self.timeouts, store: self.store, keep };
+        relay.run(ex, ui, head, bytes).await
+    }
+
+    /// Gives the upstream connection back where both messages ended cleanly, and says how the client's goes on.
+    fn finish(&self, lease: Lease, relayed: Relayed, request_sent: bool) -> Integrated {
+        let now_ms = sluice_rt::now_ms();
+        if relayed.upstream_failed {
+            self.group.failed(lease.target, now_ms);
+        } else {
+            self.group.succeeded(lease.target);
+        }
+        if relayed.upstream_clean && request_sent {
+            self.group.release(lease, now_ms);
+        }
+        let after = match relayed.after {
+            After::KeepAlive | After::Close if !request_sent => After::Linger,
+            after => after,
+        };
+        Integrated { after, entry: relayed.entry }
+    }
+
+    /// Sends the request body on as it arrives.
+    async fn pump(
+        &self,
+        cs: &Stream,
+        ci: &mut Input,
+        us: &Stream,
+        body: &mut Body,
+        chunked: bool,
+        expect: bool,
+    ) -> Result<(), PumpError> {
+        if expect {
+            cs.write(b"HTTP/1.1 100 Continue\r\n\r\n");
+            cs.flush();
+        }
+        let mut trailers = Vec::new();
+        loop {
+            let now_ms = sluice_rt::now_ms();
+            cs.set_deadline_ms(Some(now_ms + self.timeouts.client));
+            // The response can't be late before the request is whole.
+            us.set_deadline_ms(Some(now_ms + self.timeouts.client + self.timeouts.read));
+            let data = ci.body_data(cs, body, &mut trailers).await.map_err(client_error)?;
+            if data.is_empty() {
+                break;
+            }
+            let len = data.len();
+            us.write_with(|out| {
+                if chunked {
+                    enc::chunk_head(out, len);
+                }
+                out.extend_from_slice(data);
+                if chunked {
+                    out.extend_from_slice(b"\r\n");
+                }
+            });
+            if self.body_max != 0 && body.received > self.body_max {
+                return Err(PumpError::Client(Refusal::TooLarge));
+            }
+            us.flush();
+            if us.unsent_bytes() > HIGH_WATER {
+                us.flushed().await.map_err(|_| PumpError::Upstream)?;
+            }
+        }
+        if chunked {
+            us.write_with(|out| forward::last_chunk(out, &trailers));
+            us.flush();
+        }
+        cs.set_deadline_ms(None);
+        us.set_deadline_ms(Some(sluice_rt::now_ms() + self.timeouts.total.min(self.timeouts.read)));
+        Ok(())
+    }
+}
+
+enum PumpError {
+    /// The client's fault.
+    Client(Refusal),
+    /// The upstream took no more.
+    Upstream,
+}
+
+fn client_error(error: BodyError) -> PumpError {
+    PumpError::Client(match error {
+        BodyError::Chunk(_) => Refusal::Malformed,
+        BodyError::Truncated => Refusal::ClientGone,
+        BodyError::Io(e) if e.kind() == io::ErrorKind::TimedOut => Refusal::BodyTimeout,
+        BodyError::Io(_) => Refusal::ClientGone,
+    })
+}
+
+/// Reads heads until the final one, handing interim ones on.
+struct FinalHead<'a> {
+    scratch: &'a Scratch,
+    method: Method,
+    /// 0: somebody else sets the deadline.
+    deadline_ms: u64,
+    interim_to: Option<&'a Stream>,
+}
+
+impl FinalHead<'_> {
+    #[inline]
+    async fn read(&self, us: &Stream, ui: &mut Input, head: &mut ResponseHead) -> Result<HeadBytes, Failure> {
+        if self.deadline_ms != 0 {
+            us.set_deadline_ms(Some(self.deadline_ms));
+        }
+        for _ in 0..MAX_INTERIM {
+            let bytes = match ui.read_response(us, &RESPONSE_LIMITS, self.method, head, self.scratch).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return Err(Failure::Unanswered(Refusal::UpstreamReset)),
+                Err(error) => return Err(head_failure(&error)),
+            };
+            match head.status {
+                // We never asked for an upgrade.
+                101 => return Err(Failure::Upstream(Refusal::UpstreamMalformed)),
+                // The client has had its own (RFC 9110 10.1.1).
+                100 => {}
+                102..200 => self.interim(head, bytes.as_slice()),
+                _ => return Ok(bytes),
+            }
+            bytes.recycle(self.scratch);
+            head.clear();
+        }
+        Err(Failure::Upstream(Refusal::UpstreamMalformed))
+    }
+
+    /// RFC 9110 15.2: a proxy forwards interim responses, except to an HTTP/1.0 client.
+    fn interim(&self, head: &ResponseHead, bytes: &[u8]) {
+        let Some(client) = self.interim_to else { return };
+        client.write_with(|out| {
+            enc::status_line(out, head.status);
+            for h in head.headers.iter().filter(|h| !h.hop_by_hop) {
+                enc::header(out, h.name.of(bytes), h.value.of(bytes));
+            }
+            out.extend_from_slice(b"\r\n");
+        });
+        client.flush();
+    }
+}
+
+fn head_failure(error: &HeadError) -> Failure {
+    match error {
+        HeadError::Io { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
+            Failure::Upstream(Refusal::UpstreamTimeout)
+        }
+        HeadError::Io { started: false, .. } => Failure::Unanswered(Refusal::UpstreamReset),
+        HeadError::Io { .. } | HeadError::Truncated => Failure::Upstream(Refusal::UpstreamReset),
+        HeadError::Request(_) | HeadError::Response(_) => Failure::Upstream(Refusal::UpstreamMalformed),
+    }
+}

@@ -1,0 +1,99 @@
+//! The one record of each exchange: metrics and the access log.
+
+use crate::core::Core;
+use crate::exchange::Exchange;
+use crate::respond::{GatewayResponse, error_body, error_head, gateway_response, parser_refusal};
+use sluice_h1::HeadError;
+use sluice_server::Conn;
+use sluice_telemetry::{CacheOutcome, Record, Refusal, UNMATCHED};
+use sluice_wire::KnownHeader;
+use std::io;
+
+/// Records an exchange that had a request head.
+#[inline]
+pub(crate) fn exchange(core: &Core, ex: &Exchange) {
+    let bytes = ex.bytes.as_slice();
+    let now_ns = sluice_rt::clock_ns();
+    core.metrics.record(&Record {
+        route: ex.route().map_or(UNMATCHED, |r| r.metrics_slot),
+        status: ex.report.status,
+        refusal: ex.report.refusal,
+        latency_us: now_ns.saturating_sub(ex.received_ns) / 1000,
+        integration_latency_us: ex.report.integration_us,
+        upstream: ex.report.upstream,
+        cache: ex.report.cache,
+        key: ex.api_key().map(|k| k.metrics_slot),
+        limit: ex.report.limit,
+        bytes_in: ex.head.head_len as u64 + ex.report.bytes_in,
+        bytes_out: ex.report.bytes_out,
+        time_unix_ms: core.clock.unix_ms(ex.received_ns),
+        method: ex.head.method_name.of(bytes),
+        path: ex.head.target.of(bytes),
+        version: u8::from(!ex.is_http10()),
+        source: ex.source,
+        user_agent: ex.header(KnownHeader::UserAgent).unwrap_or_default(),
+        referer: ex.header(KnownHeader::Referer).unwrap_or_default(),
+        request_id: &ex.request_id,
+    });
+}
+
+/// Answers and records a head that could not be read.
+pub(crate) fn unreadable(core: &Core, conn: &Conn, error: &HeadError) {
+    let status = match error {
+        HeadError::Request(e) => e.status(),
+        HeadError::Io { error, .. } if error.kind() == io::ErrorKind::TimedOut => 408,
+        // The client closed or reset in the middle of its head: it hears nothing more.
+        HeadError::Io { .. } | HeadError::Truncated | HeadError::Response(_) => {
+            return bare(core, conn, Refusal::ClientGone, 400, 0);
+        }
+    };
+    let (why, answer) = parser_refusal(status);
+    closing_answer(core, conn, why, &answer);
+}
+
+/// Answers and records a connection beyond the limit.
+pub(crate) fn shed(core: &Core, conn: &Conn) {
+    closing_answer(core, conn, Refusal::Shed, &gateway_response(Refusal::Shed));
+}
+
+fn closing_answer(core: &Core, conn: &Conn, why: Refusal, answer: &GatewayResponse) {
+    let id = core.ids.next_id();
+    let written = conn.wire.stream.write_with(|out| {
+        let before = out.len();
+        error_head(out, answer, None);
+        out.extend_from_slice(b"x-amzn-RequestId: ");
+        out.extend_from_slice(&id);
+        out.extend_from_slice(b"\r\n");
+        core.clock.write_date(out);
+        out.extend_from_slice(b"Connection: close\r\n\r\n");
+        error_body(out, answer);
+        out.len() - before
+    });
+    bare(core, conn, why, answer.status, written as u64);
+}
+
+/// A record without a request.
+fn bare(core: &Core, conn: &Conn, why: Refusal, status: u16, bytes_out: u64) {
+    let now_ns = sluice_rt::now_ns();
+    core.metrics.record(&Record {
+        route: UNMATCHED,
+        status,
+        refusal: Some(why),
+        latency_us: 0,
+        integration_latency_us: None,
+        upstream: None,
+        cache: CacheOutcome::None,
+        key: None,
+        limit: None,
+        bytes_in: 0,
+        bytes_out,
+        time_unix_ms: core.clock.unix_ms(now_ns),
+        method: b"-",
+        path: b"-",
+        version: 1,
+        source: conn.peer.ip(),
+        user_agent: b"",
+        referer: b"",
+        request_id: &core.ids.next_id(),
+    });
+}

@@ -1,0 +1,290 @@
+//! The way back: an upstream's response to the client, and into the cache where the route says so.
+
+use crate::core::Core;
+use crate::exchange::Exchange;
+use crate::forward::{self, Delivery};
+use crate::integrate::{HIGH_WATER, Timeouts};
+use bytes::Bytes;
+use sluice_cache::Entry;
+use sluice_h1::{Body, BodyError, HeadBytes, Input};
+use sluice_rt::Stream;
+use sluice_server::After;
+use sluice_snapshot::CacheKeyPart;
+use sluice_telemetry::{CacheOutcome, Refusal};
+use sluice_wire::{KnownHeader, ResponseHead, enc};
+
+/// Bodies at least this long go from socket to socket by splice(2).
+const SPLICE_BYTES: u64 = 64 * 1024;
+const SPLICE: bool = false;
+
+/// What may be stored, decided before the request went out.
+pub(crate) struct StoreRule {
+    pub(crate) ttl_ms: u64,
+    pub(crate) entry_max_bytes: u64,
+    /// The parts of the cache key: a `Vary` outside them forbids storing.
+    pub(crate) parts: Vec<CacheKeyPart>,
+    /// The request carried credentials (RFC 9111 3.5).
+    pub(crate) authorized: bool,
+}
+
+/// How a relay ended.
+pub(crate) struct Relayed {
+    pub(crate) after: After,
+    /// The upstream connection may carry another request.
+    pub(crate) upstream_clean: bool,
+    /// The upstream broke off.
+    pub(crate) upstream_failed: bool,
+    /// A complete answer that may be stored.
+    pub(crate) entry: Option<Entry>,
+}
+
+/// One response on its way.
+pub(crate) struct Relay<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) cs: &'a Stream,
+    pub(crate) us: &'a Stream,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) store: Option<&'a StoreRule>,
+    pub(crate) keep: bool,
+}
+
+enum Broken {
+    Client,
+    Upstream(Refusal),
+}
+
+impl Relay<'_> {
+    pub(crate) async fn run(
+        &self,
+        ex: &mut Exchange,
+        ui: &mut Input,
+        head: &ResponseHead,
+        bytes: HeadBytes,
+    ) -> Relayed {
+        let delivery = Delivery::of(head.framing, ex.is_http10());
+        let keep = self.keep && delivery != Delivery::Close;
+        ex.report.status = head.status;
+        let outcome = cache_header(ex.report.cache);
+        let written = self.cs.write_with(|out| {
+            let before = out.len();
+            forward::response_head(out, self.core, ex, head, bytes.as_slice(), delivery, keep, outcome);
+            out.len() - before
+        });
+        ex.report.bytes_out += written as u64;
+        let mut copy = self.store.and_then(|rule| Copy::start(rule, head, bytes.as_slice()));
+        bytes.recycle(&self.core.scratch);
+        // The limits bound trailers; those of the client's side serve both.
+        let mut body = Body::new(head.framing, &ex.view.snapshot.server.limits);
+        let result = self.body(ui, &mut body, delivery, &mut copy).await;
+        ex.report.bytes_out += body.received;
+        match result {
+            Ok(()) => Relayed {
+                after: if keep { After::KeepAlive } else { After::Close },
+                upstream_clean: head.keep_alive && head.framing != sluice_wire::BodyFraming::UntilClose,
+                upstream_failed: false,
+                entry: copy.map(|c| c.finish(sluice_rt::now_ms())),
+            },
+            Err(broken) => {
+                let upstream = matches!(broken, Broken::Upstream(_));
+                ex.report.refusal = Some(match broken {
+                    Broken::Client => Refusal::ClientGone,
+                    Broken::Upstream(why) => why,
+                });
+                Relayed { after: After::Abort, upstream_clean: false, upstream_failed: upstream, entry: None }
+            }
+        }
+    }
+
+    async fn body(
+        &self,
+        ui: &mut Input,
+        body: &mut Body,
+        delivery: Delivery,
+        copy: &mut Option<Copy>,
+    ) -> Result<(), Broken> {
+        let mut trailers = Vec::new();
+        let chunked = delivery == Delivery::Chunked;
+        loop {
+            // What has come already goes out with the head.
+            let data = ui.body_ready(body, &mut trailers).map_err(upstream_error)?;
+            if data.is_empty() {
+                if body.is_done() {
+                    break;
+                }
+                self.cs.flush();
+                if copy.is_none()
+                    && let Some(left) = body.remaining()
+                    && left >= SPLICE_BYTES
+                    && SPLICE
+                {
+                    self.splice(body, left).await?;
+                    continue;
+                }
+                self.us.set_deadline_ms(Some(sluice_rt::now_ms() + self.timeouts.read));
+                let data = ui.body_data(self.us, body, &mut trailers).await.map_err(upstream_error)?;
+                if data.is_empty() {
+                    break;
+                }
+                self.pass(data, chunked, copy);
+            } else {
+                self.pass(data, chunked, copy);
+            }
+            let bounded = copy.is_some() && matches!(delivery, Delivery::Sized(_));
+            if !bounded && self.cs.unsent_bytes() > HIGH_WATER {
+                self.cs.flush();
+                self.cs.set_deadline_ms(Some(sluice_rt::now_ms() + self.timeouts.client));
+                self.cs.flushed().await.map_err(|_| Broken::Client)?;
+            }
+        }
+        if chunked {
+            self.cs.write_with(|out| forward::last_chunk(out, &trailers));
+        }
+        Ok(())
+    }
+
+    /// Hands one piece of the body on.
+    #[inline]
+    fn pass(&self, data: &[u8], chunked: bool, copy: &mut Option<Copy>) {
+        self.cs.write_with(|out| {
+            if chunked {
+                enc::chunk_head(out, data.len());
+            }
+            out.extend_from_slice(data);
+            if chunked {
+                out.extend_from_slice(b"\r\n");
+            }
+        });
+        if copy.as_mut().is_some_and(|c| !c.push(data)) {
+            *copy = None;
+        }
+    }
+
+    /// Moves the rest of a sized body without it passing through user space.
+    async fn splice(&self, body: &mut Body, left: u64) -> Result<(), Broken> {
+        let idle_ms = self.timeouts.read.min(self.timeouts.client);
+        let _ = (idle_ms, self.cs);
+        match Ok::<u64, std::io::Error>(left) {
+            Ok(moved) => {
+                body.skip(moved);
+                if moved < left { Err(Broken::Upstream(Refusal::UpstreamReset)) } else { Ok(()) }
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
+                Err(Broken::Upstream(Refusal::UpstreamTimeout))
+            }
+            Err(_) => Err(Broken::Client),
+        }
+    }
+}
+
+fn upstream_error(error: BodyError) -> Broken {
+    Broken::Upstream(match error {
+        BodyError::Io(e) if e.kind() == std::io::ErrorKind::TimedOut => Refusal::UpstreamTimeout,
+        BodyError::Io(_) | BodyError::Truncated => Refusal::UpstreamReset,
+        BodyError::Chunk(_) => Refusal::UpstreamMalformed,
+    })
+}
+
+/// A response being copied for the cache.
+struct Copy {
+    status: u16,
+    head: Vec<u8>,
+    body: Vec<u8>,
+    ttl_ms: u64,
+    max: usize,
+}
+
+impl Copy {
+    /// `None` where the response may not be stored.
+    fn start(rule: &StoreRule, head: &ResponseHead, bytes: &[u8]) -> Option<Self> {
+        let max = usize::try_from(rule.entry_max_bytes).unwrap_or(usize::MAX);
+        let fits = match head.framing {
+            sluice_wire::BodyFraming::Length(n) => n <= rule.entry_max_bytes,
+            _ => true,
+        };
+        if !fits || !storable(rule, head, bytes) {
+            return None;
+        }
+        let mut lines = Vec::with_capacity(bytes.len());
+        for h in &head.headers {
+            let own = matches!(h.id, KnownHeader::ContentLength | KnownHeader::Date | KnownHeader::Age);
+            let name = h.name.of(bytes);
+            if !h.hop_by_hop && !own && !name.eq_ignore_ascii_case(b"x-amzn-requestid") {
+                enc::header(&mut lines, name, h.value.of(bytes));
+            }
+        }
+        Some(Self { status: head.status, head: lines, body: Vec::new(), ttl_ms: rule.ttl_ms, max })
+    }
+
+    /// `false` once it has grown too large to store.
+    fn push(&mut self, data: &[u8]) -> bool {
+        let fits = self.body.len() + data.len() <= self.max;
+        if fits {
+            self.body.extend_from_slice(data);
+        }
+        fits
+    }
+
+    fn finish(self, now_ms: u64) -> Entry {
+        Entry {
+            status: self.status,
+            head: Bytes::from(self.head),
+            body: Bytes::from(self.body),
+            stored_at_ms: now_ms,
+            expires_at_ms: now_ms + self.ttl_ms,
+        }
+    }
+}
+
+/// A TTL cache stores what the route says, but never what would be wrong for another caller: only complete successes, no
+/// cookies, nothing that the origin marks private, nothing that varies by a header outside the key, and no answer to
+/// credentials that are not in the key (RFC 9111 3, 3.5, 4.1).
+fn storable(rule: &StoreRule, head: &ResponseHead, bytes: &[u8]) -> bool {
+    if !(200..300).contains(&head.status) || head.status == 206 {
+        return false;
+    }
+    let mut shared = false;
+    for h in &head.headers {
+        let value = h.value.of(bytes);
+        match h.id {
+            KnownHeader::SetCookie => return false,
+            KnownHeader::CacheControl => {
+                if has_directive(value, b"no-store") || has_directive(value, b"private") {
+                    return false;
+                }
+                shared |= has_directive(value, b"public")
+                    || has_directive(value, b"s-maxage")
+                    || has_directive(value, b"must-revalidate");
+            }
+            KnownHeader::Vary if !keyed(rule, value) => return false,
+            _ => {}
+        }
+    }
+    !rule.authorized || shared
+}
+
+/// Whether every header that `Vary` names is part of the key.
+fn keyed(rule: &StoreRule, vary: &[u8]) -> bool {
+    list(vary).all(|name| {
+        rule.parts.iter().any(|part| matches!(part, CacheKeyPart::Header(h) if h.eq_ignore_ascii_case(name)))
+    })
+}
+
+/// What `x-cache` says; `None` on routes without a cache.
+pub(crate) fn cache_header(outcome: CacheOutcome) -> Option<&'static str> {
+    match outcome {
+        CacheOutcome::None => None,
+        CacheOutcome::Hit => Some("HIT"),
+        CacheOutcome::Miss | CacheOutcome::Refresh => Some("MISS"),
+    }
+}
+
+/// Elements of a comma-separated list (RFC 9110 5.6.1).
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
+}
+
+/// Whether a `Cache-Control` value has a directive, with or without an argument.
+pub(crate) fn has_directive(value: &[u8], name: &[u8]) -> bool {
+    list(value)
+        .any(|d| d.split(|b| *b == b'=').next().is_some_and(|n| n.trim_ascii().eq_ignore_ascii_case(name)))
+}

@@ -1,0 +1,75 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// What `sluice version` prints.
+pub(crate) const VERSION: &str = concat!("sluice ", env!("CARGO_PKG_VERSION"));
+
+const DEFAULT_ADMIN: &str = "127.0.0.1:8081";
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 success, 1 failure while running, 2 bad command line, 3 invalid configuration.
+Signals: SIGHUP reloads the configuration, SIGUSR1 reopens the access log, SIGTERM and SIGINT drain and exit.";
+
+#[derive(Parser)]
+#[command(
+    name = "sluice",
+    version,
+    about = "An API gateway: routes, keys, limits and caching over io_uring, drops in XDP"
+)]
+#[command(after_help = AFTER_HELP, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve; without --config an embedded quick start on 127.0.0.1:8080.
+    Run {
+        /// Configuration file (TOML).
+        #[arg(long, short, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Check a configuration file and say everything that is wrong with it.
+    Validate {
+        /// Configuration file (TOML).
+        file: PathBuf,
+    },
+    /// Tell a running gateway to read its configuration again.
+    Reload {
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+    },
+    /// The kernel path.
+    Xdp {
+        #[command(subcommand)]
+        command: XdpCommand,
+    },
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
+    /// Print the version.
+    Version,
+}
+
+/// `sluice xdp …`.
+#[derive(Subcommand)]
+pub(crate) enum XdpCommand {
+    /// Show packet counters by reason, rule and client, refreshed every second.
+    Top {
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+        /// Print once and exit.
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+/// Parses the command line; on a mistake prints what was expected and exits with 2.
+pub(crate) fn parse() -> Command {
+    Cli::parse().command
+}

@@ -1,0 +1,153 @@
+//! `sluice run`, from start to end.
+
+use crate::cores::{self, Handle, Seed};
+use crate::publish::{Origin, Publisher};
+use crate::xdp::Kernel;
+use crate::{Failure, affinity, demo, listeners, signals, xdp};
+use sluice_config::{LogFormat as ConfigLogFormat, Settings};
+use sluice_control::{Admin, ControlThread, Health, Reload, xdp_families};
+use sluice_telemetry::{Hub, LogFormat, LogOptions, LogTarget, LogThread, Options};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Serves until told to end.
+pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
+    let origin = match config {
+        Some(file) => Origin::File(file.to_owned()),
+        None => Origin::QuickStart(demo::start().map_err(|e| runtime("can't start the demo backend", &e))?),
+    };
+    let settings = origin.read()?;
+    if let Err(error) = affinity::raise_descriptor_limit() {
+        eprintln!("sluice: warning: the limit of open files stays as it is: {error}");
+    }
+    let cpus = affinity::allowed();
+    let cores = settings.server.cores.unwrap_or(cpus.len());
+    let hub = Hub::new(cores, Options::default());
+    let log = start_log(&settings, &hub)?;
+    let bound =
+        listeners::bind(settings.server.listen.iter().map(|l| l.value), cores).map_err(Failure::Runtime)?;
+    let admin = bind_admin(&settings)?;
+    let ports: Vec<u16> = bound.addresses.iter().map(SocketAddr::port).collect();
+    let kernel = Kernel::default();
+    kernel.apply(xdp::options(&settings, &ports).map_err(Failure::Config)?).map_err(Failure::Runtime)?;
+    let quick_start = matches!(origin, Origin::QuickStart(_));
+    let publisher = Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), kernel.clone(), ports)?);
+    let handles = start_cores(&publisher, &hub, bound.sockets, &cpus)?;
+    publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
+    let draining = Arc::new(AtomicBool::new(false));
+    let control = start_control(admin, &publisher, &hub, &kernel, &draining)?;
+    announce(&bound.addresses, control.as_ref(), quick_start);
+    signals::wait(&publisher, &kernel, log.as_ref())?;
+    draining.store(true, Ordering::Release);
+    publisher.drain();
+    let crashed = handles.into_iter().map(|h| h.thread.join()).filter(Result::is_err).count();
+    stop(control, log)?;
+    if crashed > 0 { Err(Failure::Runtime(format!("{crashed} data core threads panicked"))) } else { Ok(()) }
+}
+
+fn runtime(what: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::Runtime(format!("{what}: {error}"))
+}
+
+fn start_log(settings: &Settings, hub: &Arc<Hub>) -> Result<Option<LogThread>, Failure> {
+    let format = match settings.access_log.format {
+        ConfigLogFormat::Json => LogFormat::Json,
+        ConfigLogFormat::Clf => LogFormat::Clf,
+        ConfigLogFormat::Off => return Ok(None),
+    };
+    let target = match &settings.access_log.path {
+        Some(path) => LogTarget::File(path.clone()),
+        None => LogTarget::Stdout,
+    };
+    LogThread::start(Arc::clone(hub), LogOptions::new(target, format))
+        .map(Some)
+        .map_err(|error| runtime("can't open the access log", &error))
+}
+
+fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = &settings.server.admin_listen else { return Ok(None) };
+    let listener = TcpListener::bind(address.value)
+        .map_err(|error| runtime(&format!("can't listen on {} (admin)", address.value), &error))?;
+    Ok(Some(listener))
+}
+
+fn start_cores(
+    publisher: &Publisher,
+    hub: &Arc<Hub>,
+    sockets: Vec<Vec<TcpListener>>,
+    cpus: &[usize],
+) -> Result<Vec<Handle>, Failure> {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let mut handles = Vec::new();
+    for (index, (listeners, cpu)) in sockets.into_iter().zip(cpus.iter().copied().cycle()).enumerate() {
+        let seed = Seed {
+            index,
+            cpu,
+            snapshot: publisher.current(),
+            hub: Arc::clone(hub),
+            listeners,
+            connections: Arc::clone(&connections),
+        };
+        handles.push(cores::start(seed).map_err(|error| runtime("can't start a data core", &error))?);
+    }
+    Ok(handles)
+}
+
+fn start_control(
+    listener: Option<TcpListener>,
+    publisher: &Arc<Publisher>,
+    hub: &Arc<Hub>,
+    kernel: &Kernel,
+    draining: &Arc<AtomicBool>,
+) -> Result<Option<ControlThread>, Failure> {
+    let Some(listener) = listener else { return Ok(None) };
+    let (for_health, for_routes) = (Arc::clone(publisher), Arc::clone(publisher));
+    let (for_xdp, for_metrics, draining) = (kernel.clone(), kernel.clone(), Arc::clone(draining));
+    hub.add_collector(Box::new(move |out| xdp_families(&for_metrics.report(), out)));
+    let health = move || Health {
+        status: if draining.load(Ordering::Acquire) { "draining" } else { "ok" }.to_owned(),
+        generation: for_health.current().generation,
+    };
+    let reload: Arc<dyn Reload> = Arc::<Publisher>::clone(publisher);
+    let admin = Admin {
+        hub: Arc::clone(hub),
+        reload,
+        health: Arc::new(health),
+        routes: Arc::new(move || for_routes.routes()),
+        xdp: Arc::new(move || for_xdp.report()),
+        host_names: Vec::new(),
+    };
+    ControlThread::start(listener, admin)
+        .map(Some)
+        .map_err(|error| runtime("can't start the admin listener", &error))
+}
+
+/// Start-up lines on stderr; tools wait for the last one.
+fn announce(addresses: &[SocketAddr], control: Option<&ControlThread>, quick_start: bool) {
+    for address in addresses {
+        eprintln!("sluice: data listener http://{address}");
+    }
+    if let Some(control) = control {
+        eprintln!("sluice: admin listener http://{}", control.address());
+    }
+    if let (true, Some(data)) = (quick_start, addresses.first()) {
+        eprintln!("sluice: quick start; try");
+        eprintln!("  curl -i http://{data}/hello");
+        eprintln!("  curl -i http://{data}/users/42 -H 'x-api-key: sluice-demo-key-000001'");
+        eprintln!("  curl -i 'http://{data}/cached/7?page=1'      # twice: x-cache says MISS, then HIT");
+        eprintln!("  curl -i http://{data}/limited                # six times: the last is a 429");
+    }
+    eprintln!("sluice: ready");
+}
+
+fn stop(control: Option<ControlThread>, log: Option<LogThread>) -> Result<(), Failure> {
+    if let Some(control) = control {
+        control.stop().map_err(|error| runtime("the admin listener failed", &error))?;
+    }
+    if let Some(log) = log {
+        log.stop().map_err(|error| runtime("the access log could not be finished", &error))?;
+    }
+    Ok(())
+}
