@@ -102,7 +102,7 @@ impl Toolchain {
     /// The real cargo, not rustup's proxy, which would replace the compiler. Flags are in `ebpf/.cargo/config.toml`.
     fn build(&self, root: &Path, target: &Path, is_check: bool) -> Command {
         let mut command = Command::new(self.sysroot.join("bin/cargo"));
-        command.args(["build", "--release"]).current_dir(root.join("ebpf"));
+        command.args(["build", "--release", "--config", &self.remapped(root)]).current_dir(root.join("ebpf"));
         if is_check {
             command.arg("--locked");
         }
@@ -117,6 +117,21 @@ impl Toolchain {
         command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", target);
         command.env("LD_LIBRARY_PATH", self.sysroot.join("lib"));
         command
+    }
+
+    /// BTF names source files: the same ones wherever it is built, so that equal sources give an equal object.
+    fn remapped(&self, root: &Path) -> String {
+        let library = if self.compiler.is_some() { Path::new("/usr") } else { &self.sysroot };
+        let mut prefixes = vec![(root.to_owned(), "sluice"), (library.join("lib/rustlib/src/rust"), "rust")];
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+        let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home).unwrap_or_default();
+        let registries = fs::read_dir(cargo_home.join("registry/src")).into_iter().flatten().flatten();
+        prefixes.extend(registries.map(|registry| (registry.path(), "registry")));
+        let flags: Vec<String> = prefixes
+            .iter()
+            .map(|(from, to)| format!("'--remap-path-prefix={}={to}'", from.display()))
+            .collect();
+        format!("build.rustflags=[{}]", flags.join(", "))
     }
 
     /// Debug information is needed to make BTF of it, and for nothing afterwards.

@@ -24,7 +24,8 @@ const CAP_SYS_ADMIN: u32 = 21;
 
 /// Loads an object; yields it with the name of the program that the kernel took.
 pub(crate) fn load(object: &[u8]) -> Result<(Ebpf, &'static str), XdpError> {
-    let missing = missing_capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let missing =
+        missing_capabilities(&std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default());
     if !missing.is_empty() {
         return Err(XdpError::Privileges { missing });
     }
@@ -67,7 +68,7 @@ fn refused(error: &(dyn std::error::Error + 'static), message: String) -> XdpErr
     }
 }
 
-/// Which capabilities the text of `/proc/self/status` lacks. None if it cannot be told.
+/// Which capabilities the text of `/proc/thread-self/status` lacks. None if it cannot be told.
 fn missing_capabilities(status: &str) -> Vec<&'static str> {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let Some(effective) = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) else {

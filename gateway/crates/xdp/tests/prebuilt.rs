@@ -42,6 +42,9 @@ fn the_object_has_every_program_and_map_that_the_gateway_asks_for() {
     ];
     for name in names {
         let symbol = [b"\0", name.as_bytes(), b"\0"].concat();
-        assert!(sluice_xdp::EMBEDDED_OBJECT.windows(symbol.len()).any(|window| window == symbol), "no `{name}`");
+        assert!(
+            sluice_xdp::EMBEDDED_OBJECT.windows(symbol.len()).any(|window| window == symbol),
+            "no `{name}`"
+        );
     }
 }

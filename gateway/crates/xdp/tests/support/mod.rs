@@ -38,7 +38,7 @@ fn is_hosts_fault(error: &XdpError) -> bool {
     }
 }
 
-fn kernel_version() -> Option<(u32, u32)> {
+pub(crate) fn kernel_version() -> Option<(u32, u32)> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
     let mut numbers = release.split(['.', '-', '\n']).map_while(|number| number.parse().ok());
     Some((numbers.next()?, numbers.next()?))

@@ -1,0 +1,357 @@
+//! Real TCP through the attached program: two network namespaces joined by a veth pair.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says that it is skipped by printing"
+)]
+
+mod support;
+
+use ipnet::IpNet;
+use sluice_xdp::{Counters, Mode, Options, Rate, Reason, Xdp, XdpError};
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{IpAddr, TcpListener, TcpStream},
+    time::{Duration, Instant},
+};
+use support::netns::{Attempt, CLIENTS_V4, CLIENTS_V6, Wire};
+
+/// Far more than the second after which TCP repeats a SYN; reached only by a failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+const HOUR: Duration = Duration::from_secs(3_600);
+const MODES: [Mode; 2] = [Mode::Native, Mode::Generic];
+
+/// The wire, and an echo server at its gateway end.
+struct Bench {
+    wire: Wire,
+    port: u16,
+}
+
+impl Bench {
+    fn new(test: &str) -> Option<Self> {
+        let wire = match Wire::new() {
+            Ok(wire) => wire,
+            Err(reason) => {
+                support::skipped(test, &reason);
+                return None;
+            }
+        };
+        // Takes both families: a fresh namespace has `bindv6only` off.
+        let listener = wire.gateway.run(|| TcpListener::bind("[::]:0").unwrap());
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                std::thread::spawn(move || echo(stream));
+            }
+        });
+        Some(Self { wire, port })
+    }
+
+    fn options(&self, mode: Mode) -> Options {
+        Options {
+            interfaces: vec!["gw0".to_owned()],
+            mode,
+            served_ports: vec![self.port],
+            ..Options::default()
+        }
+    }
+
+    /// Attaches the program in the gateway's namespace.
+    fn start(&self, test: &'static str, options: &Options) -> Option<Xdp> {
+        let options = options.clone();
+        self.wire.gateway.run(move || support::start(test, &options))
+    }
+
+    fn begin(&self, source: &str) -> Attempt {
+        self.wire.begin_connect(source, self.port).unwrap()
+    }
+
+    /// Connects from a source and gets an answer.
+    fn exchange(&self, source: &str) {
+        let stream = self.begin(source).finish(PATIENCE);
+        assert_echoes(&mut stream.unwrap_or_else(|error| panic!("{source}: {error}")));
+    }
+}
+
+fn echo(mut stream: TcpStream) {
+    let mut buffer = [0; 64];
+    while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
+        if stream.write_all(&buffer[..bytes]).is_err() {
+            return;
+        }
+    }
+}
+
+fn assert_echoes(stream: &mut TcpStream) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"ping").unwrap();
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"ping");
+}
+
+/// Reads counters until they are as expected.
+fn wait_for(xdp: &Xdp, what: &str, is_met: impl Fn(&Counters) -> bool) -> Counters {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let counters = xdp.counters(10).unwrap();
+        if is_met(&counters) {
+            return counters;
+        }
+        assert!(Instant::now() < deadline, "{what}: {counters:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn host(address: &str) -> IpNet {
+    address.parse::<IpAddr>().unwrap().into()
+}
+
+fn prefix_64(address: &str) -> IpNet {
+    format!("{address}/64").parse::<IpNet>().unwrap().trunc()
+}
+
+/// A source of each family, blocked under rules 1 and 2.
+fn block(options: &Options) -> Options {
+    Options { block: vec![(host(CLIENTS_V4[1]), 1), (host(CLIENTS_V6[1]), 2)], ..options.clone() }
+}
+
+#[test]
+fn blocked_sources_cannot_connect_until_allowed() {
+    let test = "blocked_sources_cannot_connect_until_allowed";
+    let Some(bench) = Bench::new(test) else { return };
+    CLIENTS_V4.iter().chain(&CLIENTS_V6).for_each(|source| bench.exchange(source));
+    for mode in MODES {
+        let blocking = block(&bench.options(mode));
+        let Some(mut xdp) = bench.start(test, &blocking) else { return };
+        assert_eq!(xdp.attachments()[0].mode, mode);
+        let attempts = [bench.begin(CLIENTS_V4[1]), bench.begin(CLIENTS_V6[1])];
+        let counters = wait_for(&xdp, "SYNs of both families are dropped", |counters| {
+            counters.rule(1).packets > 0 && counters.rule(2).packets > 0
+        });
+        assert!(attempts.iter().all(|attempt| !attempt.is_settled_within(Duration::ZERO)));
+        bench.exchange(CLIENTS_V4[0]);
+        bench.exchange(CLIENTS_V6[0]);
+
+        let blocked = counters.rule(1).packets + counters.rule(2).packets;
+        assert_eq!(counters.reason(Reason::Blocked).packets, blocked, "by rule and by reason");
+        for (client, rule) in [(host(CLIENTS_V4[1]), 1), (prefix_64(CLIENTS_V6[1]), 2)] {
+            let by_client = counters.clients.iter().find(|entry| entry.client == client).unwrap();
+            assert_eq!(by_client.count, counters.rule(rule), "by client and by rule");
+        }
+
+        // TCP repeats the SYN by itself, and then gets through.
+        let allow = vec![host(CLIENTS_V4[1]), host(CLIENTS_V6[1])];
+        xdp.reconcile(&Options { allow, ..blocking }).unwrap();
+        for attempt in attempts {
+            assert_echoes(&mut attempt.finish(PATIENCE).unwrap());
+        }
+        assert!(xdp.counters(0).unwrap().reason(Reason::Allowed).packets > 0);
+    }
+}
+
+#[test]
+fn a_block_stalls_connections_that_exist_and_lifting_it_resumes_them() {
+    let test = "a_block_stalls_connections_that_exist_and_lifting_it_resumes_them";
+    let Some(bench) = Bench::new(test) else { return };
+    for mode in MODES {
+        let open = bench.options(mode);
+        let Some(mut xdp) = bench.start(test, &open) else { return };
+        let mut stream = bench.begin(CLIENTS_V4[1]).finish(PATIENCE).unwrap();
+        assert_echoes(&mut stream);
+
+        xdp.reconcile(&block(&open)).unwrap();
+        stream.write_all(b"more").unwrap();
+        wait_for(&xdp, "a segment is dropped", |counters| counters.rule(1).packets > 0);
+        stream.set_nonblocking(true).unwrap();
+        assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::WouldBlock);
+
+        xdp.reconcile(&open).unwrap();
+        stream.set_nonblocking(false).unwrap();
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"more");
+    }
+}
+
+#[test]
+fn a_ban_holds_until_it_is_over() {
+    let test = "a_ban_holds_until_it_is_over";
+    let Some(bench) = Bench::new(test) else { return };
+    for mode in MODES {
+        let Some(mut xdp) = bench.start(test, &bench.options(mode)) else { return };
+        for (count, source) in (1..).zip([CLIENTS_V4[2], CLIENTS_V6[2]]) {
+            let address: IpAddr = source.parse().unwrap();
+            let before = xdp.counters(0).unwrap().reason(Reason::Banned).packets;
+            xdp.ban(address, HOUR).unwrap();
+            let attempt = bench.begin(source);
+            wait_for(&xdp, "a SYN is dropped", |counters| counters.reason(Reason::Banned).packets > before);
+            assert!(!attempt.is_settled_within(Duration::ZERO));
+            assert_eq!(xdp.bans().unwrap()[0].address, address);
+
+            // Shortened so that it ends soon: from here on only the kernel's clock acts.
+            xdp.ban(address, Duration::from_millis(200)).unwrap();
+            assert_echoes(&mut attempt.finish(PATIENCE).unwrap());
+            assert_eq!(xdp.counters(0).unwrap().bans, 0, "{count}: the program itself has removed it");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_opens_too_many_connections_is_limited_alone() {
+    let test = "a_source_that_opens_too_many_connections_is_limited_alone";
+    const ATTEMPTS: u64 = 20;
+    let rate = Rate { per_second: 1, burst: 3 };
+    let Some(bench) = Bench::new(test) else { return };
+    for mode in MODES {
+        let options = Options { source_syns: Some(rate), ..bench.options(mode) };
+        let Some(xdp) = bench.start(test, &options) else { return };
+        for (noisy, calm) in [(CLIENTS_V4[0], CLIENTS_V4[1]), (CLIENTS_V6[0], CLIENTS_V6[1])] {
+            let before = xdp.counters(0).unwrap();
+            let start = Instant::now();
+            let attempts: Vec<Attempt> = (0..ATTEMPTS).map(|_| bench.begin(noisy)).collect();
+            wait_for(&xdp, "SYNs beyond the burst are dropped", |counters| {
+                let dropped =
+                    counters.reason(Reason::SynRate).packets - before.reason(Reason::SynRate).packets;
+                let granted = u64::from(rate.burst) + start.elapsed().as_secs() + 1;
+                dropped + granted >= ATTEMPTS
+            });
+            let connected =
+                attempts.iter().filter(|attempt| attempt.is_settled_within(Duration::ZERO)).count();
+            assert!(connected <= rate.burst as usize + start.elapsed().as_secs() as usize + 1);
+            assert!(attempts[0].is_settled_within(PATIENCE), "the burst is granted");
+            bench.exchange(calm);
+            drop(attempts);
+            bench.exchange(noisy);
+        }
+    }
+}
+
+#[test]
+fn other_ports_stay_open_to_blocked_sources() {
+    let test = "other_ports_stay_open_to_blocked_sources";
+    let Some(bench) = Bench::new(test) else { return };
+    let listener = bench.wire.gateway.run(|| TcpListener::bind("[::]:0").unwrap());
+    let port = listener.local_addr().unwrap().port();
+    let Some(mut xdp) = bench.start(test, &block(&bench.options(Mode::Native))) else { return };
+    for source in [CLIENTS_V4[1], CLIENTS_V6[1]] {
+        xdp.ban(source.parse().unwrap(), HOUR).unwrap();
+        bench.wire.connect(source, port, PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn dropping_it_detaches_and_lets_everyone_in() {
+    let test = "dropping_it_detaches_and_lets_everyone_in";
+    let Some(bench) = Bench::new(test) else { return };
+    for mode in MODES {
+        let Some(xdp) = bench.start(test, &block(&bench.options(mode))) else { return };
+        let attempt = bench.begin(CLIENTS_V4[1]);
+        wait_for(&xdp, "the SYN is dropped", |counters| counters.rule(1).packets > 0);
+        drop(xdp);
+        assert_echoes(&mut attempt.finish(PATIENCE).unwrap());
+    }
+}
+
+/// Runs a call in the gateway's namespace, where its interfaces have their names.
+fn reconcile_inside(bench: &Bench, mut xdp: Xdp, options: &Options) -> (Xdp, Result<(), XdpError>) {
+    let options = options.clone();
+    bench.wire.gateway.run(move || {
+        let result = xdp.reconcile(&options);
+        (xdp, result)
+    })
+}
+
+#[test]
+fn modes_fall_back_and_interfaces_come_and_go() {
+    let test = "modes_fall_back_and_interfaces_come_and_go";
+    let Some(bench) = Bench::new(test) else { return };
+    let auto = bench.options(Mode::Auto);
+    let Some(xdp) = bench.start(test, &auto) else { return };
+    assert_eq!(xdp.attachments().len(), 1);
+    assert_eq!((xdp.attachments()[0].mode, &xdp.attachments()[0].fallback), (Mode::Native, &None));
+
+    // The loopback device has no native mode.
+    let both = Options { interfaces: vec!["gw0".to_owned(), "lo".to_owned()], ..auto.clone() };
+    let (xdp, result) = reconcile_inside(&bench, xdp, &both);
+    result.unwrap();
+    let on_lo = xdp.attachments().into_iter().find(|attachment| attachment.interface == "lo").unwrap();
+    assert_eq!(on_lo.mode, Mode::Generic);
+    assert!(on_lo.fallback.is_some());
+
+    let (xdp, result) = reconcile_inside(&bench, xdp, &Options { mode: Mode::Generic, ..auto.clone() });
+    result.unwrap();
+    assert_eq!(xdp.attachments().len(), 1);
+    assert_eq!(xdp.attachments()[0].mode, Mode::Generic);
+
+    let native_lo = Options { interfaces: vec!["lo".to_owned()], ..bench.options(Mode::Native) };
+    let (xdp, result) = reconcile_inside(&bench, xdp, &native_lo);
+    let error = result.unwrap_err();
+    assert!(error.is_unavailable() && error.to_string().contains("lo: native:"), "{error}");
+
+    let unknown = Options { interfaces: vec!["nosuch\0".to_owned()], ..auto.clone() };
+    let (xdp, result) = reconcile_inside(&bench, xdp, &unknown);
+    assert!(matches!(result.unwrap_err(), XdpError::Interface(_)));
+
+    let (xdp, result) = reconcile_inside(&bench, xdp, &Options { mode: Mode::Off, ..auto });
+    result.unwrap();
+    assert_eq!(xdp.attachments(), []);
+}
+
+#[test]
+fn an_interface_with_a_program_already_is_left_alone() {
+    let test = "an_interface_with_a_program_already_is_left_alone";
+    let Some(bench) = Bench::new(test) else { return };
+    let options = bench.options(Mode::Native);
+    let Some(xdp) = bench.start(test, &block(&options)) else { return };
+    let again = bench.wire.gateway.run(move || Xdp::start(&options).map(drop));
+    assert!(matches!(again.unwrap_err(), XdpError::Attach { .. }));
+    let _attempt = bench.begin(CLIENTS_V4[1]);
+    wait_for(&xdp, "the first one still drops", |counters| counters.rule(1).packets > 0);
+}
+
+/// Takes every capability from the calling thread.
+fn drop_capabilities() {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    let none = [0u32; 6];
+    // SAFETY: header and sets are laid out as capset(2) has them for this version.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    assert_eq!(result, 0);
+}
+
+#[test]
+fn without_privileges_it_says_what_is_missing() {
+    let result = std::thread::spawn(|| {
+        drop_capabilities();
+        Xdp::start(&Options::default()).map(drop)
+    });
+    let error = result.join().unwrap().unwrap_err();
+    assert!(error.is_unavailable());
+    assert_eq!(error.to_string(), "XDP needs more privileges: missing CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF");
+}
+
+#[test]
+fn privileges_may_go_once_it_is_attached() {
+    let test = "privileges_may_go_once_it_is_attached";
+    if support::kernel_version().is_some_and(|version| version < (5, 19)) {
+        return support::skipped(test, "before Linux 5.19 the bpf() call itself was privileged");
+    }
+    let Some(bench) = Bench::new(test) else { return };
+    let options = bench.options(Mode::Native);
+    let Some(mut xdp) = bench.start(test, &options) else { return };
+    let xdp = bench.wire.gateway.run(move || {
+        drop_capabilities();
+        xdp.reconcile(&block(&options)).unwrap();
+        xdp.ban(CLIENTS_V4[2].parse().unwrap(), HOUR).unwrap();
+        assert_eq!(xdp.sweep().unwrap(), 0);
+        xdp
+    });
+    let _attempts = [bench.begin(CLIENTS_V4[1]), bench.begin(CLIENTS_V4[2])];
+    wait_for(&xdp, "block and ban act", |counters| {
+        counters.reason(Reason::Blocked).packets > 0 && counters.reason(Reason::Banned).packets > 0
+    });
+}
