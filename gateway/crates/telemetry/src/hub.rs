@@ -4,6 +4,7 @@ use crate::core::CoreMetrics;
 use crate::counter::Counter;
 use crate::exposition::Exposition;
 use crate::histogram::{LatencyHistogram, Merged, Quantiles};
+use crate::log::codec::RECORD_BYTES_MAX;
 use crate::names::Names;
 use crate::prometheus;
 use crate::shard::{RouteCell, STATUS_CLASSES, Shard, Slots};
@@ -25,7 +26,8 @@ pub struct Options {
     pub limits_max: usize,
     /// API key names.
     pub keys_max: usize,
-    /// Each core's log ring; rounded up to a power of two. Allocated by the first record that is logged.
+    /// Each core's log ring, allocated by the first record that is logged. Rounded up to a power of two that holds two
+    /// of the largest records.
     pub log_ring_bytes: usize,
 }
 
@@ -123,7 +125,9 @@ impl Hub {
         };
         let shard = Arc::new(Shard::new(index, slots));
         self.shards.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&shard));
-        CoreMetrics::new(shard, Arc::clone(&self.log_wanted), self.options.log_ring_bytes.max(1) / 8)
+        // Two, because the end of the ring may be too short for one, and is then skipped.
+        let log_ring_bytes = self.options.log_ring_bytes.max(2 * RECORD_BYTES_MAX);
+        CoreMetrics::new(shard, Arc::clone(&self.log_wanted), log_ring_bytes.div_ceil(8))
     }
 
     /// Adds families to every rendering from now on.

@@ -136,3 +136,40 @@ impl Consumer {
         Drained { bytes, waiting_words }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn push(producer: &Producer, count: usize) -> bool {
+        producer.push(count, |words| words[0].store(count as u64, Relaxed))
+    }
+
+    /// Whatever was before: a record of up to half the ring finds room once the ring is empty.
+    #[test]
+    fn an_empty_ring_takes_any_record_at_any_place() {
+        for count in 1..=8 {
+            for before in 1..=8 {
+                let (producer, mut consumer) = ring(16);
+                for round in 0..50 {
+                    let count = if round % 2 == 0 { before } else { count };
+                    assert!(push(&producer, count), "{count} words in round {round} after {before}");
+                    assert_eq!(consumer.drain(&mut [0; 128]).bytes, count * 8);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_ring_refuses_and_a_record_too_large_for_it_too() {
+        let (producer, mut consumer) = ring(16);
+        assert!(!push(&producer, 17));
+        for _ in 0..4 {
+            assert!(push(&producer, 4));
+        }
+        assert!(!push(&producer, 1));
+        assert_eq!(consumer.drain(&mut [0; 40]), Drained { bytes: 32, waiting_words: 16 });
+        assert!(push(&producer, 4));
+        assert!(!push(&producer, 1));
+    }
+}

@@ -27,7 +27,8 @@ fn start(hub: &Arc<Hub>, format: LogFormat, writer: impl Write + Send + 'static)
 }
 
 fn lines(format: LogFormat, records: &[Record<'_>]) -> Vec<String> {
-    let hub = Hub::new(1, Options::default());
+    // The smallest ring there is: it still holds two records of any size.
+    let hub = Hub::new(1, Options { log_ring_bytes: 1, ..Options::default() });
     let kept = Kept::default();
     let thread = start(&hub, format, kept.clone());
     let core = hub.core(0);
@@ -243,7 +244,7 @@ fn a_full_ring_loses_records_and_counts_each() {
 #[test]
 fn every_record_of_busy_cores_is_written_whole_or_counted_lost() {
     const RECORDS: usize = 50_000;
-    let hub = Hub::new(2, Options { log_ring_bytes: 16 * 1024, ..Options::default() });
+    let hub = Hub::new(2, Options { log_ring_bytes: 1, ..Options::default() });
     let kept = Kept::default();
     let options = LogOptions {
         interval_max_ms: 1,
@@ -355,7 +356,7 @@ impl Write for Stuck {
 
 #[test]
 fn a_target_that_takes_nothing_stops_no_core() {
-    let hub = Hub::new(1, Options { log_ring_bytes: 16 * 1024, ..Options::default() });
+    let hub = Hub::new(1, Options { log_ring_bytes: 1, ..Options::default() });
     let (go, wait) = channel();
     let kept = Kept::default();
     let thread = start(&hub, LogFormat::Json, Stuck(Mutex::new(wait), kept.clone()));
