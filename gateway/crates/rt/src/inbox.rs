@@ -45,15 +45,12 @@ impl<T> Inbox<T> {
     }
 
     /// Takes everything, oldest first.
-    pub(crate) fn drain(&self, mut each: impl FnMut(T)) {
+    pub(crate) fn drain(&self, each: impl FnMut(T)) {
         if self.is_empty() {
             return;
         }
         // Owned until handed out, so that a panic in `each` leaks nothing.
-        let mut rest = Chain(reverse(self.newest.swap(ptr::null_mut(), Ordering::Acquire)));
-        while let Some(value) = rest.next() {
-            each(value);
-        }
+        Chain(reverse(self.newest.swap(ptr::null_mut(), Ordering::Acquire))).for_each(each);
     }
 }
 

@@ -18,7 +18,8 @@ const VEC_BYTES: usize = 1024;
 #[derive(Default)]
 pub(crate) struct VecPool {
     free: Vec<Vec<u8>>,
-    /// Gathers, kept likewise.
+    /// Gathers, kept likewise. Boxed, since the kernel reads them where they are.
+    #[allow(clippy::vec_box, reason = "the box goes from here to a flight and back")]
     gathers: Vec<Box<Gather>>,
     /// Spent segments whose drop may run code we don't know. The loop drops them while nothing is borrowed.
     pub(crate) trash: Vec<Bytes>,

@@ -183,3 +183,130 @@ impl Wheel {
 fn due_tick(due_ms: u64) -> u64 {
     due_ms.div_ceil(TICK_MS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fired(wheel: &mut Wheel, now_ms: u64) -> Vec<u64> {
+        let mut owners = Vec::new();
+        wheel.advance(now_ms, &mut owners);
+        owners.sort_unstable();
+        owners
+    }
+
+    #[test]
+    fn fires_at_the_first_tick_that_is_not_early() {
+        for due_ms in [1_001, 1_009, 1_010, 1_011, 5_000, 41_000, 200_000, 9_999_999] {
+            let mut wheel = Wheel::new(1_000);
+            let timer = wheel.insert(7);
+            wheel.set(timer, due_ms);
+            let expected_ms = due_ms.div_ceil(TICK_MS) * TICK_MS;
+            // As the loop does: sleep until the wheel asks for it.
+            let mut now_ms = 1_000;
+            while now_ms < expected_ms {
+                assert_eq!(fired(&mut wheel, now_ms), [], "due {due_ms}, now {now_ms}");
+                let next_ms = wheel.next_ms().unwrap();
+                assert!(next_ms > now_ms && next_ms <= expected_ms);
+                now_ms = next_ms;
+            }
+            assert_eq!(fired(&mut wheel, now_ms), [7]);
+            assert_eq!(wheel.next_ms(), None);
+        }
+    }
+
+    #[test]
+    fn a_time_in_the_past_fires_at_the_next_tick() {
+        let mut wheel = Wheel::new(1_000);
+        let timer = wheel.insert(7);
+        wheel.set(timer, 3);
+        assert_eq!(wheel.next_ms(), Some(1_010));
+        assert_eq!(fired(&mut wheel, 1_010), [7]);
+    }
+
+    #[test]
+    fn later_is_lazy_and_earlier_is_not() {
+        let mut wheel = Wheel::new(0);
+        let timer = wheel.insert(7);
+        wheel.set(timer, 100);
+        wheel.set(timer, 500);
+        assert_eq!(wheel.next_ms(), Some(100), "still linked where it was");
+        assert_eq!(fired(&mut wheel, 100), []);
+        assert_eq!(wheel.next_ms(), Some(500));
+        wheel.set(timer, 200);
+        assert_eq!(wheel.next_ms(), Some(200));
+        assert_eq!(fired(&mut wheel, 200), [7]);
+    }
+
+    #[test]
+    fn disarmed_and_removed_timers_are_silent() {
+        let mut wheel = Wheel::new(0);
+        let (disarmed, removed, kept) = (wheel.insert(1), wheel.insert(2), wheel.insert(3));
+        for timer in [disarmed, removed, kept] {
+            wheel.set(timer, 50);
+        }
+        wheel.set(disarmed, NEVER);
+        wheel.remove(removed);
+        assert_eq!(fired(&mut wheel, 1_000), [3]);
+        // A fired timer is disarmed, and can be set again.
+        assert_eq!(fired(&mut wheel, 2_000), []);
+        wheel.set(kept, 2_050);
+        wheel.set(disarmed, 2_060);
+        assert_eq!(fired(&mut wheel, 2_060), [1, 3]);
+        assert_eq!(wheel.insert(4), removed, "its slot is used again");
+    }
+
+    #[test]
+    fn a_long_sleep_fires_everything_once() {
+        let mut wheel = Wheel::new(0);
+        for owner in 0..5_000 {
+            let timer = wheel.insert(owner);
+            wheel.set(timer, owner * 37);
+        }
+        let owners = fired(&mut wheel, 10_000_000);
+        assert!(owners.iter().copied().eq(0..5_000));
+        assert_eq!(wheel.next_ms(), None);
+    }
+
+    /// Against a list of due times, over random operations.
+    #[test]
+    fn agrees_with_a_plain_list() {
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        let mut random = move |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let mut now_ms = 123_456;
+        let mut wheel = Wheel::new(now_ms);
+        let timers: Vec<TimerId> = (0..64).map(|owner| wheel.insert(owner)).collect();
+        let mut due = vec![NEVER; 64];
+        for _ in 0..20_000 {
+            match random(4) {
+                0 => {
+                    now_ms += random(2_000);
+                    let tick_ms = now_ms / TICK_MS * TICK_MS;
+                    let mut expected: Vec<u64> = (0..64)
+                        .filter(|&owner| {
+                            due[owner as usize].div_ceil(TICK_MS).saturating_mul(TICK_MS) <= tick_ms
+                        })
+                        .collect();
+                    expected.iter().for_each(|&owner| due[owner as usize] = NEVER);
+                    expected.sort_unstable();
+                    assert_eq!(fired(&mut wheel, now_ms), expected);
+                }
+                1 => {
+                    let owner = random(64) as usize;
+                    due[owner] = NEVER;
+                    wheel.set(timers[owner], NEVER);
+                }
+                _ => {
+                    let owner = random(64) as usize;
+                    due[owner] = now_ms + 1 + random(100_000);
+                    wheel.set(timers[owner], due[owner]);
+                }
+            }
+        }
+    }
+}
