@@ -144,7 +144,7 @@ impl Segment {
         if matches!(text.as_slice(), b"." | b"..") {
             return Err(PatternError::DotSegment);
         }
-        if hygiene::inspect(part.as_bytes()).0 == Hygiene::Bad {
+        if hygiene::inspect_closely(part.as_bytes()) == Hygiene::Bad {
             return Err(PatternError::BadByte('%'));
         }
         Ok(Self::Static(text.into()))

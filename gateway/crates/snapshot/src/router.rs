@@ -30,14 +30,16 @@ pub use build::{RouterBuilder, RouterError};
 use crate::pattern::{CAPTURES_MAX, SEGMENT_MAX_BYTES};
 use crate::route::RouteId;
 use hosts::Hosts;
-use hygiene::{Hygiene, MAPPED_BYTES};
+use hygiene::Hygiene;
 use sluice_wire::{Method, Span};
-use words::Key;
+use words::{Key, MAPPED_BYTES};
 
 /// No node, no terminal, no route.
 const NONE: u32 = u32::MAX;
 /// Longest path whose places fit a span.
 const MAX_BYTES: usize = u32::MAX as usize;
+/// Segments up to here are compared by their two words.
+const WORDS_BYTES: usize = 16;
 /// Known methods, and one place for any.
 const METHODS: usize = 10;
 /// Place of a terminal's route for any method.
@@ -52,7 +54,7 @@ pub struct Router {
     nodes: Vec<Node>,
     /// Open addressing, a power of two of slots, at most half of them used.
     edges: Vec<Edge>,
-    /// Static segments of more than eight bytes, one after the other.
+    /// Static segments that do not fit in two words, one after the other.
     labels: Vec<u8>,
     terminals: Vec<Terminal>,
 }
@@ -73,8 +75,9 @@ struct Node {
 /// A static segment from one node to another.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
-    /// First eight bytes of the segment: all of it, mostly.
+    /// First and last eight bytes of the segment: all of it, mostly.
     head: u64,
+    tail: u64,
     parent: u32,
     /// `NONE`: a free slot.
     child: u32,
@@ -203,17 +206,18 @@ impl Router {
         captures: &mut Captures,
     ) -> Match {
         captures.len = 0;
-        let (hygiene, slashes) = hygiene::inspect(path);
-        if hygiene == Hygiene::Bad {
-            return Match::BadPath;
-        }
         // Spans are 32 bits wide; no request line comes near.
         if path.first() != Some(&b'/') || path.len() > MAX_BYTES {
             return Match::NotFound;
         }
+        let (hygiene, slashes) = hygiene::inspect(path);
+        if hygiene == Hygiene::Bad {
+            return Match::BadPath;
+        }
+        let end = if path.len() < MAPPED_BYTES { 1 << path.len() } else { 0 };
         let mut walk = Walk {
             path,
-            slashes: slashes | if path.len() < MAPPED_BYTES { 1 << path.len() } else { 0 },
+            slashes: slashes | end,
             encoded: hygiene == Hygiene::Encoded,
             method: place_of(method),
             method_name,
@@ -329,13 +333,16 @@ impl Router {
     /// The node behind a static segment, or `NONE`.
     #[inline(always)]
     fn child(&self, node: u32, text: &[u8], start: usize, end: usize) -> u32 {
-        let Key { hash, head } = words::key(text, start, end, node);
+        let Key { hash, head, tail } = words::key(text, start, end, node);
         let mask = self.edges.len().wrapping_sub(1);
         let len = end - start;
         let mut at = hash as usize & mask;
         while let Some(edge) = self.edges.get(at) {
-            let is_it = edge.parent == node && edge.head == head && edge.label_len as usize == len;
-            if is_it && (len <= 8 || self.label(edge) == text.get(start..end)) {
+            let is_it = edge.parent == node
+                && edge.head == head
+                && edge.tail == tail
+                && edge.label_len as usize == len;
+            if is_it && (len <= WORDS_BYTES || self.label(edge) == text.get(start..end)) {
                 return edge.child;
             }
             if edge.child == NONE {

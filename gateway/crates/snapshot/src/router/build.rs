@@ -1,7 +1,7 @@
 //! Routes to flat arrays.
 
 use super::hosts::Hosts;
-use super::{ANY, Edge, METHODS, NONE, Node, Router, Terminal, place_of, words};
+use super::{ANY, Edge, METHODS, NONE, Node, Router, Terminal, WORDS_BYTES, place_of, words};
 use crate::pattern::{Pattern, Segment};
 use crate::route::RouteId;
 use sluice_wire::Method;
@@ -209,7 +209,7 @@ impl RouterBuilder {
 fn edges(nodes: &[Draft]) -> (Vec<Edge>, Vec<u8>) {
     let count: usize = nodes.iter().map(|draft| draft.children.len()).sum();
     let slots = (count * 2).next_power_of_two();
-    let free = Edge { head: 0, parent: NONE, child: NONE, label_start: 0, label_len: 0 };
+    let free = Edge { head: 0, tail: 0, parent: NONE, child: NONE, label_start: 0, label_len: 0 };
     let mut edges = vec![free; slots];
     let mut labels = Vec::new();
     for (parent, draft) in nodes.iter().enumerate() {
@@ -218,12 +218,13 @@ fn edges(nodes: &[Draft]) -> (Vec<Edge>, Vec<u8>) {
             let key = words::key(text, 0, text.len(), parent);
             let edge = Edge {
                 head: key.head,
+                tail: key.tail,
                 parent,
                 child: *child,
                 label_start: index(labels.len()),
                 label_len: index(text.len()),
             };
-            if text.len() > 8 {
+            if text.len() > WORDS_BYTES {
                 labels.extend_from_slice(text);
             }
             let mut at = key.hash as usize & (slots - 1);

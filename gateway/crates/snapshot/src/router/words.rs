@@ -31,14 +31,6 @@ pub(super) fn load(bytes: &[u8], at: usize) -> u64 {
     word
 }
 
-/// The high bit of every byte of `word` that is `byte`; zero if there is none. Above such a byte, one that differs only in
-/// its lowest bit may be marked as well: a reason to look closer, not a finding.
-#[inline(always)]
-pub(super) const fn maybe(word: u64, byte: u8) -> u64 {
-    let zero = word ^ each(byte);
-    zero.wrapping_sub(LOW) & !zero & HIGH
-}
-
 /// The high bit of exactly those bytes of `word` that are `byte`.
 #[inline(always)]
 pub(super) const fn find(word: u64, byte: u8) -> u64 {
@@ -50,6 +42,35 @@ pub(super) const fn find(word: u64, byte: u8) -> u64 {
 #[inline(always)]
 pub(super) const fn gather(high_bits: u64) -> u64 {
     (high_bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// Bytes that the map of [`slashes`] covers.
+pub(super) const MAPPED_BYTES: usize = 64;
+
+/// Bit N: byte N is `/`. And whether a `/` is followed by a dot.
+#[inline(always)]
+pub(super) fn slashes(bytes: &[u8]) -> (u64, bool) {
+    let mut map = 0;
+    let mut dotted = 0;
+    let mut last_is_slash = 0;
+    let mut look = |word: u64, at: usize| {
+        let slashes = find(word, b'/');
+        dotted |= find(word, b'.') & (slashes << 8 | last_is_slash);
+        last_is_slash = slashes >> 56;
+        if at < MAPPED_BYTES {
+            map |= gather(slashes) << at;
+        }
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        look(u64::from_le_bytes(*word), at);
+        at += 8;
+    }
+    if !rest.is_empty() {
+        look(load(bytes, at), at);
+    }
+    (map, dotted != 0)
 }
 
 /// ASCII capitals to small letters.
@@ -82,6 +103,8 @@ pub(super) struct Key {
     pub(super) hash: u64,
     /// Its first eight bytes.
     pub(super) head: u64,
+    /// Its last eight bytes if there are eight.
+    pub(super) tail: u64,
 }
 
 /// The key of the segment `start..end` after `node`. Of a long one only the first and last eight bytes are hashed: segments
@@ -92,16 +115,16 @@ pub(super) fn key(bytes: &[u8], start: usize, end: usize, node: u32) -> Key {
     // The eight bytes up to the end, which exist for all but the first short segment.
     let Some(last) = bytes.get(..end).and_then(|bytes| bytes.last_chunk::<8>()) else {
         let head = load(bytes, start) & ((1 << (8 * (len & 7))) - 1);
-        return Key { hash: mix(seeded(node), head), head };
+        return Key { hash: mix(seeded(node), head), head, tail: 0 };
     };
     let last = u64::from_le_bytes(*last);
     if len < 8 {
         // In two steps: one by 64 would be none.
         let head = (last >> (8 * (7 - len))) >> 8;
-        return Key { hash: mix(seeded(node), head), head };
+        return Key { hash: mix(seeded(node), head), head, tail: 0 };
     }
     let head = load(bytes, start);
-    Key { hash: mix(mix(seeded(node), head), last ^ len as u64), head }
+    Key { hash: mix(mix(seeded(node), head), last ^ len as u64), head, tail: last }
 }
 
 /// Hash of a host name without regard to case.
@@ -138,7 +161,6 @@ mod tests {
                 let found = gather(find(u64::from_le_bytes(word), byte));
                 let expected = (0..8).filter(|at| word[*at] == byte).fold(0, |bits, at| bits | 1 << at);
                 prop_assert_eq!(found, expected);
-                prop_assert_eq!(maybe(u64::from_le_bytes(word), byte) == 0, expected == 0);
             }
         }
 
@@ -147,13 +169,20 @@ mod tests {
             prop_assert_eq!(lower(u64::from_le_bytes(word)).to_le_bytes(), word.map(|b| b.to_ascii_lowercase()));
         }
 
+        #[test]
+        fn slashes_are_mapped(path in "[/.a]{0,80}") {
+            let places = path.bytes().take(MAPPED_BYTES).enumerate().filter(|(_, byte)| *byte == b'/');
+            let expected = (places.fold(0, |map, (at, _)| map | 1 << at), path.contains("/."));
+            prop_assert_eq!(slashes(path.as_bytes()), expected);
+        }
+
         /// The key depends on the segment, not on what surrounds it.
         #[test]
         fn keys_are_of_the_segment(before in "[a-z/]{0,9}", text in "[a-z]{1,20}", after in "(/[a-z]{0,9})?") {
             let whole = format!("{before}{text}{after}");
             let within = key(whole.as_bytes(), before.len(), before.len() + text.len(), 7);
             let alone = key(text.as_bytes(), 0, text.len(), 7);
-            prop_assert_eq!((within.hash, within.head), (alone.hash, alone.head));
+            prop_assert_eq!((within.hash, within.head, within.tail), (alone.hash, alone.head, alone.tail));
         }
     }
 }
