@@ -15,7 +15,6 @@ use sluice_wire::{KnownHeader, ResponseHead, enc};
 
 /// Bodies at least this long go from socket to socket by splice(2).
 const SPLICE_BYTES: u64 = 64 * 1024;
-const SPLICE: bool = false;
 
 /// What may be stored, decided before the request went out.
 pub(crate) struct StoreRule {
@@ -115,7 +114,6 @@ impl Relay<'_> {
                 if copy.is_none()
                     && let Some(left) = body.remaining()
                     && left >= SPLICE_BYTES
-                    && SPLICE
                 {
                     self.splice(body, left).await?;
                     continue;
@@ -162,8 +160,7 @@ impl Relay<'_> {
     /// Moves the rest of a sized body without it passing through user space.
     async fn splice(&self, body: &mut Body, left: u64) -> Result<(), Broken> {
         let idle_ms = self.timeouts.read.min(self.timeouts.client);
-        let _ = (idle_ms, self.cs);
-        match Ok::<u64, std::io::Error>(left) {
+        match self.us.splice_to(self.cs, left).idle_timeout_ms(idle_ms).await {
             Ok(moved) => {
                 body.skip(moved);
                 if moved < left { Err(Broken::Upstream(Refusal::UpstreamReset)) } else { Ok(()) }
