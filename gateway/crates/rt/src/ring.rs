@@ -12,35 +12,35 @@ use std::{collections::VecDeque, io, os::fd::RawFd};
 #[repr(u8)]
 pub(crate) enum Op {
     Accept = 1,
-    Recv,
-    Send,
-    Connect,
+    Recv = 2,
+    Send = 3,
+    Connect = 4,
     /// Readiness of a socket to be read, during a splice.
-    PollIn,
+    PollIn = 5,
     /// Readiness of a socket to be written, during a splice.
-    PollOut,
-    Close,
+    PollOut = 6,
+    Close = 7,
     /// Read of the core's eventfd.
-    Bell,
+    Bell = 8,
     /// A cancellation; its own completion says nothing, that of the cancelled operation does.
-    Cancel,
+    Cancel = 9,
 }
 
 impl Op {
+    #[inline]
     fn from_byte(byte: u8) -> Option<Op> {
-        [
-            Op::Accept,
-            Op::Recv,
-            Op::Send,
-            Op::Connect,
-            Op::PollIn,
-            Op::PollOut,
-            Op::Close,
-            Op::Bell,
-            Op::Cancel,
-        ]
-        .into_iter()
-        .find(|op| *op as u8 == byte)
+        Some(match byte {
+            1 => Op::Accept,
+            2 => Op::Recv,
+            3 => Op::Send,
+            4 => Op::Connect,
+            5 => Op::PollIn,
+            6 => Op::PollOut,
+            7 => Op::Close,
+            8 => Op::Bell,
+            9 => Op::Cancel,
+            _ => return None,
+        })
     }
 }
 
@@ -277,11 +277,25 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_way_through_the_kernel() {
-        for op in [Op::Accept, Op::Recv, Op::PollOut, Op::Cancel] {
+        for byte in 1..=Op::Cancel as u8 {
+            let op = Op::from_byte(byte).unwrap();
+            assert_eq!(op as u8, byte);
             let token = Token::new(op, 0xabc_def0, u32::MAX);
             assert_eq!(Token::decode(token.encode()), Some(token));
         }
         assert_eq!(Token::decode(0), None);
         assert_eq!(Token::decode(u64::MAX), None);
+    }
+    #[test]
+    fn a_refusal_names_what_is_missing() {
+        for (errno, named) in [(libc::ENOSYS, "io_uring"), (libc::EPERM, "seccomp"), (libc::EINVAL, "6.1")] {
+            let error = refused(io::Error::from_raw_os_error(errno));
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Unsupported>()).unwrap();
+            assert!(inner.feature.contains(named), "{errno}: {inner}");
+            assert_eq!(inner.source.raw_os_error(), Some(errno));
+        }
+        let other = refused(io::Error::from_raw_os_error(libc::EMFILE));
+        assert_eq!(other.raw_os_error(), Some(libc::EMFILE));
     }
 }
