@@ -15,8 +15,9 @@ pub(crate) enum LineEnd {
 
 /// Reads the line end at the control byte at `at`.
 #[inline(always)]
-pub(crate) fn line_end(bytes: &[u8], at: usize) -> Result<LineEnd, FieldError> {
-    let crlf = bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|two| u16::from_ne_bytes(*two));
+pub(crate) fn line_end(bytes: &[u8], at: u32) -> Result<LineEnd, FieldError> {
+    let at = at as usize;
+    let crlf = bytes.get(at..at + 2).and_then(|two| two.first_chunk()).map(|two| u16::from_ne_bytes(*two));
     if crlf == Some(u16::from_ne_bytes(*b"\r\n")) { Ok(LineEnd::Crlf) } else { odd_line_end(bytes, at) }
 }
 
@@ -76,40 +77,41 @@ enum Coding {
 #[inline(always)]
 pub(crate) fn parse<S: Simd>(
     lines: &mut Lines<'_, S>,
-    start: usize,
+    start: u32,
     limits: &Limits,
     headers: &mut Vec<Header>,
     seen: &mut Seen,
-) -> Result<Option<usize>, FieldError> {
+) -> Result<Option<u32>, FieldError> {
     let bytes = lines.bytes;
-    let last_end = start.saturating_add(limits.header_max_bytes);
+    let last_end = (start as usize).saturating_add(limits.header_max_bytes);
     let mut at = start;
     loop {
         let Line { end, colon } = lines.line(at);
         if end == NOWHERE {
-            return unfinished(bytes.len() - start, limits);
+            return unfinished(bytes.len() - start as usize, limits);
         }
         if let LineEnd::Cut = line_end(bytes, end)? {
-            return unfinished(end - start, limits);
-        }
-        if end == at {
-            return Ok(Some(end + 2));
+            return unfinished((end - start) as usize, limits);
         }
         let next = end + 2;
-        if next > last_end || headers.len() >= limits.header_max_count {
-            return Err(over_limit(next > last_end, limits));
+        if end == at {
+            return Ok(Some(next));
+        }
+        if next as usize > last_end || headers.len() >= limits.header_max_count {
+            return Err(over_limit(next as usize > last_end, limits));
         }
         if colon >= end {
             return Err(no_colon(bytes, at));
         }
-        let id = lookup(lines.simd, bytes, at, colon - at);
-        if id == KnownHeader::Other {
-            check_name(lines.simd, bytes, at, colon)?;
+        let name = Span { start: at, end: colon };
+        let known = lookup(lines.simd, bytes, name);
+        if known.id == KnownHeader::Other {
+            check_name(lines.simd, bytes, at as usize, colon as usize)?;
         }
-        let value = trim(bytes, colon + 1, end);
-        headers.push(Header { id, hop_by_hop: id.hop_by_hop(), name: Span::new(at, colon), value });
-        if id.decides() {
-            seen.note(id, bytes, value)?;
+        let value = trim(bytes, colon, end);
+        headers.push(Header { id: known.id, hop_by_hop: known.hop_by_hop, name, value });
+        if known.id.decides() {
+            seen.note(known.id, bytes, value)?;
         }
         at = next;
     }
@@ -125,7 +127,7 @@ fn over_limit(bytes: bool, limits: &Limits) -> FieldError {
 }
 
 #[cold]
-fn unfinished(so_far: usize, limits: &Limits) -> Result<Option<usize>, FieldError> {
+fn unfinished(so_far: usize, limits: &Limits) -> Result<Option<u32>, FieldError> {
     if so_far > limits.header_max_bytes {
         return Err(FieldError::TooLarge { limit: limits.header_max_bytes });
     }
@@ -133,8 +135,8 @@ fn unfinished(so_far: usize, limits: &Limits) -> Result<Option<usize>, FieldErro
 }
 
 #[cold]
-fn no_colon(bytes: &[u8], line: usize) -> FieldError {
-    match bytes.get(line) {
+fn no_colon(bytes: &[u8], line: u32) -> FieldError {
+    match bytes.get(line as usize) {
         Some(b' ' | b'\t') => FieldError::ObsFold,
         _ => FieldError::MissingColon,
     }
@@ -162,22 +164,22 @@ fn bad_name(bytes: &[u8], line: usize, colon: usize, bad: Option<usize>) -> Fiel
     }
 }
 
-/// A value without optional white space around it (RFC 9110 section 5.5).
+/// The value between colon and line end, without optional white space around it (RFC 9110 section 5.5).
 #[inline(always)]
-fn trim(bytes: &[u8], from: usize, to: usize) -> Span {
-    match bytes.get(from..to) {
+fn trim(bytes: &[u8], colon: u32, end: u32) -> Span {
+    match bytes.get(colon as usize..end as usize) {
         // One space, then text: what everybody sends. Control bytes are excluded, so all above a space is text.
-        Some([b' ', first, .., last]) if *first > b' ' && *last > b' ' => Span::new(from + 1, to),
-        value => trim_rare(value.unwrap_or_default(), from),
+        Some([_, b' ', first, .., last]) if *first > b' ' && *last > b' ' => Span { start: colon + 2, end },
+        value => trim_rare(value.unwrap_or_default(), colon),
     }
 }
 
 #[inline(never)]
-fn trim_rare(value: &[u8], from: usize) -> Span {
+fn trim_rare(value: &[u8], colon: u32) -> Span {
     let blank = |b: &u8| matches!(b, b' ' | b'\t');
-    let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
-    let end = value.iter().rposition(|b| !blank(b)).map_or(start, |i| i + 1);
-    Span::new(from + start, from + end)
+    let start = value.iter().skip(1).position(|b| !blank(b)).map_or(value.len(), |i| i + 1);
+    let end = value.iter().rposition(|b| !blank(b)).map_or(start, |i| i + 1).max(start);
+    Span { start: colon + start as u32, end: colon + end as u32 }
 }
 
 /// The elements of a comma-separated list without white space around them; some may be empty.
@@ -383,6 +385,6 @@ pub(crate) fn parse_line(line: &[u8]) -> Result<(&[u8], &[u8]), FieldError> {
     }
     let Some(colon) = line.iter().position(|b| *b == b':') else { return Err(no_colon(line, 0)) };
     check_name(crate::scan::Scalar, line, 0, colon)?;
-    let value = trim(line, colon + 1, line.len());
+    let value = trim(line, colon as u32, line.len() as u32);
     Ok((line.get(..colon).unwrap_or_default(), value.of(line)))
 }

@@ -1,5 +1,6 @@
 //! Header names that some step asks for, by number.
 
+use crate::Span;
 use crate::scan::{Simd, window};
 
 macro_rules! known_headers {
@@ -151,14 +152,22 @@ const MIDDLE: usize = 32;
 const NAME_MAX: usize = 32;
 const TABLE_BITS: u32 = 9;
 
+/// What the parser keeps of a name.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub id: KnownHeader,
+    pub hop_by_hop: bool,
+}
+
 /// What the hash says about a name: it can only be this one.
 #[derive(Clone, Copy)]
 struct Candidate {
-    id: KnownHeader,
+    known: Known,
     len: u8,
 }
 
-const NOBODY: Candidate = Candidate { id: KnownHeader::Other, len: 0 };
+const OTHER: Known = Known { id: KnownHeader::Other, hop_by_hop: false };
+const NOBODY: Candidate = Candidate { known: OTHER, len: 0 };
 
 /// A perfect hash over (first, last, three-quarters byte, length); its multiplier is searched when compiling.
 struct Table {
@@ -202,7 +211,7 @@ impl Table {
             if candidates[at].len != 0 {
                 return None;
             }
-            candidates[at] = Candidate { id, len: n as u8 };
+            candidates[at] = Candidate { known: Known { id, hop_by_hop: id.hop_by_hop() }, len: n as u8 };
             i += 1;
         }
         Some(candidates)
@@ -235,7 +244,8 @@ impl KnownHeader {
         let at = |i: usize| name.get(i).copied().unwrap_or(0);
         let n = name.len();
         let candidate = candidate(key(at(0), at(n.wrapping_sub(1)), at(n * 3 / 4), n));
-        if candidate.id.as_str().as_bytes().eq_ignore_ascii_case(name) { candidate.id } else { Self::Other }
+        let id = candidate.known.id;
+        if id.as_str().as_bytes().eq_ignore_ascii_case(name) { id } else { Self::Other }
     }
 }
 
@@ -245,42 +255,46 @@ fn candidate(key: u32) -> Candidate {
     TABLE.candidates.get(bucket(key, TABLE.multiplier)).copied().unwrap_or(NOBODY)
 }
 
-/// The known header named by `bytes[start..start + len]`. A name that matches is a token.
+/// The known header that this span of `bytes` names. A name that matches is a token.
 #[inline(always)]
-pub(crate) fn lookup<S: Simd>(simd: S, bytes: &[u8], start: usize, len: usize) -> KnownHeader {
-    match bytes.get(start..).and_then(|rest| rest.first_chunk()) {
-        Some(block) => lookup_in(simd, block, 0, len),
-        None => lookup_near_end(simd, bytes, start, len),
+pub(crate) fn lookup<S: Simd>(simd: S, bytes: &[u8], name: Span) -> Known {
+    let start = name.start as usize;
+    match bytes.get(start..start + 32).and_then(|block| block.first_chunk()) {
+        Some(block) => lookup_in(simd, block, 0, name.end - name.start),
+        None => lookup_near_end(simd, bytes, name),
     }
 }
 
 /// Near the end of the buffer the block has to start before the name.
 #[inline(always)]
-fn lookup_near_end<S: Simd>(simd: S, bytes: &[u8], start: usize, len: usize) -> KnownHeader {
-    match window(bytes, start) {
-        Some((block, shift)) => lookup_in(simd, block, shift as usize, len),
-        None => KnownHeader::from_name(bytes.get(start..start + len).unwrap_or_default()),
+fn lookup_near_end<S: Simd>(simd: S, bytes: &[u8], name: Span) -> Known {
+    match window(bytes, name.start as usize) {
+        Some((block, shift)) => lookup_in(simd, block, shift, name.end - name.start),
+        None => {
+            let id = KnownHeader::from_name(name.of(bytes));
+            Known { id, hop_by_hop: id.hop_by_hop() }
+        }
     }
 }
 
 /// The known header whose name takes `len` bytes from `shift` on.
 #[inline(always)]
-fn lookup_in<S: Simd>(simd: S, block: &[u8; 32], shift: usize, len: usize) -> KnownHeader {
+fn lookup_in<S: Simd>(simd: S, block: &[u8; 32], shift: u32, len: u32) -> Known {
     // Masked, an index cannot leave the block; where the mask changes it, the name is too long to be known.
-    let at = |i: usize| block.get(shift.wrapping_add(i) % 32).copied().unwrap_or(0);
-    let candidate = candidate(key(at(0), at(len.wrapping_sub(1)), at(len * 3 / 4), len));
+    let at = |i: u32| block.get((shift.wrapping_add(i) % 32) as usize).copied().unwrap_or(0);
+    let candidate = candidate(key(at(0), at(len.wrapping_sub(1)), at(len.wrapping_mul(3) / 4), len as usize));
     // The slot is read as much further to the left as the name is to the right.
-    let slot = SLOTS.get(candidate.id as usize);
-    let Some(known) = slot.and_then(|s| s.bytes.get(MIDDLE - shift % 32..)?.first_chunk()) else {
-        return KnownHeader::Other;
+    let slot = SLOTS.get(candidate.known.id as usize);
+    let Some(known) = slot.and_then(|s| s.bytes.get(MIDDLE - shift as usize % 32..)?.first_chunk()) else {
+        return OTHER;
     };
-    let equal = simd.equal_folded(block, known) >> shift;
+    let equal = simd.equal_folded(block, known) >> (shift % 32);
     let beyond = (u64::MAX << (len % 64)) as u32;
     // No candidate has length 0, nor more than 32.
-    if usize::from(candidate.len) == len && len != 0 && equal | beyond == u32::MAX {
-        candidate.id
+    if u32::from(candidate.len) == len && len != 0 && equal | beyond == u32::MAX {
+        candidate.known
     } else {
-        KnownHeader::Other
+        OTHER
     }
 }
 
@@ -297,14 +311,14 @@ mod tests {
                 for after in 0..40 {
                     let bytes = [b"before: x\r\n", name.as_bytes(), &b":".repeat(after)].concat();
                     assert_eq!(
-                        lookup(Scalar, &bytes, 11, name.len()),
+                        lookup(Scalar, &bytes, Span::new(11, 11 + name.len())).id,
                         *id,
                         "{name} with {after} bytes after it"
                     );
                     #[cfg(all(target_arch = "x86_64", not(miri)))]
                     if let Some(avx2) = crate::scan::Avx2::detect() {
                         assert_eq!(
-                            lookup(avx2, &bytes, 11, name.len()),
+                            lookup(avx2, &bytes, Span::new(11, 11 + name.len())).id,
                             *id,
                             "{name} with {after} bytes after it"
                         );
@@ -329,7 +343,10 @@ mod tests {
                     );
                     let mut line = other.clone();
                     line.extend_from_slice(&[b':'; 40]);
-                    assert_eq!(lookup(Scalar, &line, 0, other.len()), KnownHeader::from_name(&other));
+                    assert_eq!(
+                        lookup(Scalar, &line, Span::new(0, other.len())).id,
+                        KnownHeader::from_name(&other)
+                    );
                 }
             }
             for other in [&name[1..], &name[..name.len() - 1], &[name, b"x"].concat()] {
@@ -339,7 +356,7 @@ mod tests {
         for other in [&b""[..], b"x", b"x-unknown", &b"h".repeat(32), &b"h".repeat(33), &b"h".repeat(300)] {
             assert_eq!(KnownHeader::from_name(other), KnownHeader::Other);
             let line = [other, &[b':'; 40]].concat();
-            assert_eq!(lookup(Scalar, &line, 0, other.len()), KnownHeader::Other);
+            assert_eq!(lookup(Scalar, &line, Span::new(0, other.len())).id, KnownHeader::Other);
         }
     }
 

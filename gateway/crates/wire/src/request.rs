@@ -61,23 +61,24 @@ fn parse<S: Simd>(
     let start = if bytes.first() == Some(&b'\r') { skip_empty_lines(bytes) } else { 0 };
     let mut lines = Lines::new(simd, bytes);
     lines.fill(start);
+    let bytes = lines.bytes;
     let end = lines.line(start).end;
     if end == NOWHERE {
-        return unfinished_line(bytes.len() - start, limits);
+        return unfinished_line(bytes.len() - start as usize, limits);
     }
     if let LineEnd::Cut = line_end(bytes, end).map_err(RequestError::Line)? {
-        return unfinished_line(end - start, limits);
+        return unfinished_line((end - start) as usize, limits);
     }
-    if end - start > limits.request_line_max_bytes {
+    if (end - start) as usize > limits.request_line_max_bytes {
         return Err(RequestError::LineTooLong { limit: limits.request_line_max_bytes });
     }
-    request_line(simd, bytes, start, end, head)?;
+    request_line(simd, bytes, start as usize, end as usize, head)?;
 
     let mut seen = Seen::default();
     let parsed = fields::parse(&mut lines, end + 2, limits, &mut head.headers, &mut seen)
         .map_err(RequestError::Field)?;
     let Some(head_len) = parsed else { return Ok(Status::Partial) };
-    head.head_len = head_len;
+    head.head_len = head_len as usize;
     conclude(simd, bytes, head, &seen)?;
     Ok(Status::Complete)
 }
@@ -92,12 +93,9 @@ fn unfinished_line(so_far: usize, limits: &Limits) -> Result<Status, RequestErro
 
 /// Empty lines that some clients send after a body. Where the request line starts.
 #[cold]
-fn skip_empty_lines(bytes: &[u8]) -> usize {
-    let mut start = 0;
-    while start < 8 && bytes.get(start..).is_some_and(|rest| rest.starts_with(b"\r\n")) {
-        start += 2;
-    }
-    start
+fn skip_empty_lines(bytes: &[u8]) -> u32 {
+    let lines = bytes.chunks(2).take(4).take_while(|two| *two == b"\r\n");
+    lines.count() as u32 * 2
 }
 
 /// `method SP target SP version` in `bytes[start..end]`.

@@ -74,23 +74,24 @@ fn parse<S: Simd>(
     head.clear();
     let mut lines = Lines::new(simd, bytes);
     lines.fill(0);
+    let bytes = lines.bytes;
     let end = lines.line(0).end;
     if end == NOWHERE {
         return unfinished_line(bytes.len(), limits);
     }
     if let LineEnd::Cut = line_end(bytes, end).map_err(ResponseError::Line)? {
-        return unfinished_line(end, limits);
+        return unfinished_line(end as usize, limits);
     }
-    if end > limits.request_line_max_bytes {
+    if end as usize > limits.request_line_max_bytes {
         return Err(ResponseError::LineTooLong { limit: limits.request_line_max_bytes });
     }
-    status_line(bytes, end, head)?;
+    status_line(bytes, end as usize, head)?;
 
     let mut seen = Seen::default();
     let parsed = fields::parse(&mut lines, end + 2, limits, &mut head.headers, &mut seen)
         .map_err(ResponseError::Field)?;
     let Some(head_len) = parsed else { return Ok(Status::Partial) };
-    head.head_len = head_len;
+    head.head_len = head_len as usize;
     conclude(bytes, request_method, head, &seen).map_err(ResponseError::Field)?;
     Ok(Status::Complete)
 }

@@ -139,27 +139,31 @@ pub(crate) fn question_mark<S: Simd>(simd: S, bytes: &[u8], from: usize, end: us
     Ok(mark)
 }
 
-const WORDS: usize = 8;
 /// Bytes classified at once: a usual head in one go, without reading far into what follows it.
-const BATCH: usize = WORDS * 64;
+const BATCH: usize = 512;
+/// One bit a byte of a batch, and a word of zeros so that any position can be read as a word.
+type Bits = [u8; BATCH / 8 + 8];
 /// There is no such byte. Greater than any position, so that `colon < end` tells whether a line has a colon.
-pub(crate) const NOWHERE: usize = usize::MAX;
+pub(crate) const NOWHERE: u32 = u32::MAX;
 
 /// Finds line ends and colons in a head.
+///
+/// Positions are `u32`, as in spans: then adding to one cannot overflow a `usize`, and slicing costs one comparison.
 pub(crate) struct Lines<'a, S> {
     pub bytes: &'a [u8],
     pub simd: S,
-    base: usize,
-    batch: [Marks; WORDS],
+    base: u32,
+    control: Bits,
+    colon: Bits,
 }
 
 /// A line up to its first control byte.
 #[derive(Clone, Copy)]
 pub(crate) struct Line {
     /// Where the first control byte is, or [`NOWHERE`].
-    pub end: usize,
+    pub end: u32,
     /// Where the first colon is; not within the line unless less than `end`.
-    pub colon: usize,
+    pub colon: u32,
 }
 
 impl<'a, S: Simd> Lines<'a, S> {
@@ -167,91 +171,92 @@ impl<'a, S: Simd> Lines<'a, S> {
     /// written, in wider pieces, which stalls the CPU's store buffer.)
     #[inline(always)]
     pub(crate) fn new(simd: S, bytes: &'a [u8]) -> Self {
-        Self { bytes, simd, base: 0, batch: [Marks::default(); WORDS] }
+        // Limits are far below 4 GiB, so nothing is lost of a head that they allow.
+        let bytes = bytes.get(..NOWHERE as usize - 1).unwrap_or(bytes);
+        Self { bytes, simd, base: 0, control: [0; BATCH / 8 + 8], colon: [0; BATCH / 8 + 8] }
     }
 
     /// Classifies the batch that starts at `base`. The batch must be empty: what lies beyond the bytes stays so.
     #[inline(always)]
-    pub(crate) fn fill(&mut self, base: usize) {
+    pub(crate) fn fill(&mut self, base: u32) {
         self.base = base;
-        let (blocks, rest) = self.bytes.get(base..).unwrap_or_default().as_chunks::<64>();
-        for (word, block) in self.batch.iter_mut().zip(blocks) {
-            *word = self.simd.marks(block);
+        let (blocks, rest) = self.bytes.get(base as usize..).unwrap_or_default().as_chunks::<64>();
+        let (control, _) = self.control.as_chunks_mut::<8>();
+        let (colon, _) = self.colon.as_chunks_mut::<8>();
+        let mut words = control.iter_mut().zip(colon).take(BATCH / 64);
+        for (block, (control, colon)) in blocks.iter().zip(words.by_ref()) {
+            let marks = self.simd.marks(block);
+            (*control, *colon) = (marks.control.to_le_bytes(), marks.colon.to_le_bytes());
         }
-        if let Some(word) = self.batch.get_mut(blocks.len())
-            && !rest.is_empty()
+        if !rest.is_empty()
+            && let Some((control, colon)) = words.next()
         {
-            *word = tail_marks(self.simd, self.bytes, rest);
+            let marks = tail_marks(self.simd, self.bytes, rest);
+            (*control, *colon) = (marks.control.to_le_bytes(), marks.colon.to_le_bytes());
         }
     }
 
     /// The line that starts at `at`.
     #[inline(always)]
-    pub(crate) fn line(&mut self, at: usize) -> Line {
+    pub(crate) fn line(&mut self, at: u32) -> Line {
         let offset = at - self.base;
-        let word = offset / 64;
-        let Some(marks) = self.batch.get(word) else { return self.line_beyond(at) };
-        let (control, colon) = (marks.control >> (offset % 64), marks.colon >> (offset % 64));
-        if control != 0 {
-            // Without a colon in this word: 64, which is past the end.
-            return Line { end: at + trailing(control), colon: at + trailing(colon) };
+        let (byte, bit) = (offset as usize / 8, offset % 8);
+        if let (Some(control), Some(colon)) = (word(&self.control, byte), word(&self.colon, byte)) {
+            let (control, colon) = (control >> bit, colon >> bit);
+            if control != 0 {
+                // Without a colon: 64, which is past the end.
+                return Line { end: at + control.trailing_zeros(), colon: at + colon.trailing_zeros() };
+            }
         }
-        let colon = if colon == 0 { NOWHERE } else { at + trailing(colon) };
-        // Most lines that cross into the next word end there, and had their colon before.
-        if let Some(next) = self.batch.get(word + 1)
-            && next.control != 0
-            && colon != NOWHERE
-        {
-            return Line { end: self.base + (word + 1) * 64 + trailing(next.control), colon };
-        }
-        let line = self.line_from(word + 1, colon);
+        let line = self.long_line(at);
         if line.end == NOWHERE { self.line_beyond(at) } else { line }
     }
 
-    /// A line that does not end before the given word of the batch.
+    /// A line longer than a word shows, within the batch.
     #[inline(always)]
-    fn line_from(&self, word: usize, mut colon: usize) -> Line {
-        let mut at = self.base + word * 64;
-        for marks in self.batch.get(word..).unwrap_or_default() {
-            if colon == NOWHERE && marks.colon != 0 {
-                colon = at + trailing(marks.colon);
+    fn long_line(&self, at: u32) -> Line {
+        let offset = (at - self.base) as usize;
+        let first = |bits: &Bits| {
+            let mut byte = offset / 8;
+            let mut bits_from = word(bits, byte)? >> (offset % 8) << (offset % 8);
+            while bits_from == 0 {
+                byte += 8;
+                bits_from = word(bits, byte)?;
             }
-            if marks.control != 0 {
-                return Line { end: at + trailing(marks.control), colon };
-            }
-            at += 64;
-        }
-        Line { end: NOWHERE, colon }
+            Some(self.base + byte as u32 * 8 + bits_from.trailing_zeros())
+        };
+        Line { end: first(&self.control).unwrap_or(NOWHERE), colon: first(&self.colon).unwrap_or(NOWHERE) }
     }
 
     /// A line that does not end in this batch: the next one begins with it.
     #[cold]
     #[inline(never)]
-    fn line_beyond(&mut self, at: usize) -> Line {
-        if self.base + BATCH >= self.bytes.len() {
+    fn line_beyond(&mut self, at: u32) -> Line {
+        if self.base as usize + BATCH >= self.bytes.len() {
             return Line { end: NOWHERE, colon: NOWHERE };
         }
-        self.batch = [Marks::default(); WORDS];
+        (self.control, self.colon) = ([0; BATCH / 8 + 8], [0; BATCH / 8 + 8]);
         self.fill(at);
-        let mut line = self.line_from(0, NOWHERE);
+        let mut line = self.long_line(at);
         if line.end == NOWHERE {
-            line.end = self.control_from(at + BATCH);
+            let from = at as usize + BATCH;
+            line.end = self.control_from(from);
             if line.colon == NOWHERE {
-                let rest = self.bytes.get(at + BATCH..line.end).unwrap_or_default();
-                line.colon = rest.iter().position(|b| *b == b':').map_or(NOWHERE, |i| at + BATCH + i);
+                let rest = self.bytes.get(from..line.end as usize).unwrap_or_default();
+                line.colon = rest.iter().position(|b| *b == b':').map_or(NOWHERE, |i| (from + i) as u32);
             }
         }
         line
     }
 
     /// The first control byte of a line longer than a batch.
-    fn control_from(&self, from: usize) -> usize {
+    fn control_from(&self, from: usize) -> u32 {
         let (blocks, rest) = self.bytes.get(from..).unwrap_or_default().as_chunks::<64>();
-        let mut at = from;
+        let mut at = from as u32;
         for block in blocks {
             let control = self.simd.marks(block).control;
             if control != 0 {
-                return at + trailing(control);
+                return at + control.trailing_zeros();
             }
             at += 64;
         }
@@ -259,13 +264,14 @@ impl<'a, S: Simd> Lines<'a, S> {
             return NOWHERE;
         }
         let control = tail_marks(self.simd, self.bytes, rest).control;
-        if control == 0 { NOWHERE } else { at + trailing(control) }
+        if control == 0 { NOWHERE } else { at + control.trailing_zeros() }
     }
 }
 
+/// The 64 bits from that byte on.
 #[inline(always)]
-fn trailing(bits: u64) -> usize {
-    bits.trailing_zeros() as usize
+fn word(bits: &Bits, byte: usize) -> Option<u64> {
+    bits.get(byte..byte + 8).and_then(|b| b.first_chunk()).map(|b| u64::from_le_bytes(*b))
 }
 
 /// Marks of `rest`, the last bytes of `bytes`: some, but less than 64.
@@ -476,12 +482,13 @@ mod tests {
                     let mut lines = Lines::new(Scalar, &bytes);
                     lines.fill(0);
                     let line = lines.line(0);
-                    assert_eq!(line.end, first);
+                    assert_eq!(line.end as usize, first);
                     assert_eq!(line.colon < line.end, colon < first);
-                    assert!(colon >= first || line.colon == colon);
-                    let line = lines.line(first + 2);
-                    assert_eq!((line.end, line.colon), (first + 3 + second, first + 2 + second));
-                    assert_eq!(lines.line(bytes.len()).end, NOWHERE);
+                    assert!(colon >= first || line.colon as usize == colon);
+                    let line = lines.line(first as u32 + 2);
+                    let found = (line.end as usize, line.colon as usize);
+                    assert_eq!(found, (first + 3 + second, first + 2 + second));
+                    assert_eq!(lines.line(bytes.len() as u32).end, NOWHERE);
                 }
             }
         }

@@ -10,7 +10,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// A span of two buffer positions. Heads are shorter than 4 GiB: [`crate::Limits`] are checked first.
+    /// A span of two buffer positions that are known to be below 4 GiB.
     #[inline(always)]
     pub(crate) fn new(start: usize, end: usize) -> Self {
         Self { start: start as u32, end: end as u32 }
