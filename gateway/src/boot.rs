@@ -6,7 +6,7 @@ use crate::xdp::Kernel;
 use crate::{Failure, affinity, demo, listeners, signals, xdp};
 use sluice_config::{LogFormat as ConfigLogFormat, Settings};
 use sluice_control::{Admin, ControlThread, Health, Reload, xdp_families};
-use sluice_telemetry::{Hub, LogFormat, LogOptions, LogTarget, LogThread, Options};
+use sluice_telemetry::{Exposition, Hub, Kind, LogFormat, LogOptions, LogTarget, LogThread, Options};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -106,6 +106,8 @@ fn start_control(
     let (for_health, for_routes) = (Arc::clone(publisher), Arc::clone(publisher));
     let (for_xdp, for_metrics, draining) = (kernel.clone(), kernel.clone(), Arc::clone(draining));
     hub.add_collector(Box::new(move |out| xdp_families(&for_metrics.report(), out)));
+    let for_state = Arc::clone(publisher);
+    hub.add_collector(Box::new(move |out| state_families(&for_state, out)));
     let health = move || Health {
         status: if draining.load(Ordering::Acquire) { "draining" } else { "ok" }.to_owned(),
         generation: for_health.current().generation,
@@ -122,6 +124,41 @@ fn start_control(
     ControlThread::start(listener, admin)
         .map(Some)
         .map_err(|error| runtime("can't start the admin listener", &error))
+}
+
+/// What only the composition knows: the version, the generation, the cache.
+fn state_families(publisher: &Publisher, out: &mut Exposition<'_>) {
+    let snapshot = publisher.current();
+    let stats = snapshot.cache.stats();
+    out.family("sluice_build_info", Kind::Gauge, "1, with the version as a label.");
+    out.sample("sluice_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    for (name, kind, help, value) in [
+        (
+            "sluice_config_generation",
+            Kind::Gauge,
+            "Generation of the configuration served.",
+            snapshot.generation,
+        ),
+        ("sluice_cache_entries", Kind::Gauge, "Cached responses, stale ones included.", stats.entries),
+        ("sluice_cache_bytes", Kind::Gauge, "Bytes of cached responses with keys and overhead.", stats.bytes),
+        ("sluice_cache_capacity_bytes", Kind::Gauge, "What the cache may hold.", stats.capacity_bytes),
+        (
+            "sluice_cache_evictions_total",
+            Kind::Counter,
+            "Responses that gave way to others.",
+            stats.evictions,
+        ),
+        (
+            "sluice_cache_insertions_total",
+            Kind::Counter,
+            "Responses stored under a new key.",
+            stats.insertions,
+        ),
+        ("sluice_cache_rejections_total", Kind::Counter, "Responses too large to store.", stats.rejections),
+    ] {
+        out.family(name, kind, help);
+        out.sample(name, &[], value);
+    }
 }
 
 /// Start-up lines on stderr; tools wait for the last one.

@@ -5,7 +5,7 @@ use sluice_cache::KeyBuilder;
 use sluice_client::{Group, GroupSpec, TargetSpec};
 use sluice_h1::Scratch;
 use sluice_snapshot::{Snapshot, Upstream};
-use sluice_telemetry::CoreMetrics;
+use sluice_telemetry::{CoreMetrics, EngineGauge};
 use sluice_throttle::{Decision, Lease, Pool};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -86,6 +86,26 @@ impl Core {
             lease.give_back();
         }
         self.clock.sync(now_ns, unix_ns);
+        self.report_engine();
+    }
+
+    fn report_engine(&self) {
+        let stats = sluice_rt::stats();
+        for (gauge, value) in [
+            (EngineGauge::Turns, stats.turns),
+            (EngineGauge::Completions, stats.completions),
+            (EngineGauge::BufferStarvations, stats.enobufs),
+            (EngineGauge::BufferCopies, stats.buffers_low),
+            (EngineGauge::ReceivePauses, stats.recv_paused),
+            (EngineGauge::AcceptErrors, stats.accept_errors),
+            (EngineGauge::RemoteWakes, stats.remote_wakes),
+            (EngineGauge::TaskPanics, stats.task_panics),
+            (EngineGauge::StrayCompletions, stats.stray_completions),
+            (EngineGauge::Sockets, stats.sockets),
+            (EngineGauge::Tasks, stats.tasks),
+        ] {
+            self.metrics.set_engine(gauge, value);
+        }
     }
 
     /// Takes one token through this core's lease of the pool at `index`.

@@ -181,17 +181,19 @@ fn is_request_id(name: &[u8]) -> bool {
     name.len() == b"x-amzn-requestid".len() && name.eq_ignore_ascii_case(b"x-amzn-requestid")
 }
 
+/// An upstream's response head on its way to the client.
+pub(crate) struct ResponseOut<'a> {
+    pub(crate) head: &'a ResponseHead,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) delivery: Delivery,
+    pub(crate) keep: bool,
+    /// What `x-cache` says.
+    pub(crate) cache: Option<&'static str>,
+}
+
 /// Writes the response head for the client.
-pub(crate) fn response_head(
-    out: &mut Vec<u8>,
-    core: &Core,
-    ex: &Exchange,
-    head: &ResponseHead,
-    bytes: &[u8],
-    delivery: Delivery,
-    keep: bool,
-    cache: Option<&str>,
-) {
+pub(crate) fn response_head(out: &mut Vec<u8>, core: &Core, ex: &Exchange, response: &ResponseOut<'_>) {
+    let ResponseOut { head, bytes, delivery, keep, cache } = *response;
     out.reserve(bytes.len() + 256);
     enc::status_line(out, head.status);
     let mut dated = false;

@@ -103,8 +103,14 @@ pub(crate) async fn integrate(
     loop {
         tries -= 1;
         let lease = match open(group, avoid, deadline_ms).await {
-            Ok(lease) => lease,
+            Ok(lease) => {
+                if !lease.reused {
+                    core.metrics.upstream_connected(upstream.metrics_slot);
+                }
+                lease
+            }
             Err((target, error)) => {
+                core.metrics.upstream_connect_failed(upstream.metrics_slot);
                 // Nothing was sent, so any method may be tried again.
                 if tries > 0 && sluice_rt::now_ms() < deadline_ms {
                     avoid = Some(target);
@@ -210,7 +216,7 @@ impl Attempt<'_> {
         };
         note_time(ex, self.started_ns);
         let keep = ex.client_keep_alive();
-        let relayed = self.relay(ex, &conn.wire.stream, us, ui, &head, bytes, keep).await;
+        let relayed = self.relay(&conn.wire.stream, us, keep).run(ex, ui, &head, bytes).await;
         self.core.scratch.put_response(head);
         Ok(self.finish(lease, relayed, true))
     }
@@ -261,7 +267,8 @@ impl Attempt<'_> {
             })?;
             note_time(ex, self.started_ns);
             let keep = ex.client_keep_alive() && !matches!(pumped, Some(Err(_)));
-            let mut relay = pin!(self.relay(ex, cs, us, ui, &head, bytes, keep));
+            let relay = self.relay(cs, us, keep);
+            let mut relay = pin!(relay.run(ex, ui, &head, bytes));
             poll_fn(|cx| {
                 if pumped.is_none()
                     && let Poll::Ready(result) = pump.as_mut().poll(cx)
@@ -277,18 +284,8 @@ impl Attempt<'_> {
         Ok(self.finish(lease, relayed, matches!(pumped, Some(Ok(())))))
     }
 
-    async fn relay(
-        &self,
-        ex: &mut Exchange,
-        cs: &Stream,
-        us: &Stream,
-        ui: &mut Input,
-        head: &ResponseHead,
-        bytes: HeadBytes,
-        keep: bool,
-    ) -> Relayed {
-        let relay = Relay { core: self.core, cs, us, timeouts: self.timeouts, store: self.store, keep };
-        relay.run(ex, ui, head, bytes).await
+    fn relay<'s>(&'s self, cs: &'s Stream, us: &'s Stream, keep: bool) -> Relay<'s> {
+        Relay { core: self.core, cs, us, timeouts: self.timeouts, store: self.store, keep }
     }
 
     /// Gives the upstream connection back where both messages ended cleanly, and says how the client's goes on.

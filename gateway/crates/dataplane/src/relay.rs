@@ -63,10 +63,11 @@ impl Relay<'_> {
         let delivery = Delivery::of(head.framing, ex.is_http10());
         let keep = self.keep && delivery != Delivery::Close;
         ex.report.status = head.status;
-        let outcome = cache_header(ex.report.cache);
+        let cache = cache_header(ex.report.cache);
+        let response = forward::ResponseOut { head, bytes: bytes.as_slice(), delivery, keep, cache };
         let written = self.cs.write_with(|out| {
             let before = out.len();
-            forward::response_head(out, self.core, ex, head, bytes.as_slice(), delivery, keep, outcome);
+            forward::response_head(out, self.core, ex, &response);
             out.len() - before
         });
         ex.report.bytes_out += written as u64;

@@ -47,6 +47,8 @@ impl HeadBytes {
 }
 
 /// Recycled heads and vectors of one core.
+// The boxes are what is recycled: a head moves between pool and exchange as one pointer.
+#[allow(clippy::vec_box)]
 #[derive(Default)]
 pub struct Scratch {
     requests: RefCell<Vec<Box<RequestHead>>>,
@@ -226,10 +228,8 @@ impl Input {
     /// Takes a complete head of `len` bytes: the whole buffer where nothing follows, else a copy.
     #[inline]
     fn take_head(&mut self, len: usize, scratch: &Scratch) -> HeadBytes {
-        if self.pos == 0 && self.buf.as_ref().is_some_and(|b| b.len() == len) {
-            if let Some(b) = self.buf.take() {
-                return HeadBytes::Ring(b);
-            }
+        if let Some(whole) = self.buf.take_if(|b| self.pos == 0 && b.len() == len) {
+            return HeadBytes::Ring(whole);
         }
         let mut v = scratch.bytes();
         v.extend_from_slice(self.available().get(..len).unwrap_or_default());
