@@ -97,6 +97,9 @@ pub(crate) struct Io {
     connect_to: Option<Box<RawAddr>>,
 }
 
+// What an idle connection costs here, next to its timer and its task.
+const _: () = assert!(size_of::<Io>() <= 384);
+
 impl Io {
     pub(crate) fn token(&self, op: Op, index: u32) -> Token {
         Token::new(op, self.generation, index)
