@@ -289,19 +289,40 @@ fn tail_marks<S: Simd>(simd: S, bytes: &[u8], rest: &[u8]) -> Marks {
     simd.marks(&block)
 }
 
-/// One byte at a time: CPUs without AVX2, and Miri.
+/// Eight bytes at a time in general registers: CPUs without AVX2, and Miri.
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar;
+
+const fn splat(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Bit 7 of each byte that is 0. (No borrow or carry leaves a byte, so this is exact.)
+#[inline(always)]
+const fn zeros(word: u64) -> u64 {
+    !(((word & splat(0x7f)) + splat(0x7f)) | word) & splat(0x80)
+}
+
+/// One bit a byte of a block, from a function that answers in bit 7 of each of eight bytes.
+#[inline(always)]
+fn gather<const N: usize>(block: &[u8; N], mut answer: impl FnMut(usize, u64) -> u64) -> u64 {
+    let (words, _) = block.as_chunks::<8>();
+    words.iter().enumerate().fold(0, |bits, (i, word)| {
+        // The product moves bit 7 of byte k to bit 56 + k.
+        let eight = (answer(i, u64::from_le_bytes(*word)) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        bits | eight << (i * 8)
+    })
+}
 
 impl Simd for Scalar {
     #[inline(always)]
     fn marks(self, block: &[u8; 64]) -> Marks {
-        let mut marks = Marks::default();
-        for (i, byte) in block.iter().enumerate() {
-            marks.control |= u64::from(is_control(*byte)) << i;
-            marks.colon |= u64::from(*byte == b':') << i;
-        }
-        marks
+        let control = gather(block, |_, word| {
+            let from_space = (word & splat(0x7f)) + splat(0x60);
+            let low = !(from_space | word) & splat(0x80);
+            low & !zeros(word ^ splat(b'\t')) | zeros(word ^ splat(0x7f))
+        });
+        Marks { control, colon: gather(block, |_, word| zeros(word ^ splat(b':'))) }
     }
 
     #[inline(always)]
@@ -311,12 +332,14 @@ impl Simd for Scalar {
 
     #[inline(always)]
     fn equal(self, block: &[u8; 32], byte: u8) -> u32 {
-        block.iter().enumerate().fold(0, |bits, (i, b)| bits | u32::from(*b == byte) << i)
+        gather(block, |_, word| zeros(word ^ splat(byte))) as u32
     }
 
     #[inline(always)]
     fn equal_folded(self, block: &[u8; 32], lower: &[u8; 32]) -> u32 {
-        block.iter().zip(lower).enumerate().fold(0, |bits, (i, (b, l))| bits | u32::from(b | 0x20 == *l) << i)
+        let (lower, _) = lower.as_chunks::<8>();
+        let lower = |i: usize| lower.get(i).map_or(0, |l| u64::from_le_bytes(*l));
+        gather(block, |i, word| zeros((word | splat(0x20)) ^ lower(i))) as u32
     }
 }
 
@@ -456,6 +479,8 @@ mod tests {
                 block[at] = byte;
                 let (fast, slow) = (avx2.marks(&block), Scalar.marks(&block));
                 assert_eq!((fast.control, fast.colon), (slow.control, slow.colon), "{byte} at {at}");
+                assert_eq!(fast.control, u64::from(is_control(byte)) << at, "{byte} at {at}");
+                assert_eq!(fast.colon, u64::from(byte == b':') << at, "{byte} at {at}");
                 let Some(half) = block.first_chunk::<32>() else { unreachable!() };
                 for class in [&TOKEN, &HOST, &TARGET] {
                     assert_eq!(avx2.outside(half, class), Scalar.outside(half, class), "{byte} at {at}");

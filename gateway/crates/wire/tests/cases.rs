@@ -195,6 +195,8 @@ fn check(kind: &str, expectation: &str, outcome: &Outcome) -> Option<String> {
 fn cases() -> impl Iterator<Item = (usize, &'static str, &'static str, Vec<u8>)> {
     let lines = include_str!("cases.txt").lines().enumerate();
     let lines = lines.filter(|(_, l)| !l.is_empty() && !l.starts_with('#'));
+    // Of the long cases Miri learns nothing that the short ones do not show.
+    let lines = lines.filter(|(_, l)| !cfg!(miri) || !l.contains('{'));
     lines.map(|(n, line)| {
         // The expectation may hold single spaces; two end it, or one before the bytes of a short line.
         let (kind, rest) = line.split_once(' ').expect("a kind");
@@ -202,6 +204,9 @@ fn cases() -> impl Iterator<Item = (usize, &'static str, &'static str, Vec<u8>)>
         (n + 1, kind, expectation, unescape(bytes.trim_start()))
     })
 }
+
+/// How many places to cut a case at; long ones differ only in the middle of a run. Miri is a thousand times slower.
+const CUTS: usize = if cfg!(miri) { 8 } else { 400 };
 
 #[test]
 fn every_case_comes_to_what_it_says() {
@@ -214,15 +219,14 @@ fn every_case_comes_to_what_it_says() {
         }
     }
     assert!(failures.is_empty(), "\n{failures}");
-    assert!(count > 250, "the file is read whole");
+    assert!(count > 200, "the file is read whole");
 }
 
 #[test]
 fn a_cut_head_is_partial_or_refused_as_the_whole_is() {
     for (line, kind, _, bytes) in cases().filter(|c| c.1 != "chunked") {
         let whole = run(kind, &bytes);
-        // Long cases differ only in the middle of a run.
-        let step = bytes.len() / 400 + 1;
+        let step = bytes.len() / CUTS + 1;
         for cut in (0..bytes.len()).rev().step_by(step) {
             let outcome = run(kind, &bytes[..cut]);
             let fits = match &outcome {
@@ -239,7 +243,7 @@ fn a_cut_head_is_partial_or_refused_as_the_whole_is() {
 fn a_chunked_body_reads_the_same_however_it_is_cut() {
     for (line, _, _, bytes) in cases().filter(|c| c.1 == "chunked") {
         let whole = chunked([&bytes[..]]);
-        let step = bytes.len() / 400 + 1;
+        let step = bytes.len() / CUTS + 1;
         for cut in (0..=bytes.len()).step_by(step) {
             let (a, b) = bytes.split_at(cut);
             assert_eq!(chunked([a, b]), whole, "cases.txt:{line}: cut at {cut}");
