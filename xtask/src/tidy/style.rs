@@ -106,8 +106,9 @@ fn unexplained_allows(text: &str, code: &str) -> Vec<usize> {
         }
         let first = code.get(..at).map_or(0, |before| before.matches('\n').count());
         let last = first + attribute.matches('\n').count();
-        let above =
-            first.checked_sub(1).and_then(|line| lines.get(line)).map_or("", |line| line.trim_start());
+        // One comment may stand above several attributes.
+        let mut above = lines.get(..first).unwrap_or_default().iter().rev().map(|line| line.trim_start());
+        let above = above.find(|line| !line.starts_with('#')).unwrap_or_default();
         let beside = lines.get(last).is_some_and(|line| line.contains("//"));
         let above = above.starts_with("//") && !above.starts_with("///") && !above.starts_with("//!");
         if !beside && !above {
@@ -176,6 +177,7 @@ mod tests {
         for explained in [
             "#[allow(dead_code, reason = \"used by the other binary\")]\nfn f() {}\n",
             "// Used by the other binary.\n#[allow(dead_code)]\nfn f() {}\n",
+            "// Both unstable.\n#![feature(x)]\n#![allow(internal_features)]\n",
             "#[allow(dead_code)] // used by the other binary\nfn f() {}\n",
             "#![cfg_attr(test, allow(clippy::panic))]\n",
             "#[derive(Debug)]\nstruct S;\n",
