@@ -6,9 +6,8 @@
 //! layouts shared with the gateway are in `common`.
 #![no_std]
 #![no_main]
-// Unstable, but `-Zbuild-std` needs such a compiler anyway; see `verdict::compare_exchange`.
 #![feature(core_intrinsics)]
-#![allow(internal_features)]
+#![allow(internal_features, reason = "`verdict::compare_exchange`; `-Zbuild-std` needs an unstable compiler anyway")]
 
 mod maps;
 mod parse;

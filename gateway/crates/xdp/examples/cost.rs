@@ -1,5 +1,5 @@
 //! What the program costs: nanoseconds for each kind of packet, by `BPF_PROG_TEST_RUN`. Run it as root:
-//! `cargo run --release -p sluice-xdp --example cost`.
+//! `cargo run --release -p sluice-xdp --example cost`. `SLUICE_XDP_OBJECT` names another object to measure.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -13,7 +13,7 @@ mod frame;
 
 use frame::{ACK, SYN, ethernet};
 use ipnet::IpNet;
-use sluice_xdp::{Options, Rate, Xdp};
+use sluice_xdp::{EMBEDDED_OBJECT, Options, Rate, Xdp, XdpError};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
@@ -30,6 +30,12 @@ fn v4(source: &str, flags: u8) -> Vec<u8> {
 
 fn v6(source: &str, flags: u8) -> Vec<u8> {
     ethernet().ipv6(source).tcp(PORT, flags)
+}
+
+/// Loads the embedded object, or a fresh build.
+fn start(options: &Options) -> Result<Xdp, XdpError> {
+    let fresh = std::env::var_os("SLUICE_XDP_OBJECT").map(|path| std::fs::read(path).unwrap());
+    Xdp::start_object(fresh.as_deref().unwrap_or(EMBEDDED_OBJECT), options)
 }
 
 /// Prints the best and the median of several runs.
@@ -83,7 +89,7 @@ fn many() -> Options {
 }
 
 fn lists(name: &str, options: &Options, bans: u32) {
-    let mut xdp = Xdp::start(options).unwrap();
+    let mut xdp = start(options).unwrap();
     for index in 0..bans {
         xdp.ban(IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + index)), HOUR).unwrap();
     }
@@ -98,7 +104,7 @@ fn lists(name: &str, options: &Options, bans: u32) {
 
 fn main() {
     println!("{:<58} {:>5} {:>5}", "nanoseconds a packet", "best", "med");
-    let mut xdp = Xdp::start(&Options { served_ports: vec![PORT], ..Options::default() }).unwrap();
+    let mut xdp = start(&Options { served_ports: vec![PORT], ..Options::default() }).unwrap();
     println!("-- no lists");
     measure(&mut xdp, "pass, not IP", &ethernet().other(0x0806).raw(), false);
     measure(&mut xdp, "pass, another port", &ethernet().ipv4("192.0.2.7").tcp(22, ACK), false);
@@ -109,10 +115,10 @@ fn main() {
 
     println!("-- SYN rate");
     let limited = |per_second, burst| Options { source_syns: Some(Rate { per_second, burst }), ..few() };
-    let mut xdp = Xdp::start(&limited(10_000_000, u32::MAX)).unwrap();
+    let mut xdp = start(&limited(10_000_000, u32::MAX)).unwrap();
     measure(&mut xdp, "pass, SYN under the limit", &v4("192.0.2.7", SYN), false);
     measure(&mut xdp, "pass, no SYN", &v4("192.0.2.7", ACK), false);
-    let mut xdp = Xdp::start(&limited(1, 1)).unwrap();
+    let mut xdp = start(&limited(1, 1)).unwrap();
     xdp.test_run(&v4("192.0.2.7", SYN), 2).unwrap();
     let mut runs = Vec::new();
     for _ in 0..RUNS {
@@ -121,11 +127,11 @@ fn main() {
     }
     runs.sort_unstable();
     println!("{:<58} {:>5} {:>5}", "drop, SYN over the limit", runs[0], runs[RUNS / 2]);
-    let mut xdp = Xdp::start(&limited(50, 100_000)).unwrap();
+    let mut xdp = start(&limited(50, 100_000)).unwrap();
     singly(&mut xdp, "clock and SYN, one source", 1);
     singly(&mut xdp, "clock and SYN, a flood from random sources", REPEAT);
     let everything = Options { block: vec![("0.0.0.0/0".parse().unwrap(), 1)], ..few() };
-    let mut xdp = Xdp::start(&everything).unwrap();
+    let mut xdp = start(&everything).unwrap();
     singly(&mut xdp, "clock and drop, one source", 1);
     singly(&mut xdp, "clock and drop, a flood from random sources", REPEAT);
 }

@@ -102,7 +102,8 @@ fn wait_for(xdp: &Xdp, what: &str, is_met: impl Fn(&Counters) -> bool) -> Counte
             return counters;
         }
         assert!(Instant::now() < deadline, "{what}: {counters:?}");
-        std::thread::yield_now();
+        // Leaves the CPU to those who are waited for.
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
