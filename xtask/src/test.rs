@@ -24,7 +24,8 @@ impl AddAssign for Counts {
 /// Builds the gateway, runs all tests, and prints `N passed, N failed, N skipped`.
 pub(crate) fn run() -> Result<(), String> {
     setup::run(setup::Need::Test)?;
-    sh::run(&mut sh::cargo(["build", "--package", "sluice"]))?;
+    // The binary and the tests in one go: asked for alone, the binary's dependencies get other features and build twice.
+    sh::run(&mut sh::cargo(["build", "--workspace", "--bins", "--tests"]))?;
     let mut counts = Counts::default();
     if sh::which("cargo-nextest").is_some() {
         let options = ["--no-fail-fast", "--no-tests", "pass", "--success-output", "immediate"];
