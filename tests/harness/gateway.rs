@@ -255,11 +255,11 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let ended = self.child.try_wait();
+        let (ended, fds) = (self.child.try_wait(), self.open_fds());
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("sluice ({ended:?}) said:\n{}", self.stderr().join("\n"));
+            eprintln!("sluice (ended: {ended:?}, descriptors: {fds}) said:\n{}", self.stderr().join("\n"));
         }
     }
 }

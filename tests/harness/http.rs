@@ -165,7 +165,13 @@ impl<R: Read> MessageReader<R> {
         }
         let filled = self.buffer.len();
         self.buffer.resize(filled + 64 * 1024, 0);
-        let result = self.inner.read(&mut self.buffer[filled..]);
+        // A read with a timeout is interrupted when a stopped process goes on.
+        let result = loop {
+            match self.inner.read(&mut self.buffer[filled..]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
         self.buffer.truncate(filled + *result.as_ref().unwrap_or(&0));
         Ok(result? > 0)
     }
