@@ -37,13 +37,19 @@ const PROGRAMS: &[Program] = &[
         bench: false,
         why: "misbehaving peers in the tests",
     },
-    Program { name: "wrk", package: "wrk", test: true, bench: true, why: "load" },
+    Program {
+        name: "wrk",
+        package: "wrk",
+        test: true,
+        bench: true,
+        why: "load from a client that is not ours",
+    },
     Program {
         name: "nginx",
         package: "nginx-light",
         test: false,
         bench: true,
-        why: "the peer all ratios refer to",
+        why: "a real upstream, and the peer that all ratios refer to",
     },
     Program { name: "haproxy", package: "haproxy", test: false, bench: true, why: "a peer of the benchmark" },
     Program {
@@ -142,7 +148,8 @@ pub(crate) fn component(program: &str, component: &str) -> Result<(), String> {
         .map_err(|error| format!("{program} is missing, and rustup could not add it: {error}"))
 }
 
-fn check_toolchain() -> Result<(), String> {
+/// Names the expected Rust version if it is not there.
+pub(crate) fn check_toolchain() -> Result<(), String> {
     let wanted = env!("CARGO_PKG_RUST_VERSION");
     let found = sh::output(Command::new("rustc").arg("--version"))?;
     let version = found.split_whitespace().nth(1).unwrap_or_default();

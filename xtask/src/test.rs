@@ -23,7 +23,10 @@ impl AddAssign for Counts {
 
 /// Builds the gateway, runs all tests, and prints `N passed, N failed, N skipped`.
 pub(crate) fn run() -> Result<(), String> {
-    setup::run(setup::Need::Test)?;
+    setup::check_toolchain()?;
+    if let Err(missing) = setup::run(setup::Need::Test) {
+        println!("{missing}\nwithout them, some tests will be skipped\n");
+    }
     // The binary and the tests in one go: asked for alone, the binary's dependencies get other features and build twice.
     sh::run(&mut sh::cargo(["build", "--workspace", "--bins", "--tests"]))?;
     let mut counts = Counts::default();
