@@ -7,7 +7,10 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![allow(internal_features, reason = "`verdict::compare_exchange`; `-Zbuild-std` needs an unstable compiler anyway")]
+#![allow(
+    internal_features,
+    reason = "`verdict::compare_exchange`; `-Zbuild-std` needs an unstable compiler anyway"
+)]
 
 mod maps;
 mod parse;
