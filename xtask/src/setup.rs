@@ -1,6 +1,7 @@
 //! What the tests and the benchmark need besides Rust: found, installed, or named.
 
 use crate::{ebpf, sh};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What is about to be done.
@@ -21,44 +22,15 @@ struct Program {
     why: &'static str,
 }
 
+#[rustfmt::skip] // One program a line.
 const PROGRAMS: &[Program] = &[
-    Program {
-        name: "curl",
-        package: "curl",
-        test: true,
-        bench: false,
-        why: "a second HTTP client for the tests",
-    },
+    Program { name: "curl", package: "curl", test: true, bench: false, why: "a client that is not ours" },
     Program { name: "ip", package: "iproute2", test: true, bench: true, why: "network namespaces" },
-    Program {
-        name: "python3",
-        package: "python3",
-        test: true,
-        bench: false,
-        why: "misbehaving peers in the tests",
-    },
-    Program {
-        name: "wrk",
-        package: "wrk",
-        test: true,
-        bench: true,
-        why: "load from a client that is not ours",
-    },
-    Program {
-        name: "nginx",
-        package: "nginx-light",
-        test: false,
-        bench: true,
-        why: "a real upstream, and the peer that all ratios refer to",
-    },
+    Program { name: "python3", package: "python3", test: true, bench: false, why: "readers of TOML and JSON Schema that are not ours" },
+    Program { name: "wrk", package: "wrk", test: true, bench: true, why: "load" },
+    Program { name: "nginx", package: "nginx-light", test: true, bench: true, why: "a real upstream, and the peer of all ratios" },
     Program { name: "haproxy", package: "haproxy", test: false, bench: true, why: "a peer of the benchmark" },
-    Program {
-        name: "unshare",
-        package: "util-linux",
-        test: false,
-        bench: true,
-        why: "a private network namespace",
-    },
+    Program { name: "unshare", package: "util-linux", test: false, bench: true, why: "a private network namespace" },
     Program { name: "taskset", package: "util-linux", test: false, bench: true, why: "pinning to a core" },
 ];
 
@@ -97,6 +69,40 @@ fn explain(missing: &[&Program]) -> String {
     let packages: Vec<_> = missing.iter().map(|program| program.package).collect();
     text.push_str(&format!("on Debian or Ubuntu: sudo apt-get install {}", packages.join(" ")));
     text
+}
+
+/// A folder with a `python3` that has `jsonschema`, if the one on the path has not and PyPI can be reached.
+pub(crate) fn python_with_jsonschema() -> Option<PathBuf> {
+    let has_it =
+        |python: &Path| sh::succeeds(Command::new(python).args(["-c", "import jsonschema, tomllib"]));
+    let bin = sh::target_dir().join("test-venv/bin");
+    let python = bin.join("python3");
+    if has_it(Path::new("python3")) {
+        return None;
+    }
+    if !has_it(&python) {
+        venv(&sh::target_dir().join("test-venv"), "jsonschema").ok()?;
+    }
+    has_it(&python).then_some(bin)
+}
+
+/// A virtual environment of Python's with one package from PyPI in it.
+pub(crate) fn venv(folder: &Path, package: &str) -> Result<(), String> {
+    let mut create = Command::new("python3");
+    create.args(["-m", "venv"]).arg(folder);
+    if sh::run(&mut create).is_err() {
+        if !sh::is_root() || sh::which("apt-get").is_none() {
+            return Err("python3 has no venv module (Debian: python3-venv)".to_owned());
+        }
+        apt_install(&["python3-venv"])?;
+        sh::run(&mut create)?;
+    }
+    sh::run(Command::new(folder.join("bin/pip")).args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        package,
+    ]))
 }
 
 /// Installs Debian packages without starting the daemons among them.

