@@ -149,6 +149,11 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
     }
     match flights.join(key) {
         Flight::Leader(guard) => {
+            // Between our look-up and this flight another may have landed.
+            if let Some(entry) = cache.get(key, sluice_rt::now_ms()) {
+                guard.complete(Some(Arc::clone(&entry)));
+                return hit(core, conn, ex, &entry);
+            }
             let done = integrate(core, conn, ex, Some(&fill.rule)).await;
             guard.complete(done.entry.map(|entry| cache.insert(key, entry)));
             done.after
@@ -158,17 +163,20 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
             conn.wire.stream.flush();
             let timeout_ms = view.snapshot.server.body_timeout_ms;
             match wait(waiter, sluice_rt::now_ms() + timeout_ms).await {
-                Some(entry) => {
-                    let keep = ex.client_keep_alive();
-                    ex.report.cache = CacheOutcome::Hit;
-                    respond::hit(core, conn, ex, &entry, sluice_rt::now_ms(), keep);
-                    if keep { After::KeepAlive } else { After::Close }
-                }
+                Some(entry) => hit(core, conn, ex, &entry),
                 // The leader's answer was not for sharing: everyone asks for themselves.
                 None => integrate(core, conn, ex, None).await.after,
             }
         }
     }
+}
+
+/// Answers with what another's fill brought.
+fn hit(core: &Core, conn: &Conn, ex: &mut Exchange, entry: &Entry) -> After {
+    let keep = ex.client_keep_alive();
+    ex.report.cache = CacheOutcome::Hit;
+    respond::hit(core, conn, ex, entry, sluice_rt::now_ms(), keep);
+    if keep { After::KeepAlive } else { After::Close }
 }
 
 /// Waits for the leader, but not for ever: one that crawls must not hold the others.

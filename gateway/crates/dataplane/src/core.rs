@@ -83,7 +83,7 @@ impl Core {
             group.reap(now_ms);
         }
         for lease in self.leases.borrow_mut().iter_mut().flatten() {
-            lease.give_back();
+            lease.expire(now_ns);
         }
         self.clock.sync(now_ns, unix_ns);
         self.report_engine();
@@ -119,6 +119,13 @@ impl Core {
         match leases.get_mut(at) {
             Some(slot) => slot.get_or_insert_with(|| Lease::new(Arc::clone(pool))).take(now_ns),
             None => Decision::Refused { retry_after_ms: 1000 },
+        }
+    }
+
+    /// Undoes a granted [`Self::take`] of this turn.
+    pub(crate) fn put_back(&self, index: u32) {
+        if let Some(lease) = self.leases.borrow_mut().get_mut(index as usize).and_then(Option::as_mut) {
+            lease.put_back();
         }
     }
 

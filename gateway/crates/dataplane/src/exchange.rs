@@ -11,13 +11,14 @@
 use crate::core::{Core, View};
 use crate::ids::RequestId;
 use sluice_h1::HeadBytes;
-use sluice_server::{Conn, Request};
+use sluice_server::{Active, Conn, Request};
 use sluice_snapshot::{ApiKey, Captures, KeyId, Limit, Match, Route, RouteId};
 use sluice_telemetry::{CacheOutcome, Refusal};
-use sluice_throttle::Decision;
+use sluice_throttle::{Decision, Pool};
 use sluice_wire::{BodyFraming, KnownHeader, Method, RequestHead, Version};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Everything known of one exchange.
 pub(crate) struct Exchange {
@@ -27,6 +28,7 @@ pub(crate) struct Exchange {
     pub(crate) received_ns: u64,
     pub(crate) source: IpAddr,
     pub(crate) request_id: RequestId,
+    active: Rc<Active>,
     pub(crate) route: Option<RouteId>,
     pub(crate) captures: Captures,
     pub(crate) key: Option<KeyId>,
@@ -70,6 +72,7 @@ impl Exchange {
             received_ns: request.received_ns,
             source: conn.peer.ip(),
             request_id: core.ids.next_id(),
+            active: Rc::clone(&conn.active),
             route: None,
             captures: Captures::default(),
             key: None,
@@ -104,10 +107,10 @@ impl Exchange {
         self.head.find(id).map(|h| h.value.of(self.bytes.as_slice()))
     }
 
-    /// The client may reuse the connection.
+    /// The client may reuse the connection, as far as it asked for that and the gateway is not about to end.
     #[inline]
     pub(crate) fn client_keep_alive(&self) -> bool {
-        self.head.keep_alive
+        self.head.keep_alive && !self.active.is_draining()
     }
 
     #[inline]
@@ -162,22 +165,7 @@ impl<'x> Routed<'x> {
     #[inline]
     pub(crate) fn admit(self, core: &Core) -> Result<Admitted<'x>, Refused> {
         let ex = self.0;
-        let mut refused = None;
-        if let Some(route) = ex.route() {
-            for limit in &route.limits {
-                let (decision, slot) = match limit {
-                    Limit::Pool { index, pool, slot } => (core.take(*index, pool, ex.received_ns), *slot),
-                    Limit::PerClient { table, slot } => {
-                        (table.take(client_of(ex.source), ex.received_ns), *slot)
-                    }
-                    Limit::PerKey { .. } => continue,
-                };
-                if let Decision::Refused { retry_after_ms } = decision {
-                    refused = Some((slot, retry_after_ms));
-                    break;
-                }
-            }
-        }
+        let refused = route_limits(ex, core);
         throttled(ex, refused)?;
         Ok(Admitted(ex))
     }
@@ -232,24 +220,58 @@ impl<'x> Authorized<'x> {
     }
 }
 
-/// Asks the per-key limits of the route, then the key's own. `Some`: the slot of the one that refused, and for how long.
+/// A bucket to take from: dense index, pool, telemetry slot.
+type Bucket<'l> = (u32, &'l Arc<Pool>, u32);
+
+/// Asks the limits of the route that do not depend on the key. `Some`: the slot of the one that refused, and for how long.
+#[inline]
+fn route_limits(ex: &Exchange, core: &Core) -> Option<(u32, u64)> {
+    let limits = ex.route()?.limits.as_slice();
+    let buckets = limits.iter().filter_map(|limit| match limit {
+        Limit::Pool { index, pool, slot } => Some((*index, pool, *slot)),
+        Limit::PerClient { .. } | Limit::PerKey { .. } => None,
+    });
+    if let Some(refused) = take_all(ex, core, buckets.clone()) {
+        return Some(refused);
+    }
+    // Client tables come last because a token taken there can't be put back.
+    for limit in limits {
+        if let Limit::PerClient { table, slot } = limit
+            && let Decision::Refused { retry_after_ms } = table.take(client_of(ex.source), ex.received_ns)
+        {
+            buckets.for_each(|(index, ..)| core.put_back(index));
+            return Some((*slot, retry_after_ms));
+        }
+    }
+    None
+}
+
+/// Asks the per-key limits of the route, then the key's own.
 fn key_limits(ex: &Exchange, core: &Core) -> Option<(u32, u64)> {
     let key = ex.key?;
     let of_route = ex.route().map(|r| r.limits.as_slice()).unwrap_or_default();
+    let of_route = of_route.iter().filter_map(|limit| match limit {
+        Limit::PerKey { pools, slot } => pools.get(key.0 as usize).map(|(index, pool)| (*index, pool, *slot)),
+        Limit::Pool { .. } | Limit::PerClient { .. } => None,
+    });
     let of_key = ex.api_key().map(|k| k.limits.as_slice()).unwrap_or_default();
-    for limit in of_route.iter().filter(|l| matches!(l, Limit::PerKey { .. })).chain(of_key) {
-        let (index, pool, slot) = match limit {
-            Limit::Pool { index, pool, slot } => (*index, pool, *slot),
-            Limit::PerKey { pools, slot } => match pools.get(key.0 as usize) {
-                Some((index, pool)) => (*index, pool, *slot),
-                None => continue,
-            },
-            Limit::PerClient { table, slot } => match table.take(client_of(ex.source), ex.received_ns) {
-                Decision::Granted => continue,
-                Decision::Refused { retry_after_ms } => return Some((*slot, retry_after_ms)),
-            },
-        };
+    let of_key = of_key.iter().filter_map(|limit| match limit {
+        Limit::Pool { index, pool, slot } => Some((*index, pool, *slot)),
+        Limit::PerKey { .. } | Limit::PerClient { .. } => None,
+    });
+    take_all(ex, core, of_route.chain(of_key))
+}
+
+/// Takes a token from each bucket, or from none: a request that one of them refuses must not drain the others.
+#[inline]
+fn take_all<'l>(
+    ex: &Exchange,
+    core: &Core,
+    buckets: impl Iterator<Item = Bucket<'l>> + Clone,
+) -> Option<(u32, u64)> {
+    for (taken, (index, pool, slot)) in buckets.clone().enumerate() {
         if let Decision::Refused { retry_after_ms } = core.take(index, pool, ex.received_ns) {
+            buckets.take(taken).for_each(|(index, ..)| core.put_back(index));
             return Some((slot, retry_after_ms));
         }
     }

@@ -4,7 +4,7 @@ use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::respond::connection_header;
 use sluice_snapshot::{PathPiece, ProxyPlan};
-use sluice_wire::{BodyFraming, KnownHeader, ResponseHead, enc};
+use sluice_wire::{BodyFraming, KnownHeader, ResponseHead, Version, enc};
 use std::io::Write as _;
 use std::net::IpAddr;
 
@@ -196,11 +196,15 @@ pub(crate) fn response_head(out: &mut Vec<u8>, core: &Core, ex: &Exchange, respo
     let ResponseOut { head, bytes, delivery, keep, cache } = *response;
     out.reserve(bytes.len() + 256);
     enc::status_line(out, head.status);
+    let via = ex.view.snapshot.server.via;
     let mut dated = false;
     for h in &head.headers {
         // With no body of its own the length describes the representation: it is handed on (RFC 9110 8.6).
         let drop_length = delivery != Delivery::NoBody || head.status == 204;
         if h.hop_by_hop || (h.id == KnownHeader::ContentLength && drop_length) {
+            continue;
+        }
+        if h.id == KnownHeader::Via && via {
             continue;
         }
         dated |= h.id == KnownHeader::Date;
@@ -216,6 +220,18 @@ pub(crate) fn response_head(out: &mut Vec<u8>, core: &Core, ex: &Exchange, respo
     out.extend_from_slice(b"x-amzn-RequestId: ");
     out.extend_from_slice(&ex.request_id);
     out.extend_from_slice(b"\r\n");
+    if via {
+        out.extend_from_slice(b"Via: ");
+        for h in head.headers.iter().filter(|h| h.id == KnownHeader::Via && !h.hop_by_hop) {
+            out.extend_from_slice(h.value.of(bytes));
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(if head.version == Version::Http10 {
+            b"1.0 sluice\r\n"
+        } else {
+            b"1.1 sluice\r\n"
+        });
+    }
     if let Some(outcome) = cache {
         enc::header(out, b"x-cache", outcome.as_bytes());
     }

@@ -54,6 +54,8 @@ pub struct Conn {
     pub peer: SocketAddr,
     /// Recycled heads and vectors of this core.
     pub scratch: Rc<Scratch>,
+    /// Whether the core is draining: then answers ask the client to leave.
+    pub active: Rc<Active>,
 }
 
 /// What becomes of the connection after a request.
@@ -161,7 +163,7 @@ impl<H: Handler> Drop for Opened<'_, H> {
 
 async fn connection<H: Handler>(stream: Stream, handler: Rc<H>, scratch: Rc<Scratch>, active: Rc<Active>) {
     let Some(peer) = stream.peer_addr() else { return };
-    let mut conn = Conn { wire: Wire::new(stream), peer, scratch };
+    let mut conn = Conn { wire: Wire::new(stream), peer, scratch, active: Rc::clone(&active) };
     if !handler.opened(peer) {
         handler.shed(&mut conn);
         return linger(&mut conn).await;

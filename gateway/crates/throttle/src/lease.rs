@@ -108,6 +108,17 @@ impl Lease {
         }
     }
 
+    /// Undoes the `take` that was granted last, before anything else happened to this lease: the request was refused by
+    /// another limit after all.
+    pub fn put_back(&mut self) {
+        if self.unspent == self.lent {
+            // That take drew, and spent its token without it ever being lent.
+            self.pool.relend();
+            self.lent += 1;
+        }
+        self.unspent += 1;
+    }
+
     /// Returns what is unspent to the pool, where other cores find it.
     pub fn give_back(&mut self) {
         if self.lent > 0 {
@@ -144,5 +155,33 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.give_back();
         self.pool.discharge();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod put_back_tests {
+    use super::*;
+    use crate::Rate;
+
+    #[test]
+    fn a_token_put_back_is_spent_once_more_and_no_oftener() {
+        for burst in [1, 2, 10, 1000] {
+            let pool = Pool::new(Rate { per_second: 0.001, burst }, 0);
+            let mut lease = Lease::new(Arc::clone(&pool));
+            let mut granted = 0;
+            // Every other grant is undone at once.
+            for round in 0..u64::from(burst) * 4 {
+                if lease.take(round).is_granted() {
+                    if round % 2 == 0 {
+                        lease.put_back();
+                    } else {
+                        granted += 1;
+                    }
+                }
+            }
+            assert_eq!(granted, burst, "burst {burst}");
+            lease.give_back();
+            assert_eq!(pool.outstanding(), 0);
+        }
     }
 }

@@ -281,6 +281,11 @@ impl Pool {
         }
     }
 
+    /// Counts a token as outstanding that was drawn, and so charged, but is not spent yet.
+    pub(crate) fn relend(&self) {
+        self.hot.outstanding.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Takes back what a lease has left and notes what it spent.
     pub(crate) fn settle(&self, report: Report) {
         let mut raw = self.hot.word.load(Ordering::Acquire);
