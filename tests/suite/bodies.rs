@@ -1,8 +1,9 @@
 //! Bodies of every framing, both ways, and what may come around them: trailers, interim responses, early answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use sluice_harness::{Backend, Call, Gate, Gateway, Reply, eventually};
+use sluice_harness::{Backend, Call, Gate, Gateway, Reply, eventually, eventually_within};
 
 fn echo() -> Backend {
     Backend::start(|request| {
@@ -236,20 +237,83 @@ fn a_client_that_leaves_mid_upload_is_noticed_by_the_backend() {
     eventually("the upstream connection to be given up", || (backend.open_connections() == 0).then_some(()));
 }
 
+/// A client that resets while its answer streams must free the upstream connection, however long the answer is.
 #[test]
 fn a_client_that_leaves_mid_download_frees_the_upstream_connection() {
-    let backend = Backend::wired(|wire| {
-        wire.request()?;
-        wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-        let chunk = format!("{:x}\r\n{}\r\n", 65_536, "y".repeat(65_536));
-        loop {
-            wire.send(&chunk)?;
+    for framing in ["Transfer-Encoding: chunked", "Content-Length: 100000000000"] {
+        let backend = Backend::wired(move |wire| {
+            wire.request()?;
+            wire.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"))?;
+            // With chunks, each is one; without, it is a piece of the body like any other.
+            let piece = format!("{:x}\r\n{}\r\n", 65_536, "y".repeat(65_536));
+            loop {
+                wire.send(&piece)?;
+            }
+        });
+        let gateway = Gateway::before(backend.addr());
+        for _ in 0..20 {
+            let mut conn = gateway.conn();
+            conn.send(Call::get("/a").bytes());
+            assert!(conn.reader().fill().unwrap());
+            conn.reset();
+            eventually_within(Duration::from_secs(10), "the upstream connection to be given up", || {
+                (backend.open_connections() == 0).then_some(())
+            });
         }
+    }
+}
+
+/// The answer to a refused upload must reach a client that writes everything before it reads.
+#[test]
+fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let gateway = Gateway::start("[routes.a]\npath = \"/a\"\nmock_body = \"a\"\n");
+    for size in [1000, 300_000, 3_000_000] {
+        for _ in 0..5 {
+            let mut conn = gateway.conn();
+            let _ = conn.try_send(Call::post("/nowhere", vec![b'x'; size]).bytes());
+            let response = conn.try_response("POST");
+            assert!(response.as_ref().is_ok_and(|r| r.status == 404), "{size} bytes: {response:?}");
+        }
+    }
+}
+
+/// What HEAD, 204 and 304 say of a body is about another response: none follows.
+#[test]
+fn declared_bodies_that_do_not_follow_leave_the_connections_in_step() {
+    let backend = Backend::wired(|wire| {
+        while let Some(request) = wire.request()? {
+            wire.send(match (request.method.as_str(), request.target.as_str()) {
+                ("HEAD", "/chunked") => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                ("HEAD", _) => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n",
+                (_, "/304") => "HTTP/1.1 304 Not Modified\r\nContent-Length: 1234\r\n\r\n",
+                _ => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nafter",
+            })?;
+        }
+        Ok(())
     });
     let gateway = Gateway::before(backend.addr());
     let mut conn = gateway.conn();
-    conn.send(Call::get("/a").bytes());
-    assert!(conn.reader().fill().unwrap());
-    conn.reset();
-    eventually("the upstream connection to be given up", || (backend.open_connections() == 0).then_some(()));
+    for (method, target, status) in [("HEAD", "/chunked", 200), ("HEAD", "/sized", 200), ("GET", "/304", 304)]
+    {
+        let response = conn.call(&Call::new(method, target));
+        assert_eq!((response.status, response.body.len()), (status, 0), "{method} {target}");
+        assert_eq!(conn.get("/next").text(), "after", "after {method} {target}");
+    }
+    assert_eq!(conn.call(&Call::new("HEAD", "/sized")).header("content-length"), Some("1234"));
+}
+
+#[test]
+fn an_early_answer_to_expect_continue_is_passed_on() {
+    let backend = Backend::wired(|wire| {
+        wire.request_head()?;
+        wire.send("HTTP/1.1 401 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")?;
+        wire.closed_by_peer();
+        Ok(())
+    });
+    let gateway = Gateway::before(backend.addr());
+    let mut conn = gateway.conn();
+    conn.send("POST /a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4000000\r\n\r\n");
+    let response = conn.response();
+    assert_eq!((response.status, response.text().as_str()), (401, "no"));
+    assert!(response.interim.len() <= 1);
 }

@@ -61,7 +61,6 @@ fn an_idle_connection_is_closed_without_a_word() {
     let gateway = mock("idle_timeout_ms = 200");
     let mut conn = gateway.conn();
     assert_eq!(conn.get("/a").status, 200);
-    assert_eq!(conn.get("/a").status, 200);
     conn.assert_closed();
 }
 
@@ -101,6 +100,25 @@ fn a_client_that_does_not_read_is_cut_off() {
     eventually("the backend to be let go", || (backend.open_connections() == 0).then_some(()));
     let grown = gateway.peak_rss_bytes().saturating_sub(before);
     assert!(grown < 50 << 20, "{grown} bytes for one stalled reader");
+}
+
+/// Pipelining without reading must end in backpressure, not in a queue of answers.
+#[test]
+fn a_client_that_asks_without_reading_is_held_back() {
+    let body = "z".repeat(10_000);
+    let gateway = Gateway::builder()
+        .server("body_timeout_ms = 600000")
+        .start(&format!("[routes.a]\npath = \"/a\"\nmock_body = \"{body}\"\n"));
+    let before = gateway.rss_bytes();
+    let mut conn = gateway.conn();
+    conn.stream().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    // 2,000,000 requests would be 20 GB of answers: the writes stall long before.
+    let burst = Call::get("/a").bytes().repeat(1000);
+    let stalled = (0..2000).any(|_| conn.try_send(&burst).is_err());
+    assert!(stalled, "the gateway took in every request of a client that reads nothing");
+    let grown = gateway.peak_rss_bytes().saturating_sub(before);
+    assert!(grown < 50 << 20, "memory grew by {} MiB", grown >> 20);
+    assert_eq!(gateway.get("/a").status, 200);
 }
 
 #[test]

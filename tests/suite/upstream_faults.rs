@@ -238,3 +238,56 @@ fn a_connect_failure_moves_on_to_the_second_target() {
         assert_eq!(conn.call(&Call::post("/a", "x")).text(), "second", "POST {n}");
     }
 }
+
+#[test]
+fn endless_heads_and_interim_responses_are_cut_off() {
+    for endless in ["X-More: of the same\r\n", "\r\nHTTP/1.1 103 Early Hints\r\n"] {
+        let backend = Backend::wired(move |wire| {
+            wire.request()?;
+            wire.send("HTTP/1.1 103 Early Hints\r\n")?;
+            loop {
+                wire.send(endless)?;
+            }
+        });
+        let gateway = Gateway::before(backend.addr());
+        let mut conn = gateway.conn();
+        conn.send(Call::post("/a", "x").bytes());
+        let response = conn.response();
+        assert_network_error(&response);
+        eventually("the upstream connection to be given up", || {
+            (backend.open_connections() == 0).then_some(())
+        });
+    }
+}
+
+#[test]
+fn large_response_heads_pass() {
+    let backend = Backend::start(|_| {
+        (0..60).fold(Reply::ok("ok"), |reply, n| {
+            reply.header("Set-Cookie", &format!("c{n}={}", "v".repeat(900)))
+        })
+    });
+    let gateway = Gateway::before(backend.addr());
+    let response = gateway.get("/a");
+    assert_eq!((response.status, response.head.all("set-cookie").len()), (200, 60));
+}
+
+/// A 204 with a length is malformed (RFC 9110 section 8.6); whatever is made of it, the next answer is the next one.
+#[test]
+fn a_no_content_with_a_length_does_not_shift_the_answers() {
+    let backend = Backend::wired(|wire| {
+        while let Some(request) = wire.request()? {
+            wire.send(match request.target.as_str() {
+                "/204" => "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nafter",
+                _ => "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue",
+            })?;
+        }
+        Ok(())
+    });
+    let gateway = Gateway::before(backend.addr());
+    for _ in 0..5 {
+        let status = gateway.get("/204").status;
+        assert!(matches!(status, 204 | 504), "{status}");
+        assert_eq!(gateway.get("/next").text(), "true");
+    }
+}
