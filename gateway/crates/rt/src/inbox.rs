@@ -113,13 +113,14 @@ impl<T> Doorbell<T> {
     pub(crate) fn push(&self, value: T) -> bool {
         self.inbox.push(value);
         fence(Ordering::SeqCst);
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel)
     }
 
     /// Owner: announces sleep. False: something has arrived, stay awake.
     #[must_use]
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.asleep.store(true, Ordering::Relaxed);
+        // An exchange rather than a store, so that this is the newest state for whoever sees it.
+        self.asleep.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         if self.inbox.is_empty() {
             return true;

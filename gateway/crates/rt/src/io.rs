@@ -65,6 +65,8 @@ pub(crate) struct Io {
     pub(crate) phase: Phase,
     pub(crate) group: Group,
     pub(crate) recv_arm: Arm,
+    /// Receives one buffer at a time, and the next only when asked: what follows is to be spliced.
+    pub(crate) bulk: bool,
     /// A splice has taken the source out of multishot, or the destination's sends.
     pub(crate) hold_recv: bool,
     pub(crate) hold_send: bool,
@@ -229,6 +231,7 @@ impl Ios {
             phase,
             group,
             recv_arm: Arm::Off,
+            bulk: false,
             hold_recv: false,
             hold_send: false,
             nonblocking: 0,
@@ -301,16 +304,20 @@ impl Ios {
         }
     }
 
-    /// Open, and nothing has come or gone wrong.
+    /// Open, and nothing has come or gone wrong. A receive is armed, so that the next call notices if that changes.
     pub(crate) fn is_idle_open(&mut self, index: u32) -> bool {
-        self.get(index).is_some_and(|io| {
+        let idle = self.get(index).is_some_and(|io| {
             io.phase == Phase::Open
                 && !(io.eof || io.expired || io.hold_recv || io.hold_send)
                 && io.recv_error == 0
                 && io.send_error == 0
                 && io.queue.is_empty()
                 && io.pending_send_bytes() == 0
-        })
+        });
+        if idle {
+            self.arm_recv(index);
+        }
+        idle
     }
 
     /// The stream was dropped: cancel, wait for completions, close. Returns what must be dropped elsewhere.

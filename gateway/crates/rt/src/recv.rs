@@ -1,9 +1,11 @@
-//! Receiving: one multishot receive per stream, and three ways of not drowning in what it brings.
+//! Receiving: one multishot receive per stream, and how not to drown in what it brings.
 //!
 //! - A reader that lags (more than [`PAUSE_ABOVE_BUFFERS`] unread) has its receive cancelled, so that TCP's window closes,
 //!   and armed again when it has caught up. What one burst of the kernel brings (up to 32 buffers) is the bound.
 //! - When a buffer group runs low, data that is not consumed at once is copied to the heap, and the buffer goes back:
 //!   slow readers can't starve the others.
+//! - A stream whose large bodies are spliced ([`crate::Stream::set_bulk`]) receives one buffer at a time, so that the rest
+//!   of a body is still in the socket when the splice begins.
 //! - When a group is empty the kernel ends the receive with ENOBUFS; it is armed again when buffers are back.
 
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
     ring::Op,
     task::Waiter,
 };
-use io_uring::{opcode, types};
+use io_uring::{opcode, squeue, types};
 use std::io;
 
 /// More unread buffers than this on one stream stop its receive …
@@ -21,19 +23,31 @@ const PAUSE_ABOVE_BUFFERS: usize = 8;
 const RESUME_AT_BUFFERS: usize = 4;
 
 impl Ios {
-    /// Arms the multishot receive if the socket is in want of one.
+    /// Arms the receive if the socket is in want of one: multishot, but for bulk.
     pub(crate) fn arm_recv(&mut self, index: u32) {
         let Some(io) = self.slots.get_mut(index as usize).filter(|io| io.wants_recv()) else { return };
         let group = match io.group {
             Group::Accepted => self.accepted.group(),
             Group::Connected => self.connected.group(),
         };
-        let entry = opcode::RecvMulti::new(types::Fd(io.fd), group)
-            .build()
-            .user_data(io.token(Op::Recv, index).encode());
+        let fd = types::Fd(io.fd);
+        let entry = if io.bulk {
+            let receive = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(group).build();
+            receive.flags(squeue::Flags::BUFFER_SELECT)
+        } else {
+            opcode::RecvMulti::new(fd, group).build()
+        };
+        let entry = entry.user_data(io.token(Op::Recv, index).encode());
         io.recv_arm = Arm::On;
         // SAFETY: points to no memory; the buffers of the group outlive the ring.
         unsafe { self.ring.push(entry) };
+    }
+
+    /// Takes effect with the next receive: the one that is armed stays as it is.
+    pub(crate) fn set_bulk(&mut self, index: u32, bulk: bool) {
+        if let Some(io) = self.slots.get_mut(index as usize) {
+            io.bulk = bulk;
+        }
     }
 
     /// Cancels the multishot receive; its final completion turns `recv_arm` off.
@@ -52,7 +66,7 @@ impl Ios {
         }
         if let Some(mut buf) = io.queue.pop_front() {
             self.stats.buffers_low += u64::from(buf.detach_if_low());
-            if io.recv_arm == Arm::Off && io.queue.len() <= RESUME_AT_BUFFERS {
+            if io.recv_arm == Arm::Off && io.queue.len() <= RESUME_AT_BUFFERS && !io.bulk {
                 self.arm_recv(index);
             }
             return Some(Ok(Some(buf)));
@@ -60,7 +74,12 @@ impl Ios {
         match io {
             io if io.recv_error != 0 => Some(Err(io::Error::from_raw_os_error(io.recv_error))),
             io if io.eof => Some(Ok(None)),
-            _ => None,
+            io => {
+                if io.bulk {
+                    self.arm_recv(index);
+                }
+                None
+            }
         }
     }
 
@@ -130,7 +149,10 @@ impl Ios {
         if io.recv_arm == Arm::On && io.queue.len() > PAUSE_ABOVE_BUFFERS {
             self.stats.recv_paused += 1;
             self.disarm_recv(index);
-        } else if io.recv_arm == Arm::Off && io.queue.len() <= PAUSE_ABOVE_BUFFERS {
+        } else if io.recv_arm == Arm::Off
+            && io.queue.len() <= PAUSE_ABOVE_BUFFERS
+            && (io.queue.is_empty() || !io.bulk)
+        {
             self.arm_recv(index);
         }
         self.get(index).map(|io| io.recv_waiter.take()).unwrap_or_default()

@@ -142,6 +142,12 @@ impl Stream {
         self.core.io.borrow_mut().is_idle_open(self.index)
     }
 
+    /// Says that the next bodies from this stream are likely to be spliced: then it receives one buffer at a time, and
+    /// [`Stream::splice_to`] finds the rest in the socket rather than in buffers. Costs small messages an operation each.
+    pub fn set_bulk(&self, bulk: bool) {
+        self.core.io.borrow_mut().set_bulk(self.index, bulk);
+    }
+
     /// Flushes, and ends the outgoing half (FIN) after that.
     pub fn shutdown_write(&self) {
         self.core.io.borrow_mut().shutdown_write(self.index);

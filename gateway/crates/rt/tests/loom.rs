@@ -1,4 +1,4 @@
-//! Every interleaving of the cross-thread protocols, small cases:
+//! Interleavings of the cross-thread protocols, small cases:
 //! `RUSTFLAGS="--cfg loom" cargo test -p sluice-rt --release --test loom`.
 
 #![cfg(loom)]
@@ -31,9 +31,16 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+/// Every interleaving with up to three preemptions, which is where such mistakes show; all of them would take hours.
+fn model(check: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(check);
+}
+
 #[test]
 fn an_inbox_loses_nothing_and_keeps_each_senders_order() {
-    loom::model(|| {
+    model(|| {
         let inbox = Arc::new(Inbox::new());
         let senders: Vec<_> = [10, 20]
             .into_iter()
@@ -58,7 +65,7 @@ fn an_inbox_loses_nothing_and_keeps_each_senders_order() {
 
 #[test]
 fn what_is_left_in_an_inbox_is_dropped() {
-    loom::model(|| {
+    model(|| {
         let inbox = Arc::new(Inbox::new());
         let sender = {
             let inbox = Arc::clone(&inbox);
@@ -72,7 +79,7 @@ fn what_is_left_in_an_inbox_is_dropped() {
 /// The core's loop: it sleeps only while nobody has pushed, or somebody will ring.
 #[test]
 fn a_doorbell_is_never_missed() {
-    loom::model(|| {
+    model(|| {
         let doorbell = Arc::new(Doorbell::new());
         let bell = Arc::new(Notify::new());
         let pushers: Vec<_> = (0..2)
@@ -114,14 +121,18 @@ fn receive_all(receiver: &mut mailbox::Receiver<u32>) -> Vec<u32> {
         match receiver.poll_recv(&mut Context::from_waker(&waker)) {
             Poll::Ready(Some(value)) => seen.push(value),
             Poll::Ready(None) => return seen,
-            Poll::Pending => ring.0.wait(),
+            Poll::Pending => {
+                ring.0.wait();
+                // A wake that is half-way makes the task come again at once: let it get on.
+                thread::yield_now();
+            }
         }
     }
 }
 
 #[test]
 fn a_mailbox_wakes_its_receiver_for_every_value_and_the_end() {
-    loom::model(|| {
+    model(|| {
         let (sender, mut receiver) = mailbox::mailbox();
         let sending = thread::spawn(move || {
             sender.send(1).unwrap();
@@ -134,9 +145,7 @@ fn a_mailbox_wakes_its_receiver_for_every_value_and_the_end() {
 
 #[test]
 fn two_senders_share_a_mailbox() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    model(|| {
         let (sender, mut receiver) = mailbox::mailbox();
         let other = sender.clone();
         let first = thread::spawn(move || sender.send(1).unwrap());
