@@ -71,6 +71,9 @@ impl Relay<'_> {
             out.len() - before
         });
         ex.report.bytes_out += written as u64;
+        if !matches!(head.framing, sluice_wire::BodyFraming::Length(SPLICE_BYTES..)) {
+            self.us.set_bulk(false);
+        }
         let mut copy = self.store.and_then(|rule| Copy::start(rule, head, bytes.as_slice()));
         bytes.recycle(&self.core.scratch);
         // The limits bound trailers; those of the client's side serve both.
@@ -161,6 +164,8 @@ impl Relay<'_> {
     /// Moves the rest of a sized body without it passing through user space.
     async fn splice(&self, body: &mut Body, left: u64) -> Result<(), Broken> {
         let idle_ms = self.timeouts.read.min(self.timeouts.client);
+        // The next response on this connection is likely to be large, too.
+        self.us.set_bulk(true);
         match self.us.splice_to(self.cs, left).idle_timeout_ms(idle_ms).await {
             Ok(moved) => {
                 body.skip(moved);
