@@ -107,6 +107,9 @@ impl Charge {
 impl ClientTable {
     /// A table for about `capacity` clients that owe tokens at the same time (at least 4; 32 bytes for each, rounded up to a
     /// power of two), hashed with a seed from the operating system.
+    ///
+    /// Unlike in a [`Pool`](crate::Pool), a rate below one token in 208 days is served as that, and a burst that takes
+    /// more than 28 months to fill is cut to what 28 months fill: clients need a rate to be forgotten by.
     #[must_use]
     pub fn new(rate: Rate, capacity: usize) -> Arc<Self> {
         let random = std::hash::RandomState::new();

@@ -87,8 +87,8 @@ impl MeterCell {
 
     fn load(&self) -> Meter {
         Meter {
+            ticks_per_ns: self.ticks_per_ns.load(Ordering::Relaxed),
             // A cell caught half written must not divide by zero before the exchange fails.
-            ticks_per_ns: self.ticks_per_ns.load(Ordering::Relaxed).max(1),
             token_ticks: self.token_ticks.load(Ordering::Relaxed).max(1),
             burst: self.burst.load(Ordering::Relaxed),
         }
@@ -127,7 +127,11 @@ pub(crate) struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drawn {
     /// At least 1; the first is the request's own and counts as spent, the others as lent.
-    Tokens(u32),
+    Tokens {
+        count: u32,
+        /// The word that the draw left, for `undraw`.
+        word: u64,
+    },
     Dry {
         retry_after_ms: u64,
     },
@@ -255,7 +259,7 @@ impl Pool {
             }
             let next = Word { full_at: base + meter.cost(u64::from(grant)), ..word }.pack();
             match self.hot.word.compare_exchange(raw, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => break Drawn::Tokens(grant),
+                Ok(_) => break Drawn::Tokens { count: grant, word: next },
                 Err(current) => raw = current,
             }
         };
@@ -265,9 +269,9 @@ impl Pool {
 
     fn after_draw(&self, drawn: Drawn, announced: u64, report: Report, now_ns: u64) {
         let over = match drawn {
-            Drawn::Tokens(grant) => {
+            Drawn::Tokens { count, .. } => {
                 self.hot.seen_ns.store(now_ns, Ordering::Relaxed);
-                announced.saturating_sub(u64::from(grant) - 1) + u64::from(report.lent)
+                announced.saturating_sub(u64::from(count) - 1) + u64::from(report.lent)
             }
             Drawn::Dry { .. } => {
                 if report.lent > 0 {
@@ -281,9 +285,13 @@ impl Pool {
         }
     }
 
-    /// Counts a token as outstanding that was drawn, and so charged, but is not spent yet.
-    pub(crate) fn relend(&self) {
-        self.hot.outstanding.fetch_add(1, Ordering::Relaxed);
+    /// Undoes the spending of a draw's own token. `drawn` is the word that the draw left. Only if nobody came in between:
+    /// had somebody found the bucket full meanwhile, the token's place would have been filled already.
+    pub(crate) fn undraw(&self, drawn: u64) {
+        let word = Word::unpack(drawn);
+        let full_at = word.full_at.saturating_sub(self.meter(word).token_ticks);
+        let next = Word { full_at, ..word }.pack();
+        let _lost = self.hot.word.compare_exchange(drawn, next, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// Takes back what a lease has left and notes what it spent.

@@ -58,6 +58,10 @@ impl Meter {
     /// The clock of 1 to 16 ticks per nanosecond on which the token's time needs least rounding up: exact for every
     /// rate whose period is a fraction with such a denominator (300 000 per second is 10 000 ticks of 1/3 ns).
     pub(crate) fn new(rate: Rate) -> Self {
+        if !fills(rate) {
+            // The clock stands still, and a token is one tick of it.
+            return Self { ticks_per_ns: 0, token_ticks: 1, burst: rate.burst.into() };
+        }
         let mut best = Self::with_clock(rate, 1);
         let mut best_error = rounding(rate, best);
         for ticks_per_ns in 2..=TICKS_PER_NS_MAX {
@@ -95,11 +99,15 @@ impl Meter {
 
     /// Milliseconds, rounded up, that `ticks` last.
     pub(crate) fn retry_after_ms(&self, ticks: u64) -> u64 {
-        if self.burst == 0 {
+        if self.burst == 0 || self.ticks_per_ns == 0 {
             return RETRY_AFTER_MAX_MS;
         }
         ticks.div_ceil(self.ticks_per_ns).div_ceil(1_000_000).clamp(1, RETRY_AFTER_MAX_MS)
     }
+}
+
+fn fills(rate: Rate) -> bool {
+    rate.per_second > 0.0 && period_ticks(rate, 1) < TOKEN_TICKS_MAX as f64
 }
 
 fn period_ticks(rate: Rate, ticks_per_ns: u64) -> f64 {
@@ -137,8 +145,8 @@ mod tests {
     #[test]
     fn odd_rates_have_a_meaning() {
         for per_second in [0.0, -1.0, f64::NAN, f64::NEG_INFINITY, 1e-300] {
-            let meter = Meter::new(Rate { per_second, burst: 4 });
-            assert_eq!((meter.token_ticks, meter.burst), (TOKEN_TICKS_MAX, 4));
+            let meter = Meter::new(Rate { per_second, burst: u32::MAX });
+            assert_eq!((meter.ticks(u64::MAX), meter.cost(1), meter.burst), (0, 1, u32::MAX.into()));
         }
         let meter = Meter::new(Rate { per_second: f64::INFINITY, burst: 4 });
         assert_eq!(meter.token_ticks, 1);

@@ -113,6 +113,28 @@ fn a_dry_pool_calls_leases_back() {
 }
 
 #[test]
+fn a_token_put_back_is_spent_once_more_and_no_oftener() {
+    for burst in [1, 2, 10, 1000] {
+        let pool = Pool::new(rate(0, burst), START_NS);
+        let mut lease = Lease::new(pool.clone());
+        let mut granted = 0;
+        // Every other grant is undone at once.
+        for round in 0..u64::from(burst) * 4 {
+            if lease.take(START_NS + round).is_granted() {
+                if round % 2 == 0 {
+                    lease.put_back();
+                } else {
+                    granted += 1;
+                }
+            }
+        }
+        assert_eq!(granted, burst);
+        lease.give_back();
+        assert_eq!(pool.outstanding(), 0);
+    }
+}
+
+#[test]
 fn a_reload_keeps_tokens() {
     let pool = Pool::new(rate(10, 100), START_NS);
     let mut lease = Lease::new(pool.clone());
@@ -150,6 +172,11 @@ enum Step {
     Expire {
         lease: usize,
     },
+    /// Take and put back.
+    Undo {
+        lease: usize,
+        times: u32,
+    },
     GiveBack {
         lease: usize,
     },
@@ -170,6 +197,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => wait(),
         8 => (lease.clone(), 1..150_u32).prop_map(|(lease, times)| Step::Take { lease, times }),
         2 => lease.clone().prop_map(|lease| Step::Retry { lease }),
+        2 => (lease.clone(), 1..20_u32).prop_map(|(lease, times)| Step::Undo { lease, times }),
         2 => lease.clone().prop_map(|lease| Step::Expire { lease }),
         1 => lease.prop_map(|lease| Step::GiveBack { lease }),
     ]
@@ -206,6 +234,16 @@ fn run(pool: &std::sync::Arc<Pool>, cores: usize, steps: &[Step], mut decided: i
                         decided(now_ns, decision);
                         assert!(decision.is_granted(), "nobody took the promised token");
                         break;
+                    }
+                }
+            }
+            Step::Undo { lease, times } => {
+                for _ in 0..times {
+                    let decision = leases[lease % cores].take(now_ns);
+                    if decision.is_granted() {
+                        leases[lease % cores].put_back();
+                    } else {
+                        decided(now_ns, decision);
                     }
                 }
             }
