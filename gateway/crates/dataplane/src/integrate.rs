@@ -344,6 +344,9 @@ impl Attempt<'_> {
                 return Err(PumpError::Client(Refusal::TooLarge));
             }
             us.flush();
+            if us.is_write_broken() {
+                return Err(PumpError::Upstream);
+            }
             if us.unsent_bytes() > HIGH_WATER {
                 us.flushed().await.map_err(|_| PumpError::Upstream)?;
             }

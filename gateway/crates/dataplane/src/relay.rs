@@ -131,6 +131,9 @@ impl Relay<'_> {
             } else {
                 self.pass(data, chunked, copy);
             }
+            if self.cs.is_write_broken() {
+                return Err(Broken::Client);
+            }
             let bounded = copy.is_some() && matches!(delivery, Delivery::Sized(_));
             if !bounded && self.cs.unsent_bytes() > HIGH_WATER {
                 self.cs.flush();

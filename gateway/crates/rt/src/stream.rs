@@ -142,6 +142,12 @@ impl Stream {
         self.core.io.borrow_mut().is_idle_open(self.index)
     }
 
+    /// Sending has failed: the peer is gone, and what is written is forgotten. For writers that rarely wait for
+    /// [`Stream::flushed`], which would say so, too.
+    pub fn is_write_broken(&self) -> bool {
+        self.core.io.borrow_mut().get(self.index).is_none_or(|io| io.send_error != 0)
+    }
+
     /// Says that the next bodies from this stream are likely to be spliced: then it receives one buffer at a time, and
     /// [`Stream::splice_to`] finds the rest in the socket rather than in buffers. Costs small messages an operation each.
     pub fn set_bulk(&self, bulk: bool) {
