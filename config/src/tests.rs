@@ -244,77 +244,77 @@ scope = \"kye\"
     );
 }
 
+/// A configuration and the one thing that is wrong with it.
+const ONE_PROBLEM: &[(&str, &str)] = &[
+    ("a = ", "f:1:5: error: string values must be quoted, expected literal string"),
+    ("[server]\nvia = true\nvia = false", "f:3:1: error: duplicate key"),
+    ("x = 1", "f:1:1: error: unknown key `x`"),
+    ("server = 1", "f:1:1: error: `server` expects a table"),
+    ("[routes]\npath = '/'", "f:2:1: error: `path` stands outside a table"),
+    ("[[routes]]\npath = '/'", "f:1:3: error: `routes` expects a table"),
+    ("[keys.a.b]\n[keys.a]\nvalue = '12345678'", "f:1:9: error: unknown key `b` in [keys.a]"),
+    ("[server]\nlisten = []", "f:2:10: error: `listen` expects at least one address"),
+    (
+        "[server]\nlisten = ['localhost:80']",
+        "f:2:11: error: `listen` expects ip:port, found \"localhost:80\"",
+    ),
+    ("[server]\nadmin_listen = 'of'", "f:2:16: error: `admin_listen` expects ip:port, found \"of\""),
+    ("[upstreams.a]\ntargets = 'h:1'", "f:2:11: error: `targets` expects a list of strings, found a string"),
+    (
+        "[routes.a]\npath = '/'\nmethods = ['get']",
+        "f:3:12: error: expected a method in capitals, found \"get\"",
+    ),
+    (
+        "[routes.a]\npath = '/'\nhost = 'http://a'",
+        "f:3:8: error: `host` expects a host name, found \"http://a\"",
+    ),
+    (
+        "[routes.a]\npath = '/'\nmock_status = 204\nmock_body = 'x'",
+        "f:4:13: error: status 204 expects no body (RFC 9110)",
+    ),
+    (
+        "[routes.a]\npath = '/'\nmock_content_type = \"a\\r\\nb\"",
+        "f:3:21: error: `mock_content_type` expects visible ASCII, for example \"text/plain\"",
+    ),
+    (
+        "[routes.a]\npath = '/'\ncache_ttl_ms = 5",
+        "f:3:16: error: `cache_ttl_ms` has no use without `cache = true`",
+    ),
+    (
+        "[routes.a]\npath = '/'\ncache = true\ncache_keys = ['page']",
+        "f:4:15: error: expected query.NAME, query.* or header.NAME, found \"page\"",
+    ),
+    (
+        "[keys.a]\nvalue = 'short'",
+        "f:2:9: error: `value` expects 8 to 128 visible ASCII characters, found 5 bytes",
+    ),
+    (
+        "[keys.a]\nvalue = 'same-same'\n[keys.b]\nvalue = 'same-same'",
+        "f:4:9: error: key `b` has the same value as key `a`",
+    ),
+    (
+        "[cache]\ncapacity_bytes = 65536\nentry_max_bytes = 65537",
+        "f:3:19: error: `entry_max_bytes` expects at most `capacity_bytes` (65536), found 65537",
+    ),
+    ("[xdp]\nmode = 'auto'", "f:1:2: error: [xdp] lacks `interface`"),
+    (
+        "[xdp]\ninterface = 'e'\nblock = ['10.0.0.1/8']",
+        "f:3:10: error: \"10.0.0.1/8\" has address bits beyond its prefix",
+    ),
+    (
+        "[xdp]\ninterface = 'e'\nallow = ['10.0.0']",
+        "f:3:10: error: `allow` expects networks such as \"198.51.100.0/24\", found \"10.0.0\"",
+    ),
+    (
+        "[routes.a]\npath = '/'\nupstream = '127.0.0.1:x'",
+        "f:3:12: error: a target expects host:port, found \"127.0.0.1:x\"",
+    ),
+];
+
 #[test]
 fn one_problem_each() {
-    for (text, expected) in [
-        ("a = ", "f:1:5: error: string values must be quoted, expected literal string"),
-        ("[server]\nvia = true\nvia = false", "f:3:1: error: duplicate key"),
-        ("x = 1", "f:1:1: error: unknown key `x`"),
-        ("server = 1", "f:1:1: error: `server` expects a table"),
-        ("[routes]\npath = '/'", "f:2:1: error: `path` stands outside a table"),
-        ("[[routes]]\npath = '/'", "f:1:3: error: `routes` expects a table"),
-        ("[keys.a.b]\n[keys.a]\nvalue = '12345678'", "f:1:9: error: unknown key `b` in [keys.a]"),
-        ("[server]\nlisten = []", "f:2:10: error: `listen` expects at least one address"),
-        (
-            "[server]\nlisten = ['localhost:80']",
-            "f:2:11: error: `listen` expects ip:port, found \"localhost:80\"",
-        ),
-        ("[server]\nadmin_listen = 'of'", "f:2:16: error: `admin_listen` expects ip:port, found \"of\""),
-        (
-            "[upstreams.a]\ntargets = 'h:1'",
-            "f:2:11: error: `targets` expects a list of strings, found a string",
-        ),
-        (
-            "[routes.a]\npath = '/'\nmethods = ['get']",
-            "f:3:12: error: expected a method in capitals, found \"get\"",
-        ),
-        (
-            "[routes.a]\npath = '/'\nhost = 'http://a'",
-            "f:3:8: error: `host` expects a host name, found \"http://a\"",
-        ),
-        (
-            "[routes.a]\npath = '/'\nmock_status = 204\nmock_body = 'x'",
-            "f:4:13: error: status 204 expects no body (RFC 9110)",
-        ),
-        (
-            "[routes.a]\npath = '/'\nmock_content_type = \"a\\r\\nb\"",
-            "f:3:21: error: `mock_content_type` expects visible ASCII, for example \"text/plain\"",
-        ),
-        (
-            "[routes.a]\npath = '/'\ncache_ttl_ms = 5",
-            "f:3:16: error: `cache_ttl_ms` has no use without `cache = true`",
-        ),
-        (
-            "[routes.a]\npath = '/'\ncache = true\ncache_keys = ['page']",
-            "f:4:15: error: expected query.NAME, query.* or header.NAME, found \"page\"",
-        ),
-        (
-            "[keys.a]\nvalue = 'short'",
-            "f:2:9: error: `value` expects 8 to 128 visible ASCII characters, found 5 bytes",
-        ),
-        (
-            "[keys.a]\nvalue = 'same-same'\n[keys.b]\nvalue = 'same-same'",
-            "f:4:9: error: key `b` has the same value as key `a`",
-        ),
-        (
-            "[cache]\ncapacity_bytes = 65536\nentry_max_bytes = 65537",
-            "f:3:19: error: `entry_max_bytes` expects at most `capacity_bytes` (65536), found 65537",
-        ),
-        ("[xdp]\nmode = 'auto'", "f:1:2: error: [xdp] lacks `interface`"),
-        (
-            "[xdp]\ninterface = 'e'\nblock = ['10.0.0.1/8']",
-            "f:3:10: error: \"10.0.0.1/8\" has address bits beyond its prefix",
-        ),
-        (
-            "[xdp]\ninterface = 'e'\nallow = ['10.0.0']",
-            "f:3:10: error: `allow` expects networks such as \"198.51.100.0/24\", found \"10.0.0\"",
-        ),
-        (
-            "[routes.a]\npath = '/'\nupstream = '127.0.0.1:x'",
-            "f:3:12: error: a target expects host:port, found \"127.0.0.1:x\"",
-        ),
-    ] {
-        assert_eq!(complaints(text), [expected], "{text}");
+    for (text, expected) in ONE_PROBLEM {
+        assert_eq!(complaints(text), [*expected], "{text}");
     }
 }
 
