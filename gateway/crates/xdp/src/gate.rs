@@ -39,6 +39,8 @@ pub struct Xdp {
 
 struct Link {
     id: XdpLinkId,
+    /// Of the interface: one that was removed and made anew under the same name has another, and no program.
+    index: u32,
     mode: Mode,
     fallback: Option<String>,
 }
@@ -208,7 +210,14 @@ impl Xdp {
 
     fn reattach(&mut self, options: &Options) -> Result<(), XdpError> {
         let is_wanted = |name: &String| options.mode == self.mode && options.interfaces.contains(name);
-        let leaving: Vec<String> = self.links.keys().filter(|name| !is_wanted(name)).cloned().collect();
+        let is_same =
+            |name: &String, link: &Link| interface_index(name).is_ok_and(|index| index == link.index);
+        let leaving: Vec<String> = self
+            .links
+            .iter()
+            .filter(|&(name, link)| !is_wanted(name) || !is_same(name, link))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in leaving {
             if let Some(link) = self.links.remove(&name) {
                 // An error means that the interface is gone, and the program with it.
@@ -238,7 +247,9 @@ impl Xdp {
         for &mode in modes {
             let kernel_mode = if mode == Mode::Native { XdpMode::Driver } else { XdpMode::Skb };
             match program.attach_to_if_index(index, kernel_mode) {
-                Ok(id) => return Ok(Link { id, mode, fallback: tried.pop().map(|(_, message)| message) }),
+                Ok(id) => {
+                    return Ok(Link { id, index, mode, fallback: tried.pop().map(|(_, message)| message) });
+                }
                 Err(error) => tried.push((mode, innermost(&error))),
             }
         }

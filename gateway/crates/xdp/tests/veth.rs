@@ -65,6 +65,21 @@ impl Bench {
         self.wire.gateway.run(move || support::start(test, &options))
     }
 
+    /// Reconciles in the gateway's namespace, where its interfaces have their names.
+    fn try_reconcile(&self, mut xdp: Xdp, options: &Options) -> (Xdp, Result<(), XdpError>) {
+        let options = options.clone();
+        self.wire.gateway.run(move || {
+            let result = xdp.reconcile(&options);
+            (xdp, result)
+        })
+    }
+
+    fn reconcile(&self, xdp: Xdp, options: &Options) -> Xdp {
+        let (xdp, result) = self.try_reconcile(xdp, options);
+        result.unwrap();
+        xdp
+    }
+
     fn begin(&self, source: &str) -> Attempt {
         self.wire.begin_connect(source, self.port).unwrap()
     }
@@ -127,7 +142,7 @@ fn blocked_sources_cannot_connect_until_allowed() {
     CLIENTS_V4.iter().chain(&CLIENTS_V6).for_each(|source| bench.exchange(source));
     for mode in MODES {
         let blocking = block(&bench.options(mode));
-        let Some(mut xdp) = bench.start(test, &blocking) else { return };
+        let Some(xdp) = bench.start(test, &blocking) else { return };
         assert_eq!(xdp.attachments()[0].mode, mode);
         let attempts = [bench.begin(CLIENTS_V4[1]), bench.begin(CLIENTS_V6[1])];
         let counters = wait_for(&xdp, "SYNs of both families are dropped", |counters| {
@@ -146,7 +161,7 @@ fn blocked_sources_cannot_connect_until_allowed() {
 
         // TCP repeats the SYN by itself, and then gets through.
         let allow = vec![host(CLIENTS_V4[1]), host(CLIENTS_V6[1])];
-        xdp.reconcile(&Options { allow, ..blocking }).unwrap();
+        let xdp = bench.reconcile(xdp, &Options { allow, ..blocking });
         for attempt in attempts {
             assert_echoes(&mut attempt.finish(PATIENCE).unwrap());
         }
@@ -160,17 +175,17 @@ fn a_block_stalls_connections_that_exist_and_lifting_it_resumes_them() {
     let Some(bench) = Bench::new(test) else { return };
     for mode in MODES {
         let open = bench.options(mode);
-        let Some(mut xdp) = bench.start(test, &open) else { return };
+        let Some(xdp) = bench.start(test, &open) else { return };
         let mut stream = bench.begin(CLIENTS_V4[1]).finish(PATIENCE).unwrap();
         assert_echoes(&mut stream);
 
-        xdp.reconcile(&block(&open)).unwrap();
+        let xdp = bench.reconcile(xdp, &block(&open));
         stream.write_all(b"more").unwrap();
         wait_for(&xdp, "a segment is dropped", |counters| counters.rule(1).packets > 0);
         stream.set_nonblocking(true).unwrap();
         assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::WouldBlock);
 
-        xdp.reconcile(&open).unwrap();
+        let _xdp = bench.reconcile(xdp, &open);
         stream.set_nonblocking(false).unwrap();
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).unwrap();
@@ -257,15 +272,6 @@ fn dropping_it_detaches_and_lets_everyone_in() {
     }
 }
 
-/// Runs a call in the gateway's namespace, where its interfaces have their names.
-fn reconcile_inside(bench: &Bench, mut xdp: Xdp, options: &Options) -> (Xdp, Result<(), XdpError>) {
-    let options = options.clone();
-    bench.wire.gateway.run(move || {
-        let result = xdp.reconcile(&options);
-        (xdp, result)
-    })
-}
-
 #[test]
 fn modes_fall_back_and_interfaces_come_and_go() {
     let test = "modes_fall_back_and_interfaces_come_and_go";
@@ -277,29 +283,46 @@ fn modes_fall_back_and_interfaces_come_and_go() {
 
     // The loopback device has no native mode.
     let both = Options { interfaces: vec!["gw0".to_owned(), "lo".to_owned()], ..auto.clone() };
-    let (xdp, result) = reconcile_inside(&bench, xdp, &both);
-    result.unwrap();
+    let xdp = bench.reconcile(xdp, &both);
     let on_lo = xdp.attachments().into_iter().find(|attachment| attachment.interface == "lo").unwrap();
     assert_eq!(on_lo.mode, Mode::Generic);
     assert!(on_lo.fallback.is_some());
 
-    let (xdp, result) = reconcile_inside(&bench, xdp, &Options { mode: Mode::Generic, ..auto.clone() });
-    result.unwrap();
+    let xdp = bench.reconcile(xdp, &Options { mode: Mode::Generic, ..auto.clone() });
     assert_eq!(xdp.attachments().len(), 1);
     assert_eq!(xdp.attachments()[0].mode, Mode::Generic);
 
     let native_lo = Options { interfaces: vec!["lo".to_owned()], ..bench.options(Mode::Native) };
-    let (xdp, result) = reconcile_inside(&bench, xdp, &native_lo);
+    let (xdp, result) = bench.try_reconcile(xdp, &native_lo);
     let error = result.unwrap_err();
     assert!(error.is_unavailable() && error.to_string().contains("lo: native:"), "{error}");
 
     let unknown = Options { interfaces: vec!["nosuch\0".to_owned()], ..auto.clone() };
-    let (xdp, result) = reconcile_inside(&bench, xdp, &unknown);
+    let (xdp, result) = bench.try_reconcile(xdp, &unknown);
     assert!(matches!(result.unwrap_err(), XdpError::Interface(_)));
 
-    let (xdp, result) = reconcile_inside(&bench, xdp, &Options { mode: Mode::Off, ..auto });
-    result.unwrap();
+    let xdp = bench.reconcile(xdp, &Options { mode: Mode::Off, ..auto });
     assert_eq!(xdp.attachments(), []);
+}
+
+#[test]
+fn an_interface_made_anew_gets_the_program_again() {
+    let test = "an_interface_made_anew_gets_the_program_again";
+    let Some(bench) = Bench::new(test) else { return };
+    let add = "link add again0 type veth peer name again1";
+    bench.wire.gateway.ip(add);
+    let options = Options { interfaces: vec!["again0".to_owned()], ..bench.options(Mode::Generic) };
+    let Some(xdp) = bench.start(test, &options) else { return };
+    bench.wire.gateway.ip("link del again0");
+    bench.wire.gateway.ip(add);
+    // Refused as long as nothing is attached.
+    let is_taken = |options: &Options| {
+        let options = options.clone();
+        bench.wire.gateway.run(move || Xdp::start(&options).is_err())
+    };
+    assert!(!is_taken(&options));
+    let _xdp = bench.reconcile(xdp, &options);
+    assert!(is_taken(&options));
 }
 
 #[test]
