@@ -303,9 +303,14 @@ mod tests {
     use super::*;
     use crate::scan::Scalar;
 
+    /// Every name; under Miri, which is a thousand times slower, a few.
+    fn names() -> impl Iterator<Item = &'static KnownHeader> {
+        KnownHeader::ALL.iter().step_by(if cfg!(miri) { 30 } else { 1 })
+    }
+
     #[test]
     fn every_name_is_found_in_any_case_and_at_any_distance_from_the_end() {
-        for id in KnownHeader::ALL {
+        for id in names() {
             for name in [id.as_str().to_owned(), id.as_str().to_uppercase()] {
                 assert_eq!(KnownHeader::from_name(name.as_bytes()), *id);
                 for after in 0..40 {
@@ -330,7 +335,7 @@ mod tests {
 
     #[test]
     fn near_misses_are_other_names() {
-        for id in KnownHeader::ALL {
+        for id in names() {
             let name = id.as_str().as_bytes();
             for at in 0..name.len() {
                 // Bit 5 folds letters; of `-` and digits it makes control bytes, which are no letters.

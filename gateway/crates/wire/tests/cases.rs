@@ -206,7 +206,7 @@ fn cases() -> impl Iterator<Item = (usize, &'static str, &'static str, Vec<u8>)>
 }
 
 /// How many places to cut a case at; long ones differ only in the middle of a run. Miri is a thousand times slower.
-const CUTS: usize = if cfg!(miri) { 8 } else { 400 };
+const CUTS: usize = if cfg!(miri) { 2 } else { 400 };
 
 #[test]
 fn every_case_comes_to_what_it_says() {

