@@ -41,6 +41,10 @@ pub(crate) struct Handle {
 
 /// How often a core does its housekeeping.
 const TICK_MS: u64 = 1_000;
+/// How often leases with tokens in them are looked at …
+const LEASE_TICK_MS: u64 = 50;
+/// … and how often a core without any wakes up.
+const IDLE_TICK_MS: u64 = 250;
 /// How often a draining core looks whether it is done.
 const DRAIN_POLL_MS: u64 = 10;
 
@@ -116,9 +120,16 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
 }
 
 async fn housekeeping(core: Rc<Core>) {
+    let mut due_ms = sluice_rt::now_ms() + TICK_MS;
     loop {
-        sluice_rt::sleep_until_ms(sluice_rt::now_ms() + TICK_MS).await;
-        core.tick(sluice_rt::now_ms(), sluice_rt::clock_ns(), unix_ns());
+        let lent = core.expire_leases(sluice_rt::now_ns());
+        let pause_ms = if lent { LEASE_TICK_MS } else { IDLE_TICK_MS };
+        sluice_rt::sleep_until_ms(sluice_rt::now_ms() + pause_ms).await;
+        let now_ms = sluice_rt::now_ms();
+        if now_ms >= due_ms {
+            core.tick(now_ms, sluice_rt::clock_ns(), unix_ns());
+            due_ms = now_ms + TICK_MS;
+        }
     }
 }
 

@@ -77,13 +77,21 @@ impl Core {
         Rc::clone(&self.scratch)
     }
 
-    /// Housekeeping, about once a second: idle upstream connections, unused leases, the wall clock.
+    /// Gives unused leases back, so that other cores can spend their tokens; to be called every 10 to 50 ms while it says
+    /// that some tokens are still out.
+    pub fn expire_leases(&self, now_ns: u64) -> bool {
+        let mut out = false;
+        for lease in self.leases.borrow_mut().iter_mut().flatten() {
+            lease.expire(now_ns);
+            out |= lease.unspent() > 0;
+        }
+        out
+    }
+
+    /// Housekeeping, about once a second: idle upstream connections, the wall clock, the engine's counters.
     pub fn tick(&self, now_ms: u64, now_ns: u64, unix_ns: u64) {
         for group in &self.view().groups {
             group.reap(now_ms);
-        }
-        for lease in self.leases.borrow_mut().iter_mut().flatten() {
-            lease.expire(now_ns);
         }
         self.clock.sync(now_ns, unix_ns);
         self.report_engine();
