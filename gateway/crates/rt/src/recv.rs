@@ -74,10 +74,9 @@ impl Ios {
         match io {
             io if io.recv_error != 0 => Some(Err(io::Error::from_raw_os_error(io.recv_error))),
             io if io.eof => Some(Ok(None)),
-            io => {
-                if io.bulk {
-                    self.arm_recv(index);
-                }
+            _ => {
+                // Not armed after a bulk receive, whether the stream still is in bulk or not.
+                self.arm_recv(index);
                 None
             }
         }

@@ -86,6 +86,37 @@ fn a_body_that_was_received_whole_needs_no_pipe() {
 }
 
 #[test]
+fn a_bulk_source_is_received_piece_by_piece_and_can_go_back() {
+    core(|| async {
+        let (source, feeder) = pair().await;
+        let (sink, reader) = pair().await;
+        for bulk in [true, false, true, false] {
+            source.set_bulk(bulk);
+            feeder.write(b"head");
+            feeder.flush();
+            assert_eq!(read_exact(&source, 4).await, b"head");
+            let body = vec![5; 200_000];
+            feeder.write(&body);
+            feeder.flush();
+            assert_eq!(source.splice_to(&sink, 200_000).await.unwrap(), 200_000);
+            assert!(read_exact(&reader, 200_000).await == body);
+            assert!(source.is_idle_open());
+        }
+        // Switched between two receives, with nothing to arm it but the second.
+        source.set_bulk(true);
+        for bulk in [true, false] {
+            feeder.write(b"one");
+            feeder.flush();
+            assert_eq!(read_exact(&source, 3).await, b"one");
+            source.set_bulk(bulk);
+        }
+        feeder.write(b"two");
+        feeder.flush();
+        assert_eq!(read_exact(&source, 3).await, b"two");
+    });
+}
+
+#[test]
 fn the_end_of_the_source_ends_it() {
     for prefix in [0, 5] {
         core(move || async move {
