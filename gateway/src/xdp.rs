@@ -76,7 +76,10 @@ impl Kernel {
             Some(xdp) => xdp.reconcile(&options),
             None => Xdp::start(&options).map(|xdp| {
                 for at in xdp.attachments() {
-                    eprintln!("sluice: xdp attached to {} ({})", at.interface, at.mode.label());
+                    let why = at
+                        .fallback
+                        .map_or_else(String::new, |why| format!("; native mode was refused: {why}"));
+                    eprintln!("sluice: xdp attached to {} ({}{why})", at.interface, at.mode.label());
                 }
                 state.xdp = Some(xdp);
             }),
