@@ -27,6 +27,15 @@ fn missing() -> Option<String> {
     if !sh::succeeds(&mut sh::cargo(["+nightly", "--version"])) {
         return Some("no nightly toolchain; `rustup toolchain install nightly`".to_owned());
     }
+    // A no-op where they are there; where they cannot be had, the next lines say so.
+    sh::succeeds(std::process::Command::new("rustup").args([
+        "component",
+        "add",
+        "--toolchain",
+        "nightly",
+        "miri",
+        "rust-src",
+    ]));
     if !sh::succeeds(&mut sh::cargo(["+nightly", "miri", "--version"])) {
         return Some(
             "the nightly toolchain has no Miri; `rustup +nightly component add miri rust-src`".to_owned(),
