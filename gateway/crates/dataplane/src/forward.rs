@@ -2,9 +2,9 @@
 
 use crate::core::Core;
 use crate::exchange::Exchange;
-use crate::respond::connection_header;
+use crate::respond::{connection_header, request_id_header};
 use sluice_snapshot::{PathPiece, ProxyPlan};
-use sluice_wire::{BodyFraming, KnownHeader, ResponseHead, Version, enc};
+use sluice_wire::{BodyFraming, Header, KnownHeader, ResponseHead, Version, enc};
 use std::io::Write as _;
 use std::net::IpAddr;
 
@@ -66,8 +66,7 @@ pub(crate) fn request_head(out: &mut Vec<u8>, ex: &Exchange, plan: &ProxyPlan, a
         forwarded(out, ex);
     }
     if server.via {
-        joined(out, ex, KnownHeader::Via, b"Via: ");
-        out.extend_from_slice(if ex.is_http10() { b"1.0 sluice\r\n" } else { b"1.1 sluice\r\n" });
+        via(out, &head.headers, bytes, head.version);
     }
     match head.framing {
         BodyFraming::Length(n) => enc::content_length(out, n),
@@ -100,19 +99,25 @@ fn path(out: &mut Vec<u8>, ex: &Exchange, plan: &ProxyPlan) {
     }
 }
 
-/// `prefix`, then the client's own values of a list header, each followed by `, `.
-fn joined(out: &mut Vec<u8>, ex: &Exchange, id: KnownHeader, prefix: &[u8]) {
-    let bytes = ex.bytes.as_slice();
+/// `prefix`, then the values that a list header has already, each followed by `, `.
+fn joined(out: &mut Vec<u8>, headers: &[Header], bytes: &[u8], id: KnownHeader, prefix: &[u8]) {
     out.extend_from_slice(prefix);
-    for h in ex.head.headers.iter().filter(|h| h.id == id && !h.hop_by_hop) {
+    for h in headers.iter().filter(|h| h.id == id && !h.hop_by_hop) {
         out.extend_from_slice(h.value.of(bytes));
         out.extend_from_slice(b", ");
     }
 }
 
+/// RFC 9110 7.6.3: the version is that of the message as it was received.
+fn via(out: &mut Vec<u8>, headers: &[Header], bytes: &[u8], received: Version) {
+    joined(out, headers, bytes, KnownHeader::Via, b"Via: ");
+    out.extend_from_slice(if received == Version::Http10 { b"1.0 sluice\r\n" } else { b"1.1 sluice\r\n" });
+}
+
 fn x_forwarded(out: &mut Vec<u8>, ex: &Exchange) {
-    let authority = ex.head.authority.of(ex.bytes.as_slice());
-    joined(out, ex, KnownHeader::XForwardedFor, b"X-Forwarded-For: ");
+    let bytes = ex.bytes.as_slice();
+    let authority = ex.head.authority.of(bytes);
+    joined(out, &ex.head.headers, bytes, KnownHeader::XForwardedFor, b"X-Forwarded-For: ");
     address(out, ex.source);
     out.extend_from_slice(b"\r\nX-Forwarded-Proto: http\r\n");
     if !authority.is_empty() {
@@ -123,7 +128,7 @@ fn x_forwarded(out: &mut Vec<u8>, ex: &Exchange) {
 
 /// RFC 7239 4: each hop appends one element.
 fn forwarded(out: &mut Vec<u8>, ex: &Exchange) {
-    joined(out, ex, KnownHeader::Forwarded, b"Forwarded: ");
+    joined(out, &ex.head.headers, ex.bytes.as_slice(), KnownHeader::Forwarded, b"Forwarded: ");
     match ex.source.to_canonical() {
         source @ IpAddr::V4(_) => {
             out.extend_from_slice(b"for=");
@@ -177,7 +182,7 @@ pub(crate) fn address(out: &mut Vec<u8>, source: IpAddr) {
 
 /// Whether an upstream's header is one that the gateway sets itself. API Gateway hands it on under a new name
 /// (developer guide, "Important notes": remapped headers).
-fn is_request_id(name: &[u8]) -> bool {
+pub(crate) fn is_request_id(name: &[u8]) -> bool {
     name.len() == b"x-amzn-requestid".len() && name.eq_ignore_ascii_case(b"x-amzn-requestid")
 }
 
@@ -196,7 +201,7 @@ pub(crate) fn response_head(out: &mut Vec<u8>, core: &Core, ex: &Exchange, respo
     let ResponseOut { head, bytes, delivery, keep, cache } = *response;
     out.reserve(bytes.len() + 256);
     enc::status_line(out, head.status);
-    let via = ex.view.snapshot.server.via;
+    let add_via = ex.view.snapshot.server.via;
     let mut dated = false;
     for h in &head.headers {
         // With no body of its own the length describes the representation: it is handed on (RFC 9110 8.6).
@@ -204,7 +209,7 @@ pub(crate) fn response_head(out: &mut Vec<u8>, core: &Core, ex: &Exchange, respo
         if h.hop_by_hop || (h.id == KnownHeader::ContentLength && drop_length) {
             continue;
         }
-        if h.id == KnownHeader::Via && via {
+        if h.id == KnownHeader::Via && add_via {
             continue;
         }
         dated |= h.id == KnownHeader::Date;
@@ -217,20 +222,9 @@ pub(crate) fn response_head(out: &mut Vec<u8>, core: &Core, ex: &Exchange, respo
     if !dated {
         core.clock.write_date(out);
     }
-    out.extend_from_slice(b"x-amzn-RequestId: ");
-    out.extend_from_slice(&ex.request_id);
-    out.extend_from_slice(b"\r\n");
-    if via {
-        out.extend_from_slice(b"Via: ");
-        for h in head.headers.iter().filter(|h| h.id == KnownHeader::Via && !h.hop_by_hop) {
-            out.extend_from_slice(h.value.of(bytes));
-            out.extend_from_slice(b", ");
-        }
-        out.extend_from_slice(if head.version == Version::Http10 {
-            b"1.0 sluice\r\n"
-        } else {
-            b"1.1 sluice\r\n"
-        });
+    request_id_header(out, &ex.request_id);
+    if add_via {
+        via(out, &head.headers, bytes, head.version);
     }
     if let Some(outcome) = cache {
         enc::header(out, b"x-cache", outcome.as_bytes());
@@ -242,6 +236,18 @@ pub(crate) fn response_head(out: &mut Vec<u8>, core: &Core, ex: &Exchange, respo
     }
     connection_header(out, ex.head.version, keep);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Writes one piece of a body, as a chunk where the message is chunked.
+#[inline]
+pub(crate) fn piece(out: &mut Vec<u8>, data: &[u8], chunked: bool) {
+    if chunked {
+        enc::chunk_head(out, data.len());
+    }
+    out.extend_from_slice(data);
+    if chunked {
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Writes the last chunk and those trailer fields that may follow a body; ones that frame, route or authenticate a

@@ -204,7 +204,7 @@ impl Attempt<'_> {
         let final_head = FinalHead {
             scratch: &self.core.scratch,
             method: ex.head.method,
-            deadline_ms: sluice_rt::now_ms() + self.timeouts.total.min(self.timeouts.read),
+            deadline_ms: Some(sluice_rt::now_ms() + self.timeouts.total.min(self.timeouts.read)),
             interim_to: (!ex.is_http10()).then_some(&conn.wire.stream),
         };
         let bytes = match final_head.read(us, ui, &mut head).await {
@@ -236,7 +236,7 @@ impl Attempt<'_> {
         let final_head = FinalHead {
             scratch: &self.core.scratch,
             method: ex.head.method,
-            deadline_ms: 0,
+            deadline_ms: None,
             interim_to: (!ex.is_http10()).then_some(cs),
         };
         let chunked = ex.head.framing == BodyFraming::Chunked;
@@ -330,16 +330,7 @@ impl Attempt<'_> {
             if data.is_empty() {
                 break;
             }
-            let len = data.len();
-            us.write_with(|out| {
-                if chunked {
-                    enc::chunk_head(out, len);
-                }
-                out.extend_from_slice(data);
-                if chunked {
-                    out.extend_from_slice(b"\r\n");
-                }
-            });
+            us.write_with(|out| forward::piece(out, data, chunked));
             if self.body_max != 0 && body.received > self.body_max {
                 return Err(PumpError::Client(Refusal::TooLarge));
             }
@@ -381,16 +372,16 @@ fn client_error(error: BodyError) -> PumpError {
 struct FinalHead<'a> {
     scratch: &'a Scratch,
     method: Method,
-    /// 0: somebody else sets the deadline.
-    deadline_ms: u64,
+    /// `None`: the pump of the request body sets it.
+    deadline_ms: Option<u64>,
     interim_to: Option<&'a Stream>,
 }
 
 impl FinalHead<'_> {
     #[inline]
     async fn read(&self, us: &Stream, ui: &mut Input, head: &mut ResponseHead) -> Result<HeadBytes, Failure> {
-        if self.deadline_ms != 0 {
-            us.set_deadline_ms(Some(self.deadline_ms));
+        if self.deadline_ms.is_some() {
+            us.set_deadline_ms(self.deadline_ms);
         }
         for _ in 0..MAX_INTERIM {
             let bytes = match ui.read_response(us, &RESPONSE_LIMITS, self.method, head, self.scratch).await {

@@ -2,7 +2,9 @@
 
 use crate::core::Core;
 use crate::exchange::Exchange;
-use crate::respond::{GatewayResponse, error_body, error_head, gateway_response, parser_refusal};
+use crate::respond::{
+    GatewayResponse, error_body, error_head, gateway_response, parser_refusal, request_id_header,
+};
 use sluice_h1::HeadError;
 use sluice_server::Conn;
 use sluice_telemetry::{CacheOutcome, Record, Refusal, UNMATCHED};
@@ -61,9 +63,7 @@ fn closing_answer(core: &Core, conn: &Conn, why: Refusal, answer: &GatewayRespon
     let written = conn.wire.stream.write_with(|out| {
         let before = out.len();
         error_head(out, answer, None);
-        out.extend_from_slice(b"x-amzn-RequestId: ");
-        out.extend_from_slice(&id);
-        out.extend_from_slice(b"\r\n");
+        request_id_header(out, &id);
         core.clock.write_date(out);
         out.extend_from_slice(b"Connection: close\r\n\r\n");
         error_body(out, answer);

@@ -11,7 +11,7 @@ use sluice_rt::Stream;
 use sluice_server::After;
 use sluice_snapshot::CacheKeyPart;
 use sluice_telemetry::{CacheOutcome, Refusal};
-use sluice_wire::{KnownHeader, ResponseHead, enc};
+use sluice_wire::{BodyFraming, KnownHeader, ResponseHead, enc};
 
 /// Bodies at least this long go from socket to socket by splice(2).
 const SPLICE_BYTES: u64 = 64 * 1024;
@@ -71,7 +71,7 @@ impl Relay<'_> {
             out.len() - before
         });
         ex.report.bytes_out += written as u64;
-        if !matches!(head.framing, sluice_wire::BodyFraming::Length(SPLICE_BYTES..)) {
+        if !matches!(head.framing, BodyFraming::Length(SPLICE_BYTES..)) {
             self.us.set_bulk(false);
         }
         let mut copy = self.store.and_then(|rule| Copy::start(rule, head, bytes.as_slice()));
@@ -83,7 +83,7 @@ impl Relay<'_> {
         match result {
             Ok(()) => Relayed {
                 after: if keep { After::KeepAlive } else { After::Close },
-                upstream_clean: head.keep_alive && head.framing != sluice_wire::BodyFraming::UntilClose,
+                upstream_clean: head.keep_alive && head.framing != BodyFraming::UntilClose,
                 upstream_failed: false,
                 entry: copy.map(|c| c.finish(sluice_rt::now_ms())),
             },
@@ -109,11 +109,8 @@ impl Relay<'_> {
         let chunked = delivery == Delivery::Chunked;
         loop {
             // What has come already goes out with the head.
-            let data = ui.body_ready(body, &mut trailers).map_err(upstream_error)?;
-            if data.is_empty() {
-                if body.is_done() {
-                    break;
-                }
+            let mut data = ui.body_ready(body, &mut trailers).map_err(upstream_error)?;
+            if data.is_empty() && !body.is_done() {
                 self.cs.flush();
                 if copy.is_none()
                     && let Some(left) = body.remaining()
@@ -123,14 +120,12 @@ impl Relay<'_> {
                     continue;
                 }
                 self.us.set_deadline_ms(Some(sluice_rt::now_ms() + self.timeouts.read));
-                let data = ui.body_data(self.us, body, &mut trailers).await.map_err(upstream_error)?;
-                if data.is_empty() {
-                    break;
-                }
-                self.pass(data, chunked, copy);
-            } else {
-                self.pass(data, chunked, copy);
+                data = ui.body_data(self.us, body, &mut trailers).await.map_err(upstream_error)?;
             }
+            if data.is_empty() {
+                break;
+            }
+            self.pass(data, chunked, copy);
             if self.cs.is_write_broken() {
                 return Err(Broken::Client);
             }
@@ -150,15 +145,7 @@ impl Relay<'_> {
     /// Hands one piece of the body on.
     #[inline]
     fn pass(&self, data: &[u8], chunked: bool, copy: &mut Option<Copy>) {
-        self.cs.write_with(|out| {
-            if chunked {
-                enc::chunk_head(out, data.len());
-            }
-            out.extend_from_slice(data);
-            if chunked {
-                out.extend_from_slice(b"\r\n");
-            }
-        });
+        self.cs.write_with(|out| forward::piece(out, data, chunked));
         if copy.as_mut().is_some_and(|c| !c.push(data)) {
             *copy = None;
         }
@@ -204,7 +191,7 @@ impl Copy {
     fn start(rule: &StoreRule, head: &ResponseHead, bytes: &[u8]) -> Option<Self> {
         let max = usize::try_from(rule.entry_max_bytes).unwrap_or(usize::MAX);
         let fits = match head.framing {
-            sluice_wire::BodyFraming::Length(n) => n <= rule.entry_max_bytes,
+            BodyFraming::Length(n) => n <= rule.entry_max_bytes,
             _ => true,
         };
         if !fits || !storable(rule, head, bytes) {
@@ -214,7 +201,7 @@ impl Copy {
         for h in &head.headers {
             let own = matches!(h.id, KnownHeader::ContentLength | KnownHeader::Date | KnownHeader::Age);
             let name = h.name.of(bytes);
-            if !h.hop_by_hop && !own && !name.eq_ignore_ascii_case(b"x-amzn-requestid") {
+            if !h.hop_by_hop && !own && !forward::is_request_id(name) {
                 enc::header(&mut lines, name, h.value.of(bytes));
             }
         }

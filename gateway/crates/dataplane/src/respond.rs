@@ -5,6 +5,7 @@
 
 use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
+use crate::ids::RequestId;
 use sluice_cache::Entry;
 use sluice_h1::Body;
 use sluice_server::{After, Conn};
@@ -70,12 +71,18 @@ pub(crate) fn connection_header(out: &mut Vec<u8>, version: Version, keep: bool)
     }
 }
 
+/// `x-amzn-RequestId`, which every answer carries.
+#[inline]
+pub(crate) fn request_id_header(out: &mut Vec<u8>, id: &RequestId) {
+    out.extend_from_slice(b"x-amzn-RequestId: ");
+    out.extend_from_slice(id);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Headers that every answer of the gateway's own ends with.
 #[inline]
 fn common_headers(out: &mut Vec<u8>, core: &Core, ex: &Exchange, keep: bool) {
-    out.extend_from_slice(b"x-amzn-RequestId: ");
-    out.extend_from_slice(&ex.request_id);
-    out.extend_from_slice(b"\r\n");
+    request_id_header(out, &ex.request_id);
     core.clock.write_date(out);
     connection_header(out, ex.head.version, keep);
     out.extend_from_slice(b"\r\n");

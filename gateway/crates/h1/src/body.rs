@@ -4,6 +4,7 @@ use crate::{Input, Wire};
 use sluice_rt::Stream;
 use sluice_wire::{BodyFraming, ChunkError, ChunkedDecoder, Limits};
 use std::io;
+use std::ops::Range;
 
 /// How much of a body is still to come.
 ///
@@ -124,25 +125,18 @@ impl Input {
         body: &mut Body,
         trailers: &mut Vec<u8>,
     ) -> Result<&'a [u8], BodyError> {
-        self.settle();
         let range = loop {
-            if body.is_done() {
-                break 0..0;
-            }
-            if !self.fill(stream).await.map_err(BodyError::Io)? {
-                if matches!(body.kind, Kind::UntilClose) {
-                    body.kind = Kind::Done;
-                    break 0..0;
-                }
-                return Err(BodyError::Truncated);
-            }
-            let range = self.next_range(body, trailers)?;
-            if !range.is_empty() {
+            let range = self.ready_range(body, trailers)?;
+            if !range.is_empty() || body.is_done() {
                 break range;
             }
-            self.settle();
+            if !self.fill(stream).await.map_err(BodyError::Io)? {
+                if !matches!(body.kind, Kind::UntilClose) {
+                    return Err(BodyError::Truncated);
+                }
+                body.kind = Kind::Done;
+            }
         };
-        body.received += range.len() as u64;
         Ok(self.available().get(range).unwrap_or_default())
     }
 
@@ -155,26 +149,26 @@ impl Input {
         body: &mut Body,
         trailers: &mut Vec<u8>,
     ) -> Result<&'a [u8], BodyError> {
-        self.settle();
-        let range = loop {
-            if body.is_done() || self.available().is_empty() {
-                break 0..0;
-            }
-            let range = self.next_range(body, trailers)?;
-            if !range.is_empty() {
-                break range;
-            }
-            self.settle();
-        };
-        body.received += range.len() as u64;
+        let range = self.ready_range(body, trailers)?;
         Ok(self.available().get(range).unwrap_or_default())
     }
 
-    fn next_range(
-        &mut self,
-        body: &mut Body,
-        trailers: &mut Vec<u8>,
-    ) -> Result<std::ops::Range<usize>, BodyError> {
+    /// Consumes what was lent last, and lends the next piece of payload among what is there: empty if there is none.
+    fn ready_range(&mut self, body: &mut Body, trailers: &mut Vec<u8>) -> Result<Range<usize>, BodyError> {
+        loop {
+            self.settle();
+            if body.is_done() || self.available().is_empty() {
+                return Ok(0..0);
+            }
+            let range = self.next_range(body, trailers)?;
+            if !range.is_empty() {
+                body.received += range.len() as u64;
+                return Ok(range);
+            }
+        }
+    }
+
+    fn next_range(&mut self, body: &mut Body, trailers: &mut Vec<u8>) -> Result<Range<usize>, BodyError> {
         let available = self.available();
         match &mut body.kind {
             Kind::Done => Ok(0..0),

@@ -157,37 +157,13 @@ impl Wire {
         scratch: &Scratch,
     ) -> Result<Option<HeadBytes>, HeadError> {
         let (stream, input) = self.split();
-        input.settle();
-        if !input.fill(stream).await.map_err(|error| HeadError::Io { error, started: false })? {
-            return Ok(None);
-        }
-        let parse = |bytes: &[u8], head: &mut RequestHead| match parse_request(bytes, limits, head) {
+        let max = limits.request_line_max_bytes + limits.header_max_bytes + SLACK;
+        let parse = |bytes: &[u8]| match parse_request(bytes, limits, head) {
             Ok(Status::Complete) => Ok(Some(head.head_len)),
             Ok(Status::Partial) => Ok(None),
             Err(e) => Err(HeadError::Request(e)),
         };
-        if let Some(len) = parse(input.available(), head)? {
-            return Ok(Some(input.take_head(len, scratch)));
-        }
-        stream.set_deadline_ms(Some(sluice_rt::now_ms() + head_timeout_ms));
-        let max = limits.request_line_max_bytes + limits.header_max_bytes + SLACK;
-        input.read_rest(stream, max, scratch, |bytes| parse(bytes, head)).await.map(Some)
-    }
-
-    /// Reads a response head. `None`: the peer closed before its first byte.
-    ///
-    /// # Errors
-    /// See [`HeadError`].
-    #[inline]
-    pub async fn read_response(
-        &mut self,
-        limits: &Limits,
-        method: Method,
-        head: &mut ResponseHead,
-        scratch: &Scratch,
-    ) -> Result<Option<HeadBytes>, HeadError> {
-        let (stream, input) = self.split();
-        input.read_response(stream, limits, method, head, scratch).await
+        input.read_head(stream, max, Some(head_timeout_ms), scratch, parse).await
     }
 }
 
@@ -195,7 +171,7 @@ impl Wire {
 const SLACK: usize = 4096;
 
 impl Input {
-    /// [`Wire::read_response`] on a split wire.
+    /// Reads a response head. `None`: the peer closed before its first byte.
     ///
     /// # Errors
     /// See [`HeadError`].
@@ -208,21 +184,37 @@ impl Input {
         head: &mut ResponseHead,
         scratch: &Scratch,
     ) -> Result<Option<HeadBytes>, HeadError> {
-        self.settle();
-        if !self.fill(stream).await.map_err(|error| HeadError::Io { error, started: false })? {
-            return Ok(None);
-        }
-        let parse = |bytes: &[u8], head: &mut ResponseHead| match parse_response(bytes, limits, method, head)
-        {
+        let max = limits.request_line_max_bytes + limits.header_max_bytes + SLACK;
+        let parse = |bytes: &[u8]| match parse_response(bytes, limits, method, head) {
             Ok(Status::Complete) => Ok(Some(head.head_len)),
             Ok(Status::Partial) => Ok(None),
             Err(e) => Err(HeadError::Response(e)),
         };
-        if let Some(len) = parse(self.available(), head)? {
+        self.read_head(stream, max, None, scratch, parse).await
+    }
+
+    /// Reads a head, whichever `parse` understands. With a `rest_timeout_ms` what is missing after the first piece must
+    /// come within that time; else the deadline already set goes on.
+    #[inline]
+    async fn read_head(
+        &mut self,
+        stream: &Stream,
+        max: usize,
+        rest_timeout_ms: Option<u64>,
+        scratch: &Scratch,
+        mut parse: impl FnMut(&[u8]) -> Result<Option<usize>, HeadError>,
+    ) -> Result<Option<HeadBytes>, HeadError> {
+        self.settle();
+        if !self.fill(stream).await.map_err(|error| HeadError::Io { error, started: false })? {
+            return Ok(None);
+        }
+        if let Some(len) = parse(self.available())? {
             return Ok(Some(self.take_head(len, scratch)));
         }
-        let max = limits.request_line_max_bytes + limits.header_max_bytes + SLACK;
-        self.read_rest(stream, max, scratch, |bytes| parse(bytes, head)).await.map(Some)
+        if let Some(timeout_ms) = rest_timeout_ms {
+            stream.set_deadline_ms(Some(sluice_rt::now_ms() + timeout_ms));
+        }
+        self.read_rest(stream, max, scratch, parse).await.map(Some)
     }
 
     /// Takes a complete head of `len` bytes: the whole buffer where nothing follows, else a copy.

@@ -3,7 +3,7 @@
 use crate::{
     bufring::Buf,
     executor::{self, Core},
-    io::Ios,
+    io::{Io, Ios},
     out::Segment,
     task::Waiter,
     wheel::NEVER,
@@ -163,16 +163,9 @@ impl Stream {
     pub(crate) fn poll_writer<T>(
         &self,
         cx: &mut Context<'_>,
-        mut attempt: impl FnMut(&mut Ios) -> Option<T>,
+        attempt: impl FnOnce(&mut Ios) -> Option<T>,
     ) -> Poll<T> {
-        if let Some(outcome) = attempt(&mut self.core.io.borrow_mut()) {
-            return Poll::Ready(outcome);
-        }
-        let waiter = Waiter::new(cx.waker());
-        let replaced = (self.core.io.borrow_mut().get(self.index))
-            .map(|io| std::mem::replace(&mut io.send_waiter, waiter));
-        drop(replaced);
-        Poll::Pending
+        self.poll_half(cx, attempt, |io| &mut io.send_waiter)
     }
 
     /// Polls a condition of the reading half and registers for its changes.
@@ -180,14 +173,24 @@ impl Stream {
     pub(crate) fn poll_reader<T>(
         &self,
         cx: &mut Context<'_>,
-        mut attempt: impl FnMut(&mut Ios) -> Option<T>,
+        attempt: impl FnOnce(&mut Ios) -> Option<T>,
+    ) -> Poll<T> {
+        self.poll_half(cx, attempt, |io| &mut io.recv_waiter)
+    }
+
+    #[inline]
+    fn poll_half<T>(
+        &self,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(&mut Ios) -> Option<T>,
+        waiter_of: impl FnOnce(&mut Io) -> &mut Waiter,
     ) -> Poll<T> {
         if let Some(outcome) = attempt(&mut self.core.io.borrow_mut()) {
             return Poll::Ready(outcome);
         }
         let waiter = Waiter::new(cx.waker());
-        let replaced = (self.core.io.borrow_mut().get(self.index))
-            .map(|io| std::mem::replace(&mut io.recv_waiter, waiter));
+        let replaced =
+            (self.core.io.borrow_mut().get(self.index)).map(|io| std::mem::replace(waiter_of(io), waiter));
         drop(replaced);
         Poll::Pending
     }
