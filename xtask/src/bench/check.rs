@@ -41,6 +41,7 @@ mod tests {
 
     fn rows(sluice: f64) -> Vec<crate::bench::report::Row> {
         let sample = |peer, cpu_us_per_request| Sample {
+            round: 1,
             peer,
             shape: Shape::Mock,
             cpu_us_per_request,

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// One peer in one shape in one round.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
+    /// Of the rounds, from 1: samples of one round were taken within seconds of each other.
+    pub(crate) round: u64,
     pub(crate) peer: Peer,
     pub(crate) shape: Shape,
     pub(crate) cpu_us_per_request: f64,
@@ -45,7 +47,13 @@ impl Bench {
     }
 
     /// Measures one peer in one shape.
-    pub(crate) fn measure(&self, peer: Peer, shape: Shape, seconds: u64) -> Result<Sample, String> {
+    pub(crate) fn measure(
+        &self,
+        round: u64,
+        peer: Peer,
+        shape: Shape,
+        seconds: u64,
+    ) -> Result<Sample, String> {
         let (server, address) = self.serve(peer, shape)?;
         // Fills the cache, the pools and the branch predictors.
         wrk::run(self.cores, &address, shape, 1)?;
@@ -64,6 +72,7 @@ impl Bench {
             ));
         }
         Ok(Sample {
+            round,
             peer,
             shape,
             cpu_us_per_request: cpu_us / load.requests,

@@ -147,7 +147,7 @@ fn run_inside(options: &Options) -> Result<(), String> {
     for round in 1..=options.rounds {
         for &shape in &options.shapes {
             for &peer in options.peers.iter().filter(|peer| peer.serves(shape)) {
-                match bench.measure(peer, shape, options.seconds) {
+                match bench.measure(round, peer, shape, options.seconds) {
                     Ok(sample) => {
                         println!("round {round}  {}", report::line(&sample));
                         samples.push(sample);

@@ -36,7 +36,8 @@ pub(crate) fn line(sample: &Sample) -> String {
     )
 }
 
-/// The median over the rounds of each figure, and the ratio of medians to nginx's.
+/// The median over the rounds of each figure. The ratio is the median of the rounds' own ratios: a machine that is slow for
+/// a while slows the two neighbours of a round alike, and drops out.
 pub(crate) fn medians(samples: &[Sample]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for shape in Shape::ALL {
@@ -49,7 +50,7 @@ pub(crate) fn medians(samples: &[Sample]) -> Vec<Row> {
                 shape: shape.name(),
                 peer: peer.name(),
                 cpu_us_per_request: round(cpu_us_per_request, 100.0),
-                ratio_to_nginx: None,
+                ratio_to_nginx: paired_ratio(samples, &cell).map(|ratio| round(ratio, 1000.0)),
                 requests_per_s: of(|sample| sample.requests_per_s).unwrap_or_default().round(),
                 p50_us: of(|sample| sample.p50_us).unwrap_or_default(),
                 p99_us: of(|sample| sample.p99_us).unwrap_or_default(),
@@ -57,16 +58,18 @@ pub(crate) fn medians(samples: &[Sample]) -> Vec<Row> {
             });
         }
     }
-    let nginx: Vec<_> = rows
-        .iter()
-        .filter(|row| row.peer == Peer::Nginx.name())
-        .map(|row| (row.shape, row.cpu_us_per_request))
-        .collect();
-    for row in &mut rows {
-        let reference = nginx.iter().find(|(shape, _)| *shape == row.shape);
-        row.ratio_to_nginx = reference.map(|(_, cpu)| round(row.cpu_us_per_request / cpu, 1000.0));
-    }
     rows
+}
+
+/// The median ratio of these samples to nginx's of the same round and shape.
+fn paired_ratio(samples: &[Sample], cell: &[&Sample]) -> Option<f64> {
+    let ratio = |sample: &&Sample| {
+        let twin = samples.iter().find(|other| {
+            other.peer == Peer::Nginx && (other.round, other.shape) == (sample.round, sample.shape)
+        })?;
+        Some(sample.cpu_us_per_request / twin.cpu_us_per_request)
+    };
+    median(cell.iter().filter_map(ratio).collect())
 }
 
 fn median(mut figures: Vec<f64>) -> Option<f64> {
@@ -155,8 +158,9 @@ mod tests {
     use crate::bench::measure::Sample;
     use crate::bench::peers::Peer;
 
-    fn sample(peer: Peer, cpu_us_per_request: f64) -> Sample {
+    fn sample(round: u64, peer: Peer, cpu_us_per_request: f64) -> Sample {
         Sample {
+            round,
             peer,
             shape: Shape::Mock,
             cpu_us_per_request,
@@ -168,22 +172,24 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_of_medians_so_one_disturbed_round_decides_nothing() {
+    fn a_round_on_a_slow_machine_and_a_disturbed_one_decide_nothing() {
         let rows = medians(&[
-            sample(Peer::Sluice, 3.0),
-            sample(Peer::Nginx, 4.0),
-            sample(Peer::Sluice, 30.0),
-            sample(Peer::Nginx, 5.0),
-            sample(Peer::Sluice, 2.0),
-            sample(Peer::Nginx, 40.0),
+            sample(1, Peer::Sluice, 3.0),
+            sample(1, Peer::Nginx, 4.0),
+            // Everything twice as slow: the same ratio.
+            sample(2, Peer::Sluice, 6.0),
+            sample(2, Peer::Nginx, 8.0),
+            // One of the two disturbed.
+            sample(3, Peer::Sluice, 2.0),
+            sample(3, Peer::Nginx, 40.0),
         ]);
         let ratios: Vec<_> = rows.iter().map(|row| (row.peer, row.ratio_to_nginx)).collect();
-        assert_eq!(ratios, [("sluice", Some(0.6)), ("nginx", Some(1.0))]);
-        assert!(table(&rows).contains("| mock | **sluice** | 3.00 | 0.60 |"));
+        assert_eq!(ratios, [("sluice", Some(0.75)), ("nginx", Some(1.0))]);
+        assert!(table(&rows).contains("| mock | **sluice** | 3.00 | 0.75 |"));
     }
 
     #[test]
     fn without_nginx_there_is_no_ratio() {
-        assert_eq!(medians(&[sample(Peer::Sluice, 3.0)])[0].ratio_to_nginx, None);
+        assert_eq!(medians(&[sample(1, Peer::Sluice, 3.0)])[0].ratio_to_nginx, None);
     }
 }
