@@ -29,7 +29,7 @@ pub enum Status {
     Partial,
 }
 
-/// The HTTP/1 version of a message.
+/// The HTTP version of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Version {
     /// HTTP/1.0
@@ -37,6 +37,8 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 /// The form of a request target (RFC 9112 section 3.2).

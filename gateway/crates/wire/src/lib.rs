@@ -1,10 +1,11 @@
-//! HTTP/1.1 messages as bytes: a sans-I/O codec. Bytes in, spans out; no clock, no sockets, no gateway nouns.
+//! HTTP messages as bytes: a sans-I/O codec. Bytes in, spans out; no clock, no sockets, no gateway nouns.
 //!
 //! - [`parse_request`] and [`parse_response`] read a head into a reusable [`RequestHead`] / [`ResponseHead`]: spans that
 //!   index the caller's bytes, the body's framing, and what the connection may do next. They allocate nothing but the
 //!   growth of the reused header vector.
 //! - [`ChunkedDecoder`] reads a chunked body piece by piece.
 //! - [`enc`] writes heads and chunks.
+//! - [`h2`] is the same for HTTP/2: frames, header compression, and the same heads made of them.
 //!
 //! # What counts as an attack
 //! Two parties that read one message differently. So everything that RFC 9112 lets a recipient repair is refused here
@@ -20,6 +21,7 @@ mod date;
 pub mod enc;
 mod error;
 mod fields;
+pub mod h2;
 mod head;
 mod known;
 mod method;
