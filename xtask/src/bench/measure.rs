@@ -3,7 +3,7 @@
 use super::Shape;
 use super::host::{Cores, Server, Work};
 use super::peers::{API_KEY, Peer};
-use super::wrk;
+use super::{pace, wrk};
 use crate::sh;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -56,9 +56,9 @@ impl Bench {
     ) -> Result<Sample, String> {
         let (server, address) = self.serve(peer, shape)?;
         // Fills the cache, the pools and the branch predictors.
-        wrk::run(self.cores, &address, shape, 1)?;
+        self.load(&address, shape, 1)?;
         let (cpu_before, began) = (server.cpu_ns(), Instant::now());
-        let load = wrk::run(self.cores, &address, shape, seconds)?;
+        let load = self.load(&address, shape, seconds)?;
         let cpu_us = (server.cpu_ns() - cpu_before) as f64 / 1e3;
         let wall_us = began.elapsed().as_secs_f64() * 1e6;
         // A peer may close a few connections for reasons of its own; more than that is not the load that was meant.
@@ -81,6 +81,13 @@ impl Bench {
             p99_us: load.p99_us,
             busy: cpu_us / wall_us,
         })
+    }
+
+    fn load(&self, address: &str, shape: Shape, seconds: u64) -> Result<wrk::Load, String> {
+        match shape {
+            Shape::Paced => pace::run(self.cores, &self.work, address, shape, seconds),
+            _ => wrk::run(self.cores, address, shape, seconds),
+        }
     }
 
     /// Starts a peer and waits until it gives the shape's right answer.

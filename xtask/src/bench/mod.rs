@@ -7,6 +7,7 @@ mod check;
 mod host;
 mod k6;
 mod measure;
+mod pace;
 mod peers;
 mod prepare;
 mod report;
@@ -31,10 +32,13 @@ pub(crate) enum Shape {
     Large,
     /// Mock, on a new connection each time.
     Conn,
+    /// Proxied at a fixed rate far from saturation: what latency is like, and what waking up costs.
+    Paced,
 }
 
 impl Shape {
-    const ALL: [Shape; 5] = [Shape::Mock, Shape::Proxied, Shape::Cached, Shape::Large, Shape::Conn];
+    const ALL: [Shape; 6] =
+        [Shape::Mock, Shape::Proxied, Shape::Cached, Shape::Large, Shape::Conn, Shape::Paced];
 
     /// The name in options and results.
     pub(crate) fn name(self) -> &'static str {
@@ -44,6 +48,7 @@ impl Shape {
             Shape::Cached => "cached",
             Shape::Large => "100k",
             Shape::Conn => "conn",
+            Shape::Paced => "20k/s",
         }
     }
 
@@ -51,14 +56,14 @@ impl Shape {
         Self::ALL
             .into_iter()
             .find(|shape| shape.name() == name)
-            .ok_or_else(|| format!("no shape `{name}`: expected mock, proxied, cached, 100k or conn"))
+            .ok_or_else(|| format!("no shape `{name}`: expected mock, proxied, cached, 100k, conn or 20k/s"))
     }
 
     /// The request's target.
     pub(crate) fn target(self) -> &'static str {
         match self {
             Shape::Mock | Shape::Conn => "/mock/12345?expand=lines",
-            Shape::Proxied => "/items/12345?expand=lines",
+            Shape::Proxied | Shape::Paced => "/items/12345?expand=lines",
             Shape::Cached => "/cached/12345?expand=lines",
             Shape::Large => "/100k/12345?expand=lines",
         }

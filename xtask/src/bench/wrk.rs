@@ -36,8 +36,8 @@ pub(crate) fn run(cores: Cores, address: &str, shape: Shape, seconds: u64) -> Re
     parse(&output).ok_or_else(|| format!("wrk's output was not understood:\n{output}"))
 }
 
-/// Reads the `RESULT` line that request.lua prints.
-fn parse(output: &str) -> Option<Load> {
+/// Reads the `RESULT` line that request.lua and pace print.
+pub(super) fn parse(output: &str) -> Option<Load> {
     let line = output.lines().find_map(|line| line.strip_prefix("RESULT "))?;
     let mut load = Load::default();
     for field in line.split_whitespace() {
