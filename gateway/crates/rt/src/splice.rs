@@ -133,6 +133,8 @@ pub struct Splice<'a> {
     in_pipe: usize,
     source_ended: bool,
     idle_timeout_ms: Option<u64>,
+    /// The readiness last asked for.
+    awaited: Option<(u32, Op)>,
     step: Step,
 }
 
@@ -140,8 +142,9 @@ impl Stream {
     /// Moves exactly `len` bytes from this stream to `to` without copying them through user space, those that were
     /// received already included. Returns how many: fewer than `len` only if the source ended before.
     ///
-    /// While it runs, nobody may read from this stream; what is written to `to` waits. The deadlines of both streams
-    /// apply. If it fails, or is dropped before it ended, both streams are of no further use: bytes may be lost.
+    /// While it runs, nobody may read from this stream; what is written to `to` waits. A tunnel is two of these at once,
+    /// one each way, in one task or in two; an end of stream ends one of them, and the caller passes it on with
+    /// [`Stream::shutdown_write`]. The deadlines of both streams apply. If it fails, or is dropped before it ended, both streams are of no further use: bytes may be lost.
     pub fn splice_to<'a>(&'a self, to: &'a Stream, len: u64) -> Splice<'a> {
         Splice {
             from: self,
@@ -152,6 +155,7 @@ impl Stream {
             in_pipe: 0,
             source_ended: false,
             idle_timeout_ms: None,
+            awaited: None,
             step: Step::Start,
         }
     }
@@ -203,6 +207,8 @@ impl Splice<'_> {
                     }
                     None => None,
                 },
+                // Woken for the other direction of a tunnel, say: the readiness is still to come.
+                Step::Move if self.is_polling() => None,
                 Step::Move => match self.pump()? {
                     Pumped::Done => {
                         self.step = Step::Done;
@@ -216,6 +222,9 @@ impl Splice<'_> {
                     Pumped::WaitDestination => Some((to, Op::PollOut)),
                 },
             };
+            if wait.is_some() {
+                self.awaited = wait;
+            }
             self.register(cx, wait);
             return Poll::Pending;
         }
@@ -233,6 +242,15 @@ impl Splice<'_> {
             (reader, writer)
         });
         drop(replaced);
+    }
+
+    /// Whether the readiness that was asked for has yet to come.
+    fn is_polling(&self) -> bool {
+        self.awaited.is_some_and(|(index, op)| {
+            self.ios(|io| {
+                io.get(index).is_some_and(|io| if op == Op::PollIn { io.poll_in } else { io.poll_out })
+            })
+        })
     }
 
     /// Takes the source out of multishot.

@@ -10,13 +10,19 @@
 
 mod common;
 
-use common::{bind, client, core, pair, pattern, read_exact, receive, receive_to_end, send_all, soon};
-use sluice_rt::{Listener, now_ms, sleep_until_ms, spawn, yield_now};
+use common::{
+    PATIENCE_MS, bind, client, core, pair, pattern, read_exact, read_to_end, receive, receive_to_end,
+    send_all, soon,
+};
+use sluice_rt::{Listener, Stream, now_ms, sleep_until_ms, spawn, yield_now};
 use std::{
+    future::{Future, poll_fn},
     io::ErrorKind,
     net::Shutdown,
+    pin::pin,
     rc::Rc,
     sync::{Arc, mpsc},
+    task::Poll,
     thread,
 };
 
@@ -251,6 +257,63 @@ fn a_tunnel_splices_both_ways_at_once() {
     for peer in peers {
         peer.join().unwrap();
     }
+}
+
+/// Both directions in one task, with an idle limit: message by message, in turns and crossing, then one half closes
+/// and the other goes on.
+#[test]
+fn one_task_tunnels_both_ways() {
+    core(|| async {
+        let (left, client) = pair().await;
+        let (right, server) = pair().await;
+        let (ended, end) = mpsc::channel();
+        spawn(async move {
+            let one_way = async |from: &Stream, to: &Stream| {
+                let moved = from.splice_to(to, u64::MAX).idle_timeout_ms(PATIENCE_MS).await.unwrap();
+                to.shutdown_write();
+                moved
+            };
+            let (mut up, mut down) = (pin!(one_way(&left, &right)), pin!(one_way(&right, &left)));
+            let (mut sent, mut received) = (None, None);
+            poll_fn(|cx| {
+                for (way, moved) in [(up.as_mut(), &mut sent), (down.as_mut(), &mut received)] {
+                    if moved.is_none()
+                        && let Poll::Ready(bytes) = way.poll(cx)
+                    {
+                        *moved = Some(bytes);
+                    }
+                }
+                if sent.is_some() && received.is_some() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            ended.send((sent.unwrap(), received.unwrap())).unwrap();
+        });
+        for round in 0..200u32 {
+            client.write(&round.to_be_bytes());
+            client.flush();
+            if round % 3 == 0 {
+                server.write(&round.to_le_bytes());
+                server.flush();
+            }
+            assert_eq!(read_exact(&server, 4).await, round.to_be_bytes());
+            if round % 3 != 0 {
+                server.write(&round.to_le_bytes());
+                server.flush();
+            }
+            assert_eq!(read_exact(&client, 4).await, round.to_le_bytes());
+        }
+        client.shutdown_write();
+        assert!(server.recv().await.unwrap().is_none());
+        let rest = pattern(2 << 20);
+        server.write(&rest);
+        server.shutdown_write();
+        assert!(read_to_end(&client).await.unwrap() == rest);
+        while let Err(mpsc::TryRecvError::Empty) = end.try_recv().map(|moved| {
+            assert_eq!(moved, (800, 800 + (2 << 20)));
+        }) {
+            yield_now().await;
+        }
+    });
 }
 
 #[test]
