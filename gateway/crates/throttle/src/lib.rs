@@ -3,6 +3,7 @@
 //! * [`Pool`] and [`Lease`]: one limit shared by all cores. The pool is one atomic word; each core draws a few tokens at a
 //!   time and spends them without atomics.
 //! * [`ClientTable`]: one bucket for each of very many clients, in bounded memory.
+//! * [`ConnectionTable`]: how many connections each client has open.
 //!
 //! Time is an argument, in nanoseconds of a monotonic clock; nothing here reads a clock or does I/O.
 //!
@@ -22,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod clients;
+mod connections;
 mod lease;
 #[cfg(all(test, loom))]
 mod model;
@@ -31,6 +33,7 @@ mod sip;
 mod sync;
 
 pub use clients::ClientTable;
+pub use connections::ConnectionTable;
 pub use lease::{LEASE_IDLE_NS, Lease};
 pub use pool::{LEASE_BURST_SHARE, LEASE_MAX_TOKENS, Pool};
 pub use rate::{Decision, RETRY_AFTER_MAX_MS, Rate};

@@ -2,6 +2,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p sluice-throttle --lib --release model`.
 
 use crate::clients::ClientTable;
+use crate::connections::ConnectionTable;
 use crate::pool::{Drawn, Pool, Report};
 use crate::rate::Rate;
 use loom::thread;
@@ -144,5 +145,36 @@ fn eviction_never_forgets_a_charge() {
         let newcomer = thread.join().unwrap();
         assert!(!(first && second), "one token a second, not two");
         assert!(first || newcomer, "a race costs one token, not both");
+    });
+}
+
+/// A client that comes on two cores at once is counted as one client, and leaves no trace.
+#[test]
+fn a_client_that_connects_twice_at_once_has_one_count() {
+    model(|| {
+        let table = Arc::new(ConnectionTable::with_seed(1, 1));
+        let other = table.clone();
+        let thread = thread::spawn(move || other.open(7, 1));
+        let here = table.open(7, 1);
+        let there = thread.join().unwrap();
+        assert!(here || there, "a race refuses at most one");
+        assert_eq!(table.count(7), u32::from(here) + u32::from(there));
+        assert!(!(here && there), "one connection, not two");
+        table.close(7);
+        assert_eq!(table.count(7), 0);
+    });
+}
+
+/// The last connection closes while another opens: the word is not freed under the newcomer.
+#[test]
+fn a_count_survives_a_close_at_the_same_moment() {
+    model(|| {
+        let table = Arc::new(ConnectionTable::with_seed(1, 1));
+        assert!(table.open(7, 2));
+        let other = table.clone();
+        let thread = thread::spawn(move || other.close(7));
+        assert!(table.open(7, 2));
+        thread.join().unwrap();
+        assert_eq!(table.count(7), 1);
     });
 }
