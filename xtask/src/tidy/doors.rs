@@ -11,13 +11,17 @@ const DOORS: &[(&str, &str)] = &[
     // Pure: values in, values out.
     ("cache", "wire"),
     // Machinery: knows the kernel, not the gateway.
+    ("tls", "rt"),
     ("h1", "rt"),
+    ("h1", "tls"),
     ("h1", "wire"),
     ("server", "h1"),
     ("server", "rt"),
+    ("server", "tls"),
     ("server", "wire"),
     ("client", "h1"),
     ("client", "rt"),
+    ("client", "tls"),
     ("client", "wire"),
     ("xdp", "common"),
     // Gateway: the nouns.
@@ -37,6 +41,7 @@ const DOORS: &[(&str, &str)] = &[
     ("dataplane", "snapshot"),
     ("dataplane", "telemetry"),
     ("dataplane", "throttle"),
+    ("dataplane", "tls"),
     ("dataplane", "wire"),
     ("control", "snapshot"),
     ("control", "telemetry"),

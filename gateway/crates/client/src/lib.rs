@@ -149,7 +149,7 @@ impl Group {
         let spec = self.spec.targets.get(target).ok_or(io::ErrorKind::NotFound)?;
         let limit = deadline_ms.min(sluice_rt::now_ms() + self.spec.connect_timeout_ms);
         let stream = Stream::connect(spec.addr, limit).await?;
-        Ok(Lease { wire: Wire::new(stream), reused: false, target })
+        Ok(Lease { wire: Wire::new(stream.into()), reused: false, target })
     }
 
     /// Keeps a connection for the next request, if there is room and it is still clean.

@@ -7,10 +7,10 @@ use crate::integrate::{HIGH_WATER, Timeouts};
 use bytes::Bytes;
 use sluice_cache::Entry;
 use sluice_h1::{Body, BodyError, HeadBytes, Input};
-use sluice_rt::Stream;
 use sluice_server::After;
 use sluice_snapshot::CacheKeyPart;
 use sluice_telemetry::{CacheOutcome, Refusal};
+use sluice_tls::Stream;
 use sluice_wire::{BodyFraming, KnownHeader, ResponseHead, enc};
 
 /// Bodies at least this long go from socket to socket by splice(2).
@@ -115,8 +115,9 @@ impl Relay<'_> {
                 if copy.is_none()
                     && let Some(left) = body.remaining()
                     && left >= SPLICE_BYTES
+                    && let (Some(from), Some(to)) = (self.us.plain(), self.cs.plain())
                 {
-                    self.splice(body, left).await?;
+                    self.splice(from, to, body, left).await?;
                     continue;
                 }
                 self.us.set_deadline_ms(Some(sluice_rt::now_ms() + self.timeouts.read));
@@ -152,11 +153,17 @@ impl Relay<'_> {
     }
 
     /// Moves the rest of a sized body without it passing through user space.
-    async fn splice(&self, body: &mut Body, left: u64) -> Result<(), Broken> {
+    async fn splice(
+        &self,
+        from: &sluice_rt::Stream,
+        to: &sluice_rt::Stream,
+        body: &mut Body,
+        left: u64,
+    ) -> Result<(), Broken> {
         let idle_ms = self.timeouts.read.min(self.timeouts.client);
         // The next response on this connection is likely to be large, too.
-        self.us.set_bulk(true);
-        match self.us.splice_to(self.cs, left).idle_timeout_ms(idle_ms).await {
+        from.set_bulk(true);
+        match from.splice_to(to, left).idle_timeout_ms(idle_ms).await {
             Ok(moved) => {
                 body.skip(moved);
                 if moved < left { Err(Broken::Upstream(Refusal::UpstreamReset)) } else { Ok(()) }

@@ -1,7 +1,7 @@
 //! Reading message bodies.
 
 use crate::{Input, Wire};
-use sluice_rt::Stream;
+use sluice_tls::Stream;
 use sluice_wire::{BodyFraming, ChunkError, ChunkedDecoder, Limits};
 use std::io;
 use std::ops::Range;

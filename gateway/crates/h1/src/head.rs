@@ -1,7 +1,8 @@
 //! Reading message heads.
 
 use crate::{Input, Wire};
-use sluice_rt::{Buf, Stream};
+use sluice_rt::Buf;
+use sluice_tls::Stream;
 use sluice_wire::{
     Limits, Method, RequestError, RequestHead, ResponseError, ResponseHead, Status, parse_request,
     parse_response,

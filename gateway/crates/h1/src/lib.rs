@@ -12,7 +12,8 @@ mod head;
 pub use body::{Body, BodyError};
 pub use head::{HeadBytes, HeadError, Scratch};
 
-use sluice_rt::{Buf, Stream};
+use sluice_rt::Buf;
+use sluice_tls::Stream;
 use std::io;
 
 /// A stream and its unconsumed input.

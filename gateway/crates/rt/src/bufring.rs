@@ -5,7 +5,7 @@ use io_uring::types::BufRingEntry;
 use std::{
     cell::Cell,
     fmt, io,
-    ops::Deref,
+    ops::{Deref, DerefMut},
     ptr::{self, NonNull},
     rc::Rc,
     sync::atomic::{AtomicU16, Ordering},
@@ -252,6 +252,20 @@ impl Deref for Buf {
                 unsafe { std::slice::from_raw_parts(pool.start(*id).add(self.start as usize), self.len()) }
             }
             Storage::Heap(bytes) => bytes.get(self.start as usize..self.end as usize).unwrap_or_default(),
+        }
+    }
+}
+
+/// For a reader that changes bytes where they are, as decryption does.
+impl DerefMut for Buf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let len = self.len();
+        match &mut self.storage {
+            Storage::Ring { pool, id } => {
+                // SAFETY: as in `deref`; `&mut self` makes this the only reference, and the mapping is writable.
+                unsafe { std::slice::from_raw_parts_mut(pool.start(*id).add(self.start as usize), len) }
+            }
+            Storage::Heap(bytes) => bytes.get_mut(self.start as usize..self.end as usize).unwrap_or_default(),
         }
     }
 }

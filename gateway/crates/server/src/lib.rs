@@ -163,7 +163,7 @@ impl<H: Handler> Drop for Opened<'_, H> {
 
 async fn connection<H: Handler>(stream: Stream, handler: Rc<H>, scratch: Rc<Scratch>, active: Rc<Active>) {
     let Some(peer) = stream.peer_addr() else { return };
-    let mut conn = Conn { wire: Wire::new(stream), peer, scratch, active: Rc::clone(&active) };
+    let mut conn = Conn { wire: Wire::new(stream.into()), peer, scratch, active: Rc::clone(&active) };
     if !handler.opened(peer) {
         handler.shed(&mut conn);
         return linger(&mut conn).await;
@@ -178,7 +178,7 @@ async fn connection<H: Handler>(stream: Stream, handler: Rc<H>, scratch: Rc<Scra
     match after {
         After::KeepAlive | After::Abort => {}
         After::Close => {
-            conn.wire.stream.flush();
+            conn.wire.stream.finish();
             set_deadline(&conn, handler.settings().write_timeout_ms);
             // An error here means that the client is gone: closing is all that is left either way.
             let _ = conn.wire.stream.flushed().await;
