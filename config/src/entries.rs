@@ -3,8 +3,8 @@
 use crate::diagnostic::{Diagnostic, Located, Position, Reporter};
 use crate::read::Fields;
 use crate::settings::{
-    AccessLog, ApiKey, Cache, CacheKey, Forwarded, Limit, LogFormat, Mock, Route, RouteCache, Scope, Secret,
-    Server, Settings, Target, Upstream, Xdp, XdpMode,
+    AccessLog, ApiKey, Bans, Cache, CacheKey, Forwarded, Limit, LogFormat, Mock, Route, RouteCache, Scope,
+    Secret, Server, Settings, Target, Upstream, Xdp, XdpMode,
 };
 use crate::spec::{SECTIONS, Section};
 use crate::suggest::known_names;
@@ -62,10 +62,11 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
     let cache = cache(&file_tables.single("cache", &mut out), &mut out);
     let access_log = access_log(&file_tables.single("access_log", &mut out), &out);
     let xdp = if file_tables.has("xdp") { xdp(&file_tables.single("xdp", &mut out), &mut out) } else { None };
+    let bans = if file_tables.has("bans") { bans(&file_tables, &mut out) } else { None };
     implicit_upstreams(&routes, &mut upstreams, &mut out);
     unique_key_values(&keys, &mut out);
     if out.is_clean() {
-        Ok(Settings { file, server, upstreams, routes, keys, limits, cache, access_log, xdp })
+        Ok(Settings { file, server, upstreams, routes, keys, limits, cache, access_log, xdp, bans })
     } else {
         Err(out.finish())
     }
@@ -192,6 +193,7 @@ fn server(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Server {
         idle_timeout_ms: fields.integer("idle_timeout_ms"),
         body_timeout_ms: fields.integer("body_timeout_ms"),
         max_connections: fields.integer("max_connections"),
+        max_connections_per_address: fields.integer("max_connections_per_address"),
         forwarded: match choice(fields, "forwarded", out).as_str() {
             "forwarded" => Forwarded::Standard,
             "both" => Forwarded::Both,
@@ -507,6 +509,31 @@ fn xdp(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Option<Xdp> {
         source_syns_burst: fields.integer("source_syns_burst"),
     };
     mode.map(|_| xdp)
+}
+
+fn bans(tables: &Tables<'_, '_>, out: &mut Reporter<'_>) -> Option<Bans> {
+    let fields = &tables.single("bans", out);
+    let mode = choice(fields, "mode", out);
+    let bans = Bans {
+        dry_run: mode == "dry-run",
+        refused_per_s: fields.integer("refused_per_s"),
+        refused_for_ms: fields.integer("refused_for_ms"),
+        ttl_ms: fields.integer("ttl_ms"),
+        ttl_max_ms: fields.integer("ttl_max_ms"),
+        forget_ms: fields.integer("forget_ms"),
+        let_through_ms: fields.integer("let_through_ms"),
+        never: networks(fields, "never", out),
+    };
+    if bans.ttl_max_ms < bans.ttl_ms {
+        let (least, found) = (bans.ttl_ms, bans.ttl_max_ms);
+        let message = format!("`ttl_max_ms` expects at least `ttl_ms` ({least}), found {found}");
+        out.error(fields.place("ttl_max_ms", out), message, None);
+    }
+    if mode != "off" && !tables.has("xdp") {
+        let help = "bans are carried out by the packet filter: write [xdp], or mode = \"off\"".to_owned();
+        out.error(fields.at, "[bans] has no use without [xdp]", Some(help));
+    }
+    (mode != "off").then_some(bans)
 }
 
 fn networks(fields: &Fields<'_, '_>, key: &str, out: &mut Reporter<'_>) -> Vec<IpNet> {

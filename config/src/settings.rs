@@ -28,6 +28,8 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// `[xdp]`; `None` when absent or off.
     pub xdp: Option<Xdp>,
+    /// `[bans]`; `None` when absent or off.
+    pub bans: Option<Bans>,
 }
 
 impl Settings {
@@ -68,6 +70,8 @@ pub struct Server {
     pub body_timeout_ms: u64,
     /// Connections of the process.
     pub max_connections: usize,
+    /// Connections of one client address, 0: no limit.
+    pub max_connections_per_address: u32,
     /// How the client is named to upstreams.
     pub forwarded: Forwarded,
     /// Whether `Via` is added.
@@ -311,4 +315,25 @@ pub enum XdpMode {
     Native,
     /// In the network stack.
     Generic,
+}
+
+/// `[bans]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bans {
+    /// Log and count only.
+    pub dry_run: bool,
+    /// More refusals of one source are too many.
+    pub refused_per_s: u32,
+    /// For so long.
+    pub refused_for_ms: u64,
+    /// Length of the first ban.
+    pub ttl_ms: u64,
+    /// No ban is longer.
+    pub ttl_max_ms: u64,
+    /// How long after a ban another is a relapse.
+    pub forget_ms: u64,
+    /// One connection in each such time is let through, 0: none.
+    pub let_through_ms: u64,
+    /// Never banned.
+    pub never: Vec<IpNet>,
 }

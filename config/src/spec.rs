@@ -70,7 +70,8 @@ const COUNT: Kind = Kind::Integer(0, u32::MAX as u64, "");
 /// JSON and TOML tools agree on integers up to here.
 const BYTES_MAX: u64 = (1 << 53) - 1;
 
-pub(crate) const SECTIONS: &[Section] = &[SERVER, UPSTREAMS, ROUTES, KEYS, LIMITS, CACHE, ACCESS_LOG, XDP];
+pub(crate) const SECTIONS: &[Section] =
+    &[SERVER, UPSTREAMS, ROUTES, KEYS, LIMITS, CACHE, ACCESS_LOG, XDP, BANS];
 
 const SERVER: Section = Section {
     name: "server",
@@ -127,6 +128,12 @@ const SERVER: Section = Section {
             Kind::Integer(1, 16_777_216, "connections"),
             Default::Integer(65_536),
             "Client connections of the process; more are shed (503).",
+        ),
+        key(
+            "max_connections_per_address",
+            Kind::Integer(0, 65_535, "connections"),
+            Default::Integer(0),
+            "Connections of one client address (IPv6: /64), 0: no limit; more are closed at once.",
         ),
         key(
             "forwarded",
@@ -371,5 +378,61 @@ const XDP: Section = Section {
             "Connection attempts per second of one source address, 0: no limit.",
         ),
         key("source_syns_burst", COUNT, Default::Integer(0), "Burst of `source_syns_per_s`."),
+    ],
+};
+
+const BANS: Section = Section {
+    name: "bans",
+    named: false,
+    doc: "Drops sources in the packet filter for a while that keep being refused.",
+    keys: &[
+        key(
+            "mode",
+            Kind::Choice(&["on", "dry-run", "off"]),
+            Default::Text("on"),
+            "`dry-run` logs and counts what would be banned, and drops nothing.",
+        ),
+        key(
+            "refused_per_s",
+            Kind::Integer(1, 1_000_000, "refusals per second"),
+            Default::Integer(20),
+            "More refusals of one source than this are too many.",
+        ),
+        key(
+            "refused_for_ms",
+            Kind::Integer(1_000, 3_600_000, "ms"),
+            Default::Integer(30_000),
+            "For so long, and without one admitted request in that time: then it is banned.",
+        ),
+        key(
+            "ttl_ms",
+            Kind::Integer(1_000, 86_400_000, "ms"),
+            Default::Integer(60_000),
+            "Length of the first ban; each relapse doubles it.",
+        ),
+        key(
+            "ttl_max_ms",
+            Kind::Integer(1_000, 604_800_000, "ms"),
+            Default::Integer(3_600_000),
+            "No ban is longer.",
+        ),
+        key(
+            "forget_ms",
+            Kind::Integer(1_000, 604_800_000, "ms"),
+            Default::Integer(86_400_000),
+            "How long after a ban another is a relapse.",
+        ),
+        key(
+            "let_through_ms",
+            Kind::Integer(0, 3_600_000, "ms"),
+            Default::Integer(5_000),
+            "A banned source may open one connection in each such time, to learn how it stands; 0: none.",
+        ),
+        key(
+            "never",
+            Kind::TextList,
+            Default::EmptyList,
+            "Networks that are never banned, beside `xdp.allow`: load balancers, partners.",
+        ),
     ],
 };

@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Parser, Subcommand};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// What `sluice version` prints.
@@ -49,6 +50,18 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: XdpCommand,
     },
+    /// Say how a client stands: refusals, bans and why, lists of the packet filter, connections.
+    ExplainClient {
+        /// Its IPv4 or IPv6 address.
+        #[arg(value_name = "ADDRESS")]
+        address: IpAddr,
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
     /// Print the version.
@@ -66,6 +79,21 @@ pub(crate) enum XdpCommand {
         /// Print once and exit.
         #[arg(long)]
         once: bool,
+    },
+    /// Show who is banned and for what, and who was lately.
+    Bans {
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Detach the packet filter at once; requests go on. `sluice reload` attaches it again.
+    Detach {
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
     },
 }
 

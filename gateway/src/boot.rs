@@ -1,16 +1,21 @@
 //! `sluice run`, from start to end.
 
+use crate::bans::Bans;
 use crate::cores::{self, Handle, Seed};
+use crate::operate::Operator;
 use crate::publish::{Origin, Publisher};
 use crate::xdp::Kernel;
 use crate::{Failure, affinity, demo, listeners, signals, xdp};
 use sluice_config::{LogFormat as ConfigLogFormat, Settings};
-use sluice_control::{Admin, ControlThread, Health, Reload, xdp_families};
+use sluice_control::{Admin, ControlThread, Health, Reload, ban_families, xdp_families};
+use sluice_dataplane::Connections;
+use sluice_promote::Report;
 use sluice_telemetry::{Exposition, Hub, Kind, LogFormat, LogOptions, LogTarget, LogThread, Options};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 
 /// Serves until told to end.
 pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
@@ -33,11 +38,19 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let kernel = Kernel::default();
     kernel.apply(xdp::options(&settings, &ports).map_err(Failure::Config)?).map_err(Failure::Runtime)?;
     let quick_start = matches!(origin, Origin::QuickStart(_));
-    let publisher = Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), kernel.clone(), ports)?);
-    let handles = start_cores(&publisher, &hub, bound.sockets, &cpus)?;
+    let (bans, reports) = Bans::start(cores, Arc::clone(&hub), kernel.clone())
+        .map_err(|error| runtime("can't start the judge of bans", &error))?;
+    bans.apply(&settings);
+    let connections = Arc::new(Connections::new(settings.server.max_connections));
+    let publisher =
+        Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), (kernel.clone(), bans.clone()), ports)?);
+    let shared = Shared { connections, reports };
+    let handles = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
+    let operator = Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections) };
+    drop(shared);
     let draining = Arc::new(AtomicBool::new(false));
-    let control = start_control(admin, &publisher, &hub, &kernel, &draining)?;
+    let control = start_control(admin, &publisher, &hub, operator, &draining)?;
     announce(&bound.addresses, control.as_ref(), quick_start);
     signals::wait(&publisher, &kernel, log.as_ref())?;
     draining.store(true, Ordering::Release);
@@ -73,13 +86,19 @@ fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
     Ok(Some(listener))
 }
 
+/// What all cores have in common.
+struct Shared {
+    connections: Arc<Connections>,
+    reports: SyncSender<Report>,
+}
+
 fn start_cores(
     publisher: &Publisher,
     hub: &Arc<Hub>,
+    shared: &Shared,
     sockets: Vec<Vec<TcpListener>>,
     cpus: &[usize],
 ) -> Result<Vec<Handle>, Failure> {
-    let connections = Arc::new(AtomicUsize::new(0));
     let mut handles = Vec::new();
     for (index, (listeners, cpu)) in sockets.into_iter().zip(cpus.iter().copied().cycle()).enumerate() {
         let seed = Seed {
@@ -88,7 +107,8 @@ fn start_cores(
             snapshot: publisher.current(),
             hub: Arc::clone(hub),
             listeners,
-            connections: Arc::clone(&connections),
+            connections: Arc::clone(&shared.connections),
+            reports: shared.reports.clone(),
         };
         handles.push(cores::start(seed).map_err(|error| runtime("can't start a data core", &error))?);
     }
@@ -99,13 +119,15 @@ fn start_control(
     listener: Option<TcpListener>,
     publisher: &Arc<Publisher>,
     hub: &Arc<Hub>,
-    kernel: &Kernel,
+    operator: Operator,
     draining: &Arc<AtomicBool>,
 ) -> Result<Option<ControlThread>, Failure> {
     let Some(listener) = listener else { return Ok(None) };
     let (for_health, for_routes) = (Arc::clone(publisher), Arc::clone(publisher));
-    let (for_xdp, for_metrics, draining) = (kernel.clone(), kernel.clone(), Arc::clone(draining));
+    let (for_xdp, for_metrics) = (operator.kernel.clone(), operator.kernel.clone());
+    let (for_bans, draining) = (operator.bans.clone(), Arc::clone(draining));
     hub.add_collector(Box::new(move |out| xdp_families(&for_metrics.report(), out)));
+    hub.add_collector(Box::new(move |out| ban_families(&for_bans.report(), out)));
     let for_state = Arc::clone(publisher);
     hub.add_collector(Box::new(move |out| state_families(&for_state, out)));
     let health = move || Health {
@@ -119,6 +141,7 @@ fn start_control(
         health: Arc::new(health),
         routes: Arc::new(move || for_routes.routes()),
         xdp: Arc::new(move || for_xdp.report()),
+        actions: Arc::new(operator),
         host_names: Vec::new(),
     };
     ControlThread::start(listener, admin)

@@ -1,7 +1,8 @@
 //! Data core threads.
 
 use crate::affinity;
-use sluice_dataplane::Core;
+use sluice_dataplane::{Connections, Core};
+use sluice_promote::{Report, Watch};
 use sluice_rt::{Listener, Sender};
 use sluice_server::{Active, accept_loop};
 use sluice_snapshot::Snapshot;
@@ -9,8 +10,7 @@ use sluice_telemetry::Hub;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{io, process};
@@ -19,6 +19,8 @@ use std::{io, process};
 pub(crate) enum Order {
     /// Serve this from the next request on.
     Publish(Arc<Snapshot>),
+    /// Tell of these sources when they are admitted.
+    Watch(Arc<Watch>),
     /// Stop accepting, finish what is under way within this many milliseconds, end.
     Drain(u64),
 }
@@ -30,7 +32,8 @@ pub(crate) struct Seed {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) listeners: Vec<TcpListener>,
-    pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) reports: SyncSender<Report>,
 }
 
 /// A running core.
@@ -45,6 +48,8 @@ const TICK_MS: u64 = 1_000;
 const LEASE_TICK_MS: u64 = 50;
 /// … and how often a core without any wakes up.
 const IDLE_TICK_MS: u64 = 250;
+/// How often it tells the judge of bans what it saw, if anything.
+const REPORT_MS: u64 = 250;
 /// How often a draining core looks whether it is done.
 const DRAIN_POLL_MS: u64 = 10;
 
@@ -76,7 +81,8 @@ pub(crate) fn start(seed: Seed) -> io::Result<Handle> {
 
 async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     let metrics = seed.hub.core(seed.index);
-    let core = Rc::new(Core::new(seed.snapshot, metrics, seed.connections, random_seed(), unix_ns()));
+    let core =
+        Rc::new(Core::new(seed.index, seed.snapshot, metrics, seed.connections, random_seed(), unix_ns()));
     let active = Rc::new(Active::default());
     let mut listeners = Vec::new();
     for socket in seed.listeners {
@@ -95,7 +101,7 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
         ));
         listeners.push(listener);
     }
-    sluice_rt::spawn(housekeeping(Rc::clone(&core)));
+    sluice_rt::spawn(housekeeping(Rc::clone(&core), seed.reports));
     let (orders, mut inbox) = sluice_rt::mailbox();
     if ready.send(Ok(orders)).is_err() {
         return;
@@ -104,6 +110,7 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     let patience_ms = loop {
         match inbox.recv().await {
             Some(Order::Publish(snapshot)) => core.publish(snapshot),
+            Some(Order::Watch(watch)) => core.watch(watch),
             Some(Order::Drain(patience_ms)) => break patience_ms,
             // The control thread is gone: nobody would tell this core to end.
             None => break 0,
@@ -119,13 +126,25 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     }
 }
 
-async fn housekeeping(core: Rc<Core>) {
+async fn housekeeping(core: Rc<Core>, reports: SyncSender<Report>) {
     let mut due_ms = sluice_rt::now_ms() + TICK_MS;
+    let mut report_due_ms = 0;
+    // One that found no room: the next is not made before it is sent, so that nothing is lost and little is kept.
+    let mut waiting = None;
     loop {
         let lent = core.expire_leases(sluice_rt::now_ns());
         let pause_ms = if lent { LEASE_TICK_MS } else { IDLE_TICK_MS };
         sluice_rt::sleep_until_ms(sluice_rt::now_ms() + pause_ms).await;
         let now_ms = sluice_rt::now_ms();
+        if now_ms >= report_due_ms {
+            report_due_ms = now_ms + REPORT_MS;
+            waiting = waiting.take().or_else(|| core.report(sluice_rt::clock_ns()));
+            if let Some(Err(TrySendError::Full(report))) =
+                waiting.take().map(|report| reports.try_send(report))
+            {
+                waiting = Some(report);
+            }
+        }
         if now_ms >= due_ms {
             core.tick(now_ms, sluice_rt::clock_ns(), unix_ns());
             due_ms = now_ms + TICK_MS;

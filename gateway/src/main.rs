@@ -5,10 +5,12 @@
 
 mod affinity;
 mod args;
+mod bans;
 mod boot;
 mod cores;
 mod demo;
 mod listeners;
+mod operate;
 mod publish;
 mod signals;
 mod slots;
@@ -83,6 +85,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             }
         }
         Command::Xdp { command: XdpCommand::Top { admin, once } } => xdp::top(&admin, once),
+        Command::Xdp { command: XdpCommand::Bans { admin, json } } => operate::show_bans(&admin, json),
+        Command::Xdp { command: XdpCommand::Detach { admin } } => operate::detach(&admin),
+        Command::ExplainClient { address, admin, json } => operate::explain(&admin, address, json),
         Command::Schema => {
             println!("{}", sluice_config::schema());
             Ok(())

@@ -1,6 +1,7 @@
 //! From a configuration file to every data core.
 
 use crate::Failure;
+use crate::bans::Bans;
 use crate::cores::Order;
 use crate::slots::HubSlots;
 use crate::xdp::{self, Kernel};
@@ -68,6 +69,7 @@ pub(crate) struct Publisher {
     origin: Origin,
     hub: Arc<Hub>,
     kernel: Kernel,
+    bans: Bans,
     ports: Vec<u16>,
     state: Mutex<State>,
 }
@@ -87,7 +89,7 @@ impl Publisher {
         origin: Origin,
         settings: Settings,
         hub: Arc<Hub>,
-        kernel: Kernel,
+        (kernel, bans): (Kernel, Bans),
         ports: Vec<u16>,
     ) -> Result<Self, Failure> {
         let mut registry = Registry::new();
@@ -99,7 +101,7 @@ impl Publisher {
         }
         let current = Arc::new(compiled.snapshot);
         let state = State { registry, settings, current, retired: Vec::new(), cores: Vec::new() };
-        Ok(Self { origin, hub, kernel, ports, state: Mutex::new(state) })
+        Ok(Self { origin, hub, kernel, bans, ports, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,6 +115,7 @@ impl Publisher {
 
     /// The cores to publish to.
     pub(crate) fn attach(&self, cores: Vec<Sender<Order>>) {
+        self.bans.attach(cores.clone());
         self.state().cores = cores;
     }
 
@@ -165,6 +168,7 @@ impl Publisher {
         if let Err(error) = self.kernel.apply(wanted) {
             eprintln!("sluice: warning: {error}");
         }
+        self.bans.apply(&settings);
         for note in needs_restart(&state.settings, &settings) {
             eprintln!("sluice: note: {note} changed: takes effect at the next start");
         }

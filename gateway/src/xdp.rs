@@ -1,10 +1,12 @@
 //! The kernel path's place in the process: start it, keep it in step with the configuration, show it.
 
 use crate::Failure;
+use ipnet::IpNet;
 use sluice_config::{Settings, XdpMode};
 use sluice_control::{XdpCount, XdpInterface, XdpReport, client, xdp_top};
 use sluice_xdp::{Mode, Options, Rate, Xdp, read_block_file};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,9 @@ struct State {
     xdp: Option<Xdp>,
     /// Names of the block rules, by id.
     rules: Vec<String>,
+    /// Its lists, to explain a verdict by.
+    block: Vec<(IpNet, u32)>,
+    allow: Vec<IpNet>,
     /// Why it does not run.
     note: Option<String>,
 }
@@ -67,7 +72,7 @@ impl Kernel {
     /// Brings the program to what is wanted: starts, changes or detaches it. Where the host does not allow XDP this says
     /// so once and the gateway serves without.
     pub(crate) fn apply(&self, wanted: Option<(Options, Vec<String>)>) -> Result<(), String> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let Some((options, rules)) = wanted else {
             *state = State::default();
             return Ok(());
@@ -87,6 +92,8 @@ impl Kernel {
         match result {
             Ok(()) => {
                 state.rules = rules;
+                state.block = options.block;
+                state.allow = options.allow;
                 state.note = None;
                 Ok(())
             }
@@ -102,9 +109,99 @@ impl Kernel {
         }
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops a source for a while, but for one connection in each `let_through_ms`; in a dry run only counts.
+    ///
+    /// # Errors
+    /// Why not: it does not run, or the kernel refused.
+    pub(crate) fn ban(
+        &self,
+        source: IpNet,
+        ttl: Duration,
+        let_through_ms: u64,
+        dry: bool,
+    ) -> Result<(), String> {
+        let mut state = self.state();
+        let note = state.note.clone();
+        let Some(xdp) = &mut state.xdp else {
+            return Err(note.unwrap_or_else(|| "the packet filter is off".to_owned()));
+        };
+        let _ = (let_through_ms, dry);
+        xdp.ban(source.addr(), ttl).map_err(|error| error.to_string())
+    }
+
+    /// Lifts a ban; gives the packets that met it, if they are known.
+    pub(crate) fn unban(&self, source: IpNet) -> Option<u64> {
+        let mut state = self.state();
+        if let Some(Err(error)) = state.xdp.as_mut().map(|xdp| xdp.unban(source.addr())) {
+            eprintln!("sluice: warning: {error}");
+        }
+        None
+    }
+
+    /// Packets that met a ban since it was placed.
+    pub(crate) fn ban_packets(&self, source: IpNet) -> Option<u64> {
+        let _ = source;
+        None
+    }
+
+    /// Packets dropped by client, of the clients with the most.
+    pub(crate) fn dropped_by_client(&self) -> Vec<(IpAddr, u64)> {
+        let state = self.state();
+        let counters = state.xdp.as_ref().and_then(|xdp| xdp.counters(TOP_CLIENTS).ok());
+        let clients = counters.into_iter().flat_map(|counters| counters.clients);
+        clients.map(|one| (one.client.addr(), one.count.packets)).collect()
+    }
+
+    /// Why it does not run.
+    pub(crate) fn note(&self) -> Option<String> {
+        self.state().note.clone()
+    }
+
+    /// Takes it off every interface until the next reload; gives their names.
+    pub(crate) fn detach(&self) -> Vec<String> {
+        let mut state = self.state();
+        let Some(xdp) = state.xdp.take() else { return Vec::new() };
+        let names: Vec<String> = xdp.attachments().into_iter().map(|at| at.interface).collect();
+        state.note = Some("detached by command; a reload attaches it again".to_owned());
+        eprintln!("sluice: xdp detached from {} by command", names.join(", "));
+        names
+    }
+
+    /// What its lists and counters have on an address, as sentences.
+    pub(crate) fn explain(&self, address: IpAddr) -> Vec<String> {
+        let state = self.state();
+        let Some(xdp) = &state.xdp else {
+            return vec![state.note.clone().unwrap_or_else(|| "off".to_owned())];
+        };
+        let mut told = Vec::new();
+        if let Some(network) = state.allow.iter().find(|network| network.contains(&address)) {
+            told.push(format!("on the allow-list ({network}): no list, ban or rate applies"));
+        }
+        let narrowest = state.block.iter().filter(|(network, _)| network.contains(&address));
+        if let Some((network, rule)) = narrowest.max_by_key(|(network, _)| network.prefix_len()) {
+            let rule = state.rules.get(*rule as usize).map_or("block", String::as_str);
+            told.push(format!("blocked by {network} ({rule})"));
+        }
+        match xdp.counters(usize::MAX).map(|counters| counters.clients) {
+            Ok(clients) => {
+                let dropped = clients.iter().find(|one| one.client.contains(&address));
+                told.push(match dropped {
+                    Some(one) => format!("{} packets of {} dropped", one.count.packets, one.client),
+                    None => "no drops counted".to_owned(),
+                });
+            }
+            Err(error) => told.push(error.to_string()),
+        }
+        told
+    }
+
     /// Drops bans that are over.
     pub(crate) fn sweep(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if let Some(Err(error)) = state.xdp.as_mut().map(Xdp::sweep) {
             eprintln!("sluice: warning: {error}");
         }
@@ -112,7 +209,7 @@ impl Kernel {
 
     /// What `GET /xdp` tells.
     pub(crate) fn report(&self) -> XdpReport {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let mut report = XdpReport { note: state.note.clone(), ..XdpReport::default() };
         let Some(xdp) = &state.xdp else { return report };
         let interface = |at: sluice_xdp::Attachment| XdpInterface {

@@ -36,6 +36,7 @@ const DOORS: &[(&str, &str)] = &[
     ("dataplane", "cache"),
     ("dataplane", "client"),
     ("dataplane", "h1"),
+    ("dataplane", "promote"),
     ("dataplane", "rt"),
     ("dataplane", "server"),
     ("dataplane", "snapshot"),

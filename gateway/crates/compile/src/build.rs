@@ -63,6 +63,7 @@ fn server(server: &config::Server) -> ServerPlan {
         idle_timeout_ms: server.idle_timeout_ms,
         body_timeout_ms: server.body_timeout_ms,
         max_connections: server.max_connections,
+        max_connections_per_address: server.max_connections_per_address,
         x_forwarded: matches!(server.forwarded, Forwarded::XForwarded | Forwarded::Both),
         forwarded: matches!(server.forwarded, Forwarded::Standard | Forwarded::Both),
         via: server.via,

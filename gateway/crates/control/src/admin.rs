@@ -1,9 +1,11 @@
 //! What the binary hands to the admin listener.
 
+use crate::bans::{BanReport, ClientReport};
 use crate::xdp::XdpReport;
 use serde::{Deserialize, Serialize};
 use sluice_telemetry::Hub;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Reads the configuration anew and publishes it.
@@ -13,6 +15,18 @@ pub trait Reload: Send + Sync {
     /// # Errors
     /// Diagnostics, one each.
     fn reload(&self) -> Result<u64, Vec<String>>;
+}
+
+/// What an operator does to clients and the packet filter, and asks about them. May block.
+pub trait Actions: Send + Sync {
+    /// What `GET /xdp/bans` tells.
+    fn bans(&self) -> BanReport;
+    /// What `GET /clients/ADDRESS` tells.
+    fn client(&self, address: IpAddr) -> ClientReport;
+    /// Detaches the packet filter until the next reload; gives the interfaces that it was on.
+    fn detach(&self) -> Vec<String>;
+    /// A request came from here: whoever operates the gateway must not lock themselves out.
+    fn operator_seen(&self, address: IpAddr);
 }
 
 /// Answers with the state of now. Called on a thread where it may block.
@@ -31,6 +45,8 @@ pub struct Admin {
     pub routes: Provider<Vec<RouteInfo>>,
     /// What `GET /xdp` tells.
     pub xdp: Provider<XdpReport>,
+    /// Bans, clients, and detaching.
+    pub actions: Arc<dyn Actions>,
     /// Names, without port, that the listener may be called by besides `localhost` and any address.
     pub host_names: Vec<String>,
 }

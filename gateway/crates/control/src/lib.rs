@@ -6,6 +6,9 @@
 //! | `GET /metrics` | Prometheus's text format |
 //! | `GET /routes` | a list of [`RouteInfo`] |
 //! | `GET /xdp` | [`XdpReport`] |
+//! | `GET /xdp/bans` | [`BanReport`] |
+//! | `GET /clients/ADDRESS` | [`ClientReport`] |
+//! | `POST /xdp/detach` | 200 `{"detached":[…]}`, the interfaces |
 //! | `POST /reload` | 200 `{"generation":N}`, or 422 `{"errors":[…]}` and nothing changed |
 //!
 //! The listener has no passwords: it belongs on the loopback address. Against the two ways a web page can reach a
@@ -16,11 +19,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod admin;
+mod bans;
 pub mod client;
 mod guard;
 mod server;
 mod xdp;
 
-pub use admin::{Admin, Health, Provider, Reload, RouteInfo};
+pub use admin::{Actions, Admin, Health, Provider, Reload, RouteInfo};
+pub use bans::{
+    BanInfo, BanReport, ClientReport, EvidenceInfo, RefusedClient, ReleaseInfo, StandingInfo, ban_families,
+    ban_table, client_text, duration, evidence,
+};
 pub use server::{ControlThread, serve};
 pub use xdp::{XdpCount, XdpInterface, XdpReport, xdp_families, xdp_top};

@@ -1,18 +1,19 @@
 //! The admin listener.
 
 use crate::admin::{Admin, Health, RouteInfo};
+use crate::bans::{BanReport, ClientReport};
 use crate::guard::guard;
 use crate::xdp::XdpReport;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
+use axum::{Json, Router, middleware, middleware::Next};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -42,21 +43,37 @@ pub async fn serve(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    axum::serve(listener, router(admin)).with_graceful_shutdown(stop).await
+    let service = router(admin).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
 }
 
 fn router(admin: Admin) -> Router {
     let names: Arc<[String]> = admin.host_names.clone().into();
+    let context = Context { admin, reloading: Arc::default() };
     Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .route("/routes", get(routes))
         .route("/xdp", get(xdp))
+        .route("/xdp/bans", get(bans))
+        .route("/xdp/detach", post(detach))
+        .route("/clients/{address}", get(client))
         .route("/reload", post(reload))
         .fallback(async || message(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || message(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"))
-        .with_state(Context { admin, reloading: Arc::default() })
+        .layer(middleware::from_fn_with_state(context.clone(), operator))
+        .with_state(context)
         .layer(middleware::from_fn_with_state(names, guard))
+}
+
+/// Tells of everybody whom the guard let pass.
+async fn operator(State(context): State<Context>, request: Request, next: Next) -> Response {
+    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
+        let (actions, address) = (Arc::clone(&context.admin.actions), peer.ip());
+        // It may have to wait for a lock. That it is done before the answer matters to nobody.
+        drop(spawn_blocking(move || actions.operator_seen(address)));
+    }
+    next.run(request).await
 }
 
 /// An answer that only says what is wrong, in the shape of the gateway's own errors.
@@ -92,6 +109,25 @@ async fn routes(State(context): State<Context>) -> Result<Json<Vec<RouteInfo>>, 
 
 async fn xdp(State(context): State<Context>) -> Result<Json<XdpReport>, Response> {
     blocking(move || Json((context.admin.xdp)())).await
+}
+
+async fn bans(State(context): State<Context>) -> Result<Json<BanReport>, Response> {
+    blocking(move || Json(context.admin.actions.bans())).await
+}
+
+async fn client(
+    State(context): State<Context>,
+    Path(address): Path<String>,
+) -> Result<Json<ClientReport>, Response> {
+    let Ok(address) = address.parse::<IpAddr>() else {
+        let text = format!("expected an IP address, found \"{address}\"");
+        return Err(message(StatusCode::BAD_REQUEST, &text).into_response());
+    };
+    blocking(move || Json(context.admin.actions.client(address))).await
+}
+
+async fn detach(State(context): State<Context>) -> Result<Json<Value>, Response> {
+    blocking(move || Json(json!({ "detached": context.admin.actions.detach() }))).await
 }
 
 async fn reload(State(context): State<Context>) -> Result<(StatusCode, Json<Value>), Response> {

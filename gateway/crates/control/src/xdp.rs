@@ -121,7 +121,7 @@ fn section(
 }
 
 /// Text from elsewhere goes to a terminal: nothing in it may be obeyed.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 

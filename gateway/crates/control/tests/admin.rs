@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 use sluice_control::client::{admin_get, admin_post};
-use sluice_control::{Admin, ControlThread, Health, Reload, RouteInfo, XdpCount, XdpReport, xdp_families};
+use sluice_control::{
+    Actions, Admin, BanReport, ClientReport, ControlThread, Health, Reload, RouteInfo, XdpCount, XdpReport,
+    xdp_families,
+};
 use sluice_telemetry::{Hub, Options};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -48,6 +51,28 @@ fn route() -> RouteInfo {
     }
 }
 
+/// Remembers whom it saw.
+#[derive(Default)]
+struct Operators(Mutex<Vec<std::net::IpAddr>>);
+
+impl Actions for Operators {
+    fn bans(&self) -> BanReport {
+        BanReport { mode: "on".into(), placed: 3, ..BanReport::default() }
+    }
+
+    fn client(&self, address: std::net::IpAddr) -> ClientReport {
+        ClientReport { address: address.to_string(), connections: 2, ..ClientReport::default() }
+    }
+
+    fn detach(&self) -> Vec<String> {
+        vec!["eth0".into()]
+    }
+
+    fn operator_seen(&self, address: std::net::IpAddr) {
+        self.0.lock().unwrap().push(address);
+    }
+}
+
 fn admin(reload: Arc<dyn Reload>) -> Admin {
     Admin {
         hub: Hub::new(1, Options::default()),
@@ -55,6 +80,7 @@ fn admin(reload: Arc<dyn Reload>) -> Admin {
         health: Arc::new(|| Health { status: "ok".into(), generation: 1 }),
         routes: Arc::new(|| vec![route()]),
         xdp: Arc::new(report),
+        actions: Arc::new(Operators::default()),
         host_names: vec!["gateway.internal".into()],
     }
 }

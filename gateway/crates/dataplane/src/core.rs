@@ -1,17 +1,20 @@
 //! What one data core owns: its view of the published snapshot, its leases, its counters.
 
+use crate::connections::{Connections, Entry};
 use crate::ids::RequestIds;
+use crate::lookout::Lookout;
 use sluice_cache::KeyBuilder;
 use sluice_client::{Group, GroupSpec, TargetSpec};
 use sluice_h1::Scratch;
+use sluice_promote::{Report, Watch};
 use sluice_snapshot::{Snapshot, Upstream};
 use sluice_telemetry::{CoreMetrics, EngineGauge};
 use sluice_throttle::{Decision, Lease, Pool};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A snapshot with this core's upstream groups beside it. An exchange pins one and keeps it to its end.
 pub struct View {
@@ -30,17 +33,20 @@ pub struct Core {
     pub(crate) scratch: Rc<Scratch>,
     pub(crate) clock: WallClock,
     pub(crate) keys: RefCell<KeyBuilder>,
+    pub(crate) lookout: Lookout,
     /// Connections of the whole process, shared by all cores.
-    connections: Arc<AtomicUsize>,
+    connections: Arc<Connections>,
 }
 
 impl Core {
-    /// A core serving `snapshot`. `connections` is shared by all cores of the process; `seed` makes request ids.
+    /// The core number `index`, serving `snapshot`. `connections` is shared by all cores of the process; `seed` makes
+    /// request ids.
     #[must_use]
     pub fn new(
+        index: usize,
         snapshot: Arc<Snapshot>,
         metrics: CoreMetrics,
-        connections: Arc<AtomicUsize>,
+        connections: Arc<Connections>,
         seed: [u64; 2],
         unix_ns: u64,
     ) -> Self {
@@ -53,6 +59,7 @@ impl Core {
             scratch: Rc::default(),
             clock: WallClock::new(unix_ns),
             keys: RefCell::new(KeyBuilder::new()),
+            lookout: Lookout::new(index),
             connections,
         }
     }
@@ -137,17 +144,25 @@ impl Core {
         }
     }
 
-    /// Counts a connection in; `false` when the process has `max` already.
-    pub(crate) fn connect(&self, max: usize) -> bool {
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        if before >= max {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-        }
-        before < max
+    /// Counts a connection in, if the process and the client may have one more.
+    pub(crate) fn connect(&self, client: IpAddr) -> Entry {
+        let view = self.view.borrow();
+        let server = &view.snapshot.server;
+        self.connections.enter(client, server.max_connections, server.max_connections_per_address)
     }
 
-    pub(crate) fn disconnect(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn disconnect(&self, client: IpAddr) {
+        self.connections.leave(client);
+    }
+
+    /// Tells the judge of bans which of its sources this core watches from now on.
+    pub fn watch(&self, watch: Arc<Watch>) {
+        self.lookout.set_watch(watch);
+    }
+
+    /// What the judge of bans should hear, several times a second; `None` when there is nothing to tell.
+    pub fn report(&self, now_ns: u64) -> Option<Report> {
+        self.lookout.report(now_ns)
     }
 }
 

@@ -13,23 +13,27 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod cached;
+mod connections;
 mod core;
 mod exchange;
 mod forward;
 mod ids;
 mod integrate;
+mod lookout;
 mod record;
 mod relay;
 mod respond;
 
 pub use crate::core::{Core, View};
+pub use connections::Connections;
 pub use ids::{RequestId, RequestIds};
 
 use cached::Lookup;
+use connections::Entry;
 use exchange::{Exchange, Received, Refused, Validated};
 use respond::Leftover;
 use sluice_h1::HeadError;
-use sluice_server::{After, Conn, Handler, Request, Settings};
+use sluice_server::{After, Conn, Handler, Request, Settings, Welcome};
 use sluice_snapshot::Action;
 use std::net::SocketAddr;
 
@@ -45,18 +49,26 @@ impl Handler for Core {
         }
     }
 
-    fn opened(&self, _peer: SocketAddr) -> bool {
-        let admitted = self.connect(self.view().snapshot.server.max_connections);
-        if admitted {
-            self.metrics.connection_opened();
-        } else {
-            self.metrics.connection_shed();
+    fn opened(&self, peer: SocketAddr) -> Welcome {
+        match self.connect(peer.ip()) {
+            Entry::Granted => {
+                self.metrics.connection_opened();
+                Welcome::Serve
+            }
+            Entry::Full => {
+                self.metrics.connection_shed();
+                Welcome::Shed
+            }
+            Entry::ClientFull => {
+                self.metrics.connection_over_address();
+                self.lookout.nuisance(peer.ip());
+                Welcome::Close
+            }
         }
-        admitted
     }
 
-    fn closed(&self) {
-        self.disconnect();
+    fn closed(&self, peer: SocketAddr) {
+        self.disconnect(peer.ip());
         self.metrics.connection_closed();
     }
 
@@ -72,9 +84,16 @@ impl Handler for Core {
                 let (framing, server) = (ex.head.framing, &ex.view.snapshot.server);
                 Box::pin(respond::discard(conn, framing, &server.limits, server.body_timeout_ms)).await
             }
-            Way::Integrate => Box::pin(integrate::integrate(self, conn, &mut ex, None)).await.after,
-            Way::Fill(fill) => Box::pin(cached::fill(self, conn, &mut ex, fill)).await,
+            Way::Integrate => {
+                let _admitted = self.lookout.enter(conn.peer.ip());
+                Box::pin(integrate::integrate(self, conn, &mut ex, None)).await.after
+            }
+            Way::Fill(fill) => {
+                let _admitted = self.lookout.enter(conn.peer.ip());
+                Box::pin(cached::fill(self, conn, &mut ex, fill)).await
+            }
         };
+        self.lookout.note(conn.peer.ip(), ex.report.refusal, ex.api_key().map(|key| key.metrics_slot));
         record::exchange(self, &ex);
         self.scratch.put_request(ex.head);
         ex.bytes.recycle(&self.scratch);

@@ -74,6 +74,7 @@ fn closing_answer(core: &Core, conn: &Conn, why: Refusal, answer: &GatewayRespon
 
 /// A record without a request.
 fn bare(core: &Core, conn: &Conn, why: Refusal, status: u16, bytes_out: u64) {
+    core.lookout.note(conn.peer.ip(), Some(why), None);
     let now_ns = sluice_rt::now_ns();
     core.metrics.record(&Record {
         route: UNMATCHED,

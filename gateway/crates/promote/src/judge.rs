@@ -228,8 +228,9 @@ impl Judge {
         self.exempt = exempt;
     }
 
-    /// Never bans an address from now on, beside those of [`set_rules`](Self::set_rules).
-    pub fn is_exempt(&self, source: Source) -> Option<IpNet> {
+    /// The network for whose sake a source is never banned.
+    #[must_use]
+    pub fn exemption(&self, source: Source) -> Option<IpNet> {
         self.exempt.iter().find(|network| source.overlaps(network)).copied()
     }
 
@@ -259,7 +260,7 @@ impl Judge {
         now_ns: u64,
     ) {
         let room = self.tracked.len() < 2 * TRACKED_MAX || self.tracked.contains_key(&source);
-        if room && self.is_exempt(source).is_none() {
+        if room && self.exemption(source).is_none() {
             let tracked = self.tracked.entry(source).or_insert_with(Tracked::new);
             tracked.heat.add(offences.total(), rate_for(source, rules), now_ns);
             tracked.refused.add(offences);
@@ -354,6 +355,18 @@ impl Judge {
         bans
     }
 
+    /// The API key that a client used last, if it is known.
+    #[must_use]
+    pub fn key_of(&self, source: Source) -> Option<u32> {
+        self.tracked.get(&source).and_then(|tracked| tracked.key).or_else(|| self.top.key_of(source))
+    }
+
+    /// Whether nothing can change until a core reports.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.tracked.is_empty() && self.pending.is_empty() && !self.has_changed
+    }
+
     /// The most refused clients since start.
     #[must_use]
     pub fn top(&self) -> &TopClients {
@@ -378,7 +391,7 @@ impl Judge {
         let tracked = self.tracked.get(&source);
         Explanation {
             source,
-            exempt: self.is_exempt(source),
+            exempt: self.exemption(source),
             standing: tracked.map_or(Standing::Quiet, |tracked| tracked.standing(now_ns)),
             refused: tracked.map_or(Offences::NONE, |tracked| tracked.refused),
             admitted_ago_ms: tracked

@@ -1,8 +1,9 @@
 //! Accept loop and connection life, generic over one [`Handler`].
 //!
 //! ```text
-//! accept -> opened? --no--> 503, linger, close
-//!              | yes
+//! accept -> opened? --Shed---> 503, linger, close
+//!              |    \--Close--> close at once
+//!              | Serve
 //!              v
 //!        wait for a head --EOF or idle timeout--> close
 //!              |      \--broken head--> Handler::refuse -> linger, close
@@ -72,14 +73,25 @@ pub enum After {
     Abort,
 }
 
+/// What becomes of a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Welcome {
+    /// It is served.
+    Serve,
+    /// It is told that there is no room, and closed.
+    Shed,
+    /// It is closed without a word: an answer would cost more than it is worth.
+    Close,
+}
+
 /// The service behind the connections of one core.
 pub trait Handler: 'static {
     /// Current settings.
     fn settings(&self) -> Settings;
-    /// A connection was accepted; `false` sheds it.
-    fn opened(&self, peer: SocketAddr) -> bool;
-    /// An accepted connection is gone.
-    fn closed(&self);
+    /// A connection was accepted.
+    fn opened(&self, peer: SocketAddr) -> Welcome;
+    /// A connection that was to be served is gone.
+    fn closed(&self, peer: SocketAddr);
     /// Writes the answer for a connection that `opened` refused.
     fn shed(&self, conn: &mut Conn);
     /// Answers one request. It writes to `conn.wire.stream`; before it waits it flushes what it wrote.
@@ -153,22 +165,26 @@ impl Drop for Busy<'_> {
 }
 
 /// Tells the handler when a connection is gone.
-struct Opened<'a, H: Handler>(&'a H);
+struct Opened<'a, H: Handler>(&'a H, SocketAddr);
 
 impl<H: Handler> Drop for Opened<'_, H> {
     fn drop(&mut self) {
-        self.0.closed();
+        self.0.closed(self.1);
     }
 }
 
 async fn connection<H: Handler>(stream: Stream, handler: Rc<H>, scratch: Rc<Scratch>, active: Rc<Active>) {
     let Some(peer) = stream.peer_addr() else { return };
     let mut conn = Conn { wire: Wire::new(stream.into()), peer, scratch, active: Rc::clone(&active) };
-    if !handler.opened(peer) {
-        handler.shed(&mut conn);
-        return linger(&mut conn).await;
+    match handler.opened(peer) {
+        Welcome::Serve => {}
+        Welcome::Shed => {
+            handler.shed(&mut conn);
+            return linger(&mut conn).await;
+        }
+        Welcome::Close => return,
     }
-    let _opened = Opened(&*handler);
+    let _opened = Opened(&*handler, peer);
     let after = loop {
         match next_request(&mut conn, &*handler, &active).await {
             After::KeepAlive => {}

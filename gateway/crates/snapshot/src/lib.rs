@@ -33,6 +33,8 @@ pub struct ServerPlan {
     pub body_timeout_ms: u64,
     /// Connections per process; more are shed.
     pub max_connections: usize,
+    /// Connections of one client address (IPv6: /64), 0: no limit; more are closed at once.
+    pub max_connections_per_address: u32,
     /// Add `X-Forwarded-For/-Proto/-Host/-Port`.
     pub x_forwarded: bool,
     /// Add `Forwarded` (RFC 7239).

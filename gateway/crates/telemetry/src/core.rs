@@ -76,6 +76,11 @@ impl CoreMetrics {
         {
             limit.increment();
         }
+        if refusal == Refusal::Throttled
+            && let Some(key) = record.key.and_then(|slot| at(&self.shard.throttled_keys, slot))
+        {
+            key.increment();
+        }
     }
 
     #[inline]
@@ -106,6 +111,11 @@ impl CoreMetrics {
     /// A client connection was turned away because there are too many.
     pub fn connection_shed(&self) {
         self.shard.totals.connections_shed.increment();
+    }
+
+    /// A client connection was closed at once because its address has too many.
+    pub fn connection_over_address(&self) {
+        self.shard.totals.connections_over_address.increment();
     }
 
     /// A connection to this upstream was made.

@@ -114,6 +114,11 @@ impl Hub {
         self.keys.slot(name)
     }
 
+    /// The name of an API key's slot.
+    pub fn key_name(&self, slot: u32) -> Option<String> {
+        self.keys.since(slot as usize).first().map(ToString::to_string)
+    }
+
     /// A writing end for core `index`. Every call gives one of its own, so that there is always a single writer; a
     /// core that asks twice is reported as the sum.
     pub fn core(&self, index: usize) -> CoreMetrics {

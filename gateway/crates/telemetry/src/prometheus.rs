@@ -41,6 +41,10 @@ pub(crate) fn render(hub: &Hub, out: &mut Exposition<'_>) {
     slots(out, "sluice_key_requests_total", "Requests by API key name.", "key", &hub.keys, |slot| {
         sum(&shards, |shard| shard.keys.get(slot))
     });
+    let help = "Requests refused by a limit, by API key name.";
+    slots(out, "sluice_key_throttled_total", help, "key", &hub.keys, |slot| {
+        sum(&shards, |shard| shard.throttled_keys.get(slot))
+    });
     slots(out, "sluice_throttled_total", "Requests refused by limit name.", "limit", &hub.limits, |slot| {
         sum(&shards, |shard| shard.throttled.get(slot))
     });
@@ -200,7 +204,7 @@ fn upstreams(hub: &Hub, shards: &Shards, out: &mut Exposition<'_>) {
 
 fn totals(shards: &Shards, out: &mut Exposition<'_>) {
     type Pick = fn(&Totals) -> &Counter;
-    let families: [(&str, &str, Pick); 5] = [
+    let families: [(&str, &str, Pick); 6] = [
         ("sluice_connections_opened_total", "Client connections accepted.", |totals| {
             &totals.connections_opened
         }),
@@ -208,6 +212,11 @@ fn totals(shards: &Shards, out: &mut Exposition<'_>) {
         ("sluice_connections_shed_total", "Client connections turned away.", |totals| {
             &totals.connections_shed
         }),
+        (
+            "sluice_connections_over_address_total",
+            "Client connections closed: too many of one address.",
+            |totals| &totals.connections_over_address,
+        ),
         ("sluice_received_bytes_total", "Bytes of requests.", |totals| &totals.bytes_in),
         ("sluice_sent_bytes_total", "Bytes of responses.", |totals| &totals.bytes_out),
     ];

@@ -48,6 +48,7 @@ pub(crate) struct Totals {
     pub(crate) connections_opened: Counter,
     pub(crate) connections_closed: Counter,
     pub(crate) connections_shed: Counter,
+    pub(crate) connections_over_address: Counter,
     pub(crate) log_lost: Counter,
     pub(crate) refusals: [Counter; Refusal::ALL.len()],
     pub(crate) engine: [Counter; EngineGauge::ALL.len()],
@@ -70,6 +71,7 @@ pub(crate) struct Shard {
     pub(crate) upstreams: Box<[UpstreamCell]>,
     pub(crate) throttled: Box<[Counter]>,
     pub(crate) keys: Box<[Counter]>,
+    pub(crate) throttled_keys: Box<[Counter]>,
     /// The log thread's end of the ring, once the core has logged its first record.
     pub(crate) log: Mutex<Option<Consumer>>,
 }
@@ -83,6 +85,7 @@ impl Shard {
             upstreams: (0..slots.upstreams).map(|_| UpstreamCell::default()).collect(),
             throttled: (0..slots.limits).map(|_| Counter::default()).collect(),
             keys: (0..slots.keys).map(|_| Counter::default()).collect(),
+            throttled_keys: (0..slots.keys).map(|_| Counter::default()).collect(),
             log: Mutex::new(None),
         }
     }

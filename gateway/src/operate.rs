@@ -1,0 +1,94 @@
+//! What an operator asks and does: the admin listener's side, and the command line's.
+
+use crate::Failure;
+use crate::bans::Bans;
+use crate::xdp::Kernel;
+use serde::de::DeserializeOwned;
+use sluice_control::client::{self, Answer};
+use sluice_control::{Actions, BanReport, ClientReport, ban_table, client_text};
+use sluice_dataplane::Connections;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The admin listener's hands.
+pub(crate) struct Operator {
+    pub(crate) kernel: Kernel,
+    pub(crate) bans: Bans,
+    pub(crate) connections: Arc<Connections>,
+}
+
+impl Actions for Operator {
+    fn bans(&self) -> BanReport {
+        self.bans.report()
+    }
+
+    fn client(&self, address: IpAddr) -> ClientReport {
+        ClientReport {
+            address: address.to_string(),
+            standings: self.bans.explain(address),
+            kernel: self.kernel.explain(address),
+            connections: self.connections.of(address),
+        }
+    }
+
+    fn detach(&self) -> Vec<String> {
+        self.kernel.detach()
+    }
+
+    fn operator_seen(&self, address: IpAddr) {
+        self.bans.operator_seen(address);
+    }
+}
+
+/// The body of a good answer, and the same read; anything else is a failure.
+fn read<T: DeserializeOwned>(admin: &str, answer: Result<Answer, String>) -> Result<(String, T), Failure> {
+    let answer = answer.map_err(Failure::Runtime)?;
+    let body = answer.body.trim_end();
+    if answer.status != 200 {
+        return Err(Failure::Runtime(format!("the gateway answered {}: {body}", answer.status)));
+    }
+    match serde_json::from_str(body) {
+        Ok(read) => Ok((body.to_owned(), read)),
+        Err(error) => Err(Failure::Runtime(format!("{admin} does not answer like a gateway: {error}"))),
+    }
+}
+
+/// `sluice xdp bans`.
+pub(crate) fn show_bans(admin: &str, json: bool) -> Result<(), Failure> {
+    let (body, report) = read::<BanReport>(admin, client::admin_get(admin, "/xdp/bans"))?;
+    if json {
+        println!("{body}")
+    } else {
+        print!("{}", ban_table(&report))
+    }
+    Ok(())
+}
+
+/// `sluice explain-client ADDRESS`.
+pub(crate) fn explain(admin: &str, address: IpAddr, json: bool) -> Result<(), Failure> {
+    let (body, report) =
+        read::<ClientReport>(admin, client::admin_get(admin, &format!("/clients/{address}")))?;
+    if json {
+        println!("{body}")
+    } else {
+        print!("{}", client_text(&report))
+    }
+    Ok(())
+}
+
+/// What `POST /xdp/detach` answers.
+#[derive(serde::Deserialize)]
+struct Detached {
+    detached: Vec<String>,
+}
+
+/// `sluice xdp detach`.
+pub(crate) fn detach(admin: &str) -> Result<(), Failure> {
+    let (_, report) = read::<Detached>(admin, client::admin_post(admin, "/xdp/detach"))?;
+    if report.detached.is_empty() {
+        println!("not attached");
+    } else {
+        println!("detached from {}", report.detached.join(", "));
+    }
+    Ok(())
+}
