@@ -200,7 +200,7 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         let all: Vec<u8> = (0..=255).collect();
         for text in [&b""[..], b"a", b"www.example.com", b"302", &all] {
-            for start in 0..text.len().max(1) {
+            for start in (0..text.len().max(1)).step_by(if cfg!(miri) { 60 } else { 1 }) {
                 let text = &text[start.min(text.len())..];
                 let (mut coded, mut back) = (Vec::new(), Vec::new());
                 encode(&mut coded, text);

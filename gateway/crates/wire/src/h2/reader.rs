@@ -525,12 +525,14 @@ mod tests {
         assert_eq!(whole.len(), 8);
         assert_eq!(whole[2], format!("data 1 {:?} 9 true", b"hello"));
         assert!(whole[4].contains(&format!("block: {:?}", b"abcdef")));
-        for step in 1..40 {
+        for step in (1..40).step_by(if cfg!(miri) { 13 } else { 1 }) {
             assert_eq!(read(&bytes, step).unwrap(), whole, "pieces of {step}");
         }
     }
 
+    // What it adds is length, which an interpreter has no time for.
     #[test]
+    #[cfg_attr(miri, ignore)]
     fn a_long_block_is_split_and_read_back() {
         let mut out = Vec::new();
         let block = frame::begin_headers(&mut out, 1);
