@@ -8,11 +8,15 @@
 #![no_std]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod ban;
 mod bucket;
+mod event;
 mod reason;
 mod source;
 
+pub use ban::{Ban, FILTER_WORDS, PROBE_PACKETS, filter_slot, policy, probe_of};
 pub use bucket::{BucketSet, Gcra, Grant, TICK_SHIFT, take};
+pub use event::Event;
 pub use reason::Reason;
 pub use source::Source;
 
@@ -38,26 +42,35 @@ pub mod map {
     pub const BLOCK4: &str = "BLOCK4";
     /// Longest-prefix match, IPv6: source network to rule id.
     pub const BLOCK6: &str = "BLOCK6";
-    /// Source to the end of its ban, nanoseconds of `CLOCK_MONOTONIC`.
+    /// [`Ban`](super::Ban) by source, see [`Source::network`](super::Source::network).
     pub const BANS: &str = "BANS";
+    /// Bitmap of banned sources, see [`filter_slot`](super::filter_slot).
+    pub const BAN_FILTER: &str = "BAN_FILTER";
     /// Packet buckets, see [`BUCKET_SETS`](super::BUCKET_SETS).
     pub const PACKET_BUCKETS: &str = "PACKET_BUCKETS";
     /// SYN buckets, see [`BUCKET_SETS`](super::BUCKET_SETS).
     pub const SYN_BUCKETS: &str = "SYN_BUCKETS";
-    /// [`Stat`](super::Stat) per CPU, indexed by [`Reason`](super::Reason).
+    /// [`Stat`](super::Stat) per CPU, indexed by [`Reason`](super::Reason); those of packets that passed only because of a
+    /// dry run follow at [`Reason::COUNT`](super::Reason::COUNT).
     pub const REASONS: &str = "REASONS";
     /// [`Stat`](super::Stat) per CPU of drops, indexed by rule id.
     pub const RULES: &str = "RULES";
     /// [`ClientSet`](super::ClientSet) per CPU: drops by source.
     pub const CLIENTS: &str = "CLIENTS";
+    /// Ring buffer of [`Event`](super::Event).
+    pub const EVENTS: &str = "EVENTS";
+    /// Per CPU: when the next event may be reported.
+    pub const EVENT_NEXT: &str = "EVENT_NEXT";
 }
 
 /// Networks that each block list holds.
 pub const BLOCK_ENTRIES_MAX: usize = 262_144;
 /// Networks that each allow-list holds.
 pub const ALLOW_ENTRIES_MAX: usize = 16_384;
-/// Bans held at once; beyond that the least recently matched one gives way.
-pub const BANS_MAX: usize = 65_536;
+/// Bans held at once.
+pub const BANS_MAX: usize = 131_072;
+/// Bytes of the ring buffer: a thousand events.
+pub const EVENTS_BYTES: usize = 65_536;
 /// Rule ids lie below this.
 pub const RULES_MAX: usize = 4_096;
 /// Words of the port bitmap.
@@ -89,6 +102,10 @@ pub mod stage {
     pub const PACKET_RATE: u32 = 1 << 5;
     /// SYNs per source are limited.
     pub const SYN_RATE: u32 = 1 << 6;
+    /// There are bans of IPv6 networks wider than a /64.
+    pub const WIDE_BANS: u32 = 1 << 7;
+    /// Nothing is dropped, only counted.
+    pub const DRY_RUN: u32 = 1 << 8;
 }
 
 /// What the gateway tells the program. Rewritten as a whole; a packet that sees half of an update is judged by a
@@ -102,6 +119,8 @@ pub struct Settings {
     pub packets: Gcra,
     /// SYN bucket of each source.
     pub syns: Gcra,
+    /// Between two events of one CPU; 0 for none at all.
+    pub event_interval_ns: u64,
     /// Bits of [`stage`].
     pub stages: u32,
     /// Keeps the layout free of implicit padding.
@@ -148,9 +167,9 @@ pub const fn port_slot(port: u16) -> (u32, u64) {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Client, Settings, Source, Stat};
+    use super::{Ban, Client, Event, Settings, Source, Stat};
 
-    // SAFETY: all four are `repr(C)` or transparent, made of integers, without padding, valid for any bit pattern.
+    // SAFETY: all of these are `repr(C)` or transparent, made of integers, without padding, valid for any bit pattern.
     unsafe impl aya::Pod for Settings {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Source {}
@@ -158,6 +177,10 @@ mod pod {
     unsafe impl aya::Pod for Stat {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Client {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Ban {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Event {}
 }
 
 #[cfg(test)]
@@ -166,7 +189,9 @@ mod tests {
 
     #[test]
     fn layouts_have_no_padding() {
-        assert_eq!(size_of::<Settings>(), 8 + 16 + 16 + 8);
+        assert_eq!(size_of::<Settings>(), 8 + 16 + 16 + 8 + 8);
+        assert_eq!(size_of::<Ban>(), 8 + 16 + 8 + 4 + 4 + 3 * 8);
+        assert_eq!(size_of::<Event>(), 8 + 16 + 3 * 4 + 2 * 2 + 8);
         assert_eq!(size_of::<Client>(), 32);
         assert_eq!(size_of::<BucketSet>(), 64);
         assert!(

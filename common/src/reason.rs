@@ -16,21 +16,23 @@ pub enum Reason {
     NotServed = 3,
     /// A fragment other than the first: it carries no port and is useless without the first.
     Fragment = 4,
+    /// Of a banned source, but let through so that it can learn how it stands.
+    Probe = 5,
     /// Headers that are cut off, contradict each other, or hide the transport header behind too long a chain.
-    Malformed = 5,
+    Malformed = 6,
     /// The source's network is on a block list.
-    Blocked = 6,
+    Blocked = 7,
     /// The source is banned for a while.
-    Banned = 7,
+    Banned = 8,
     /// The source sends packets faster than its bucket refills.
-    PacketRate = 8,
+    PacketRate = 9,
     /// The source opens connections faster than its bucket refills.
-    SynRate = 9,
+    SynRate = 10,
 }
 
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 
     /// Each of them, by discriminant.
     pub const ALL: [Self; Self::COUNT] = [
@@ -39,6 +41,7 @@ impl Reason {
         Self::NotIp,
         Self::NotServed,
         Self::Fragment,
+        Self::Probe,
         Self::Malformed,
         Self::Blocked,
         Self::Banned,
@@ -61,6 +64,7 @@ impl Reason {
             Self::NotIp => "not_ip",
             Self::NotServed => "not_served",
             Self::Fragment => "fragment",
+            Self::Probe => "probe",
             Self::Malformed => "malformed",
             Self::Blocked => "blocked",
             Self::Banned => "banned",
@@ -84,9 +88,10 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_passes() {
-        use Reason::{Accepted, Allowed, Fragment, NotIp, NotServed};
+        use Reason::{Accepted, Allowed, Fragment, NotIp, NotServed, Probe};
         for reason in Reason::ALL {
-            assert_eq!(reason.drops(), ![Accepted, Allowed, NotIp, NotServed, Fragment].contains(&reason));
+            let passes = [Accepted, Allowed, NotIp, NotServed, Fragment, Probe];
+            assert_eq!(reason.drops(), !passes.contains(&reason));
         }
     }
 }

@@ -22,6 +22,21 @@ impl Source {
         Self { words: [0, mapped] }
     }
 
+    /// The word that [`from_v4_word`](Self::from_v4_word) was given.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4_word(self) -> u32 {
+        let [_, mapped] = self.words;
+        if cfg!(target_endian = "little") { (mapped >> 32) as u32 } else { mapped as u32 }
+    }
+
+    /// The words that [`from_v6_words`](Self::from_v6_words) was given.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v6_words(self) -> [u64; 2] {
+        self.words
+    }
+
     /// From the octets of an IPv6 address, read as two words in the packet's order.
     #[inline(always)]
     #[must_use]
@@ -58,6 +73,26 @@ impl Source {
         }
     }
 
+    /// The IPv6 network of `prefix` bits, at most 64, that an IPv6 address is in, as a ban's key: a /64 is the
+    /// [`subscriber`](Self::subscriber), and the wider ones differ from it by the length in the second word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn network(self, prefix: u32) -> Self {
+        let [first, _] = self.words;
+        let mask = (u64::MAX << (64 - prefix)).to_be();
+        Self { words: [first & mask, if prefix == 64 { 0 } else { prefix as u64 }] }
+    }
+
+    /// The length of a wider network made by [`network`](Self::network); `None` for an address or a /64.
+    #[must_use]
+    pub const fn wide_prefix(self) -> Option<u32> {
+        // No other source's second word is this small: mapped IPv4 has 0xffff in it, and a /64 nothing.
+        match self.words {
+            [_, prefix @ 1..64] => Some(prefix as u32),
+            _ => None,
+        }
+    }
+
     /// A keyed hash: two rounds of multiply and shift (MurmurHash3's finalizer) over the words.
     #[inline(always)]
     #[must_use]
@@ -86,6 +121,7 @@ mod tests {
         assert_eq!(source.octets(), address.to_ipv6_mapped().octets());
         assert_eq!(Source::from_octets(source.octets()), source);
         assert_eq!(source.subscriber(true), source);
+        assert_eq!(source.v4_word().to_ne_bytes(), address.octets());
     }
 
     #[test]
@@ -93,6 +129,22 @@ mod tests {
         let source = Source::from_octets(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6).octets());
         let network = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, 0).octets();
         assert_eq!(source.subscriber(false).octets(), network);
+    }
+
+    #[test]
+    fn wider_networks_are_told_from_addresses() {
+        let source = Source::from_octets(Ipv6Addr::new(0x2001, 0xdb8, 1, 0xff12, 3, 4, 5, 6).octets());
+        assert_eq!(source.network(64), source.subscriber(false));
+        assert_eq!((source.network(64).wide_prefix(), source.wide_prefix()), (None, None));
+        for (prefix, group) in [(56, 0xff00), (48, 0)] {
+            let network = source.network(prefix);
+            assert_eq!(network.wide_prefix(), Some(prefix));
+            assert_eq!(
+                network.octets()[..8],
+                Ipv6Addr::new(0x2001, 0xdb8, 1, group, 0, 0, 0, 0).octets()[..8]
+            );
+        }
+        assert_eq!(Source::from_v4_word(0x0100_00c0).wide_prefix(), None);
     }
 
     #[test]

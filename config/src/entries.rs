@@ -507,6 +507,8 @@ fn xdp(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Option<Xdp> {
         source_packets_burst: fields.integer("source_packets_burst"),
         source_syns_per_s: fields.integer("source_syns_per_s"),
         source_syns_burst: fields.integer("source_syns_burst"),
+        dry_run: fields.bool("dry_run"),
+        events_per_s: fields.integer("events_per_s"),
     };
     mode.map(|_| xdp)
 }

@@ -304,6 +304,10 @@ pub struct Xdp {
     pub source_syns_per_s: u32,
     /// Burst of the former.
     pub source_syns_burst: u32,
+    /// Drop nothing, only count.
+    pub dry_run: bool,
+    /// Samples of drops per second and CPU, 0: none.
+    pub events_per_s: u32,
 }
 
 /// How to attach the XDP program.

@@ -378,6 +378,13 @@ const XDP: Section = Section {
             "Connection attempts per second of one source address, 0: no limit.",
         ),
         key("source_syns_burst", COUNT, Default::Integer(0), "Burst of `source_syns_per_s`."),
+        key("dry_run", Kind::Bool, Default::Bool(false), "Drop nothing, only count what would be dropped."),
+        key(
+            "events_per_s",
+            Kind::Integer(0, 500, ""),
+            Default::Integer(0),
+            "Dropped packets per second and CPU that are sampled for the log, 0: none.",
+        ),
     ],
 };
 

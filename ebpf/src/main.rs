@@ -2,16 +2,19 @@
 //! for it, and passes everything else.
 //!
 //! It judges only TCP to the gateway's own ports, so that no list, however wrong, cuts off SSH, replies of upstreams
-//! or neighbour discovery. `parse` finds out what a packet is, `verdict` decides and counts, `maps` is all the state;
+//! or neighbour discovery. `parse` finds out what a packet is, `verdict` decides with `bans` and `buckets`, `count` counts, `maps` is all the
+//! state;
 //! layouts shared with the gateway are in `common`.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![allow(
-    internal_features,
-    reason = "`verdict::compare_exchange`; `-Zbuild-std` needs an unstable compiler anyway"
-)]
+#![allow(internal_features, reason = "`atomic`; `-Zbuild-std` needs an unstable compiler anyway")]
 
+mod atomic;
+mod bans;
+mod buckets;
+mod clock;
+mod count;
 mod maps;
 mod parse;
 mod verdict;
@@ -37,7 +40,7 @@ fn gate_linear(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn run(ctx: &XdpContext) -> u32 {
     let packet = parse::parse(ctx.data(), ctx.data_end());
-    if verdict::judge(&packet).drops() { XDP_DROP } else { XDP_PASS }
+    if verdict::judge(&packet, ctx.ingress_ifindex() as u32) { XDP_DROP } else { XDP_PASS }
 }
 
 #[cfg(not(test))]

@@ -37,45 +37,41 @@ const TCP_HEADER: usize = 20;
 const TCP_SYN: u8 = 0x02;
 const TCP_ACK: u8 = 0x10;
 
-/// A packet as far as the verdict needs it.
+/// A packet as far as the verdict needs it. Everything in it is always initialised, and so there are no enums with
+/// contents here: the verifier refuses even to copy what LLVM knows to be undefined and unused.
 pub(crate) struct Packet {
     /// Length by the IP header, 0 where there is none. `end - data` would be arithmetic on packet pointers.
     pub(crate) bytes: u64,
-    pub(crate) kind: Kind,
+    /// Whether there is a segment to judge; otherwise the reason is final.
+    pub(crate) has_segment: bool,
+    pub(crate) reason: Reason,
+    pub(crate) segment: Segment,
 }
 
-pub(crate) enum Kind {
-    Tcp(Segment),
-    /// Settled by its form: the reason is final.
-    Other(Reason),
-}
-
+/// A TCP segment.
 pub(crate) struct Segment {
     pub(crate) source: Address,
+    /// Host order.
+    pub(crate) source_port: u16,
     /// Host order.
     pub(crate) destination_port: u16,
     /// Opens a connection: SYN without ACK.
     pub(crate) is_syn: bool,
 }
 
-/// A source address in network order.
-pub(crate) enum Address {
-    V4(u32),
-    V6([u64; 2]),
+/// A source address.
+#[derive(Clone, Copy)]
+pub(crate) struct Address {
+    pub(crate) source: Source,
+    pub(crate) is_v4: bool,
 }
 
 impl Address {
-    #[inline(always)]
-    pub(crate) fn source(&self) -> Source {
-        match *self {
-            Self::V4(word) => Source::from_v4_word(word),
-            Self::V6(words) => Source::from_v6_words(words),
-        }
-    }
+    const NONE: Self = Self { source: Source::from_v6_words([0; 2]), is_v4: false };
 
     #[inline(always)]
     pub(crate) fn subscriber(&self) -> Source {
-        self.source().subscriber(matches!(self, Self::V4(_)))
+        self.source.subscriber(self.is_v4)
     }
 }
 
@@ -164,7 +160,12 @@ fn ipv4(at: usize, end: usize) -> Packet {
     if is_first_fragment && total_bytes < header_bytes + TCP_HEADER {
         return settled(Reason::Malformed, total_bytes);
     }
-    tcp(at + header_bytes, end, Address::V4(header.source), total_bytes)
+    tcp(
+        at + header_bytes,
+        end,
+        Address { source: Source::from_v4_word(header.source), is_v4: true },
+        total_bytes,
+    )
 }
 
 #[inline(always)]
@@ -216,7 +217,7 @@ fn ipv6(at: usize, end: usize) -> Packet {
     if is_first_fragment && total_bytes < header_bytes + TCP_HEADER {
         return settled(Reason::Malformed, total_bytes);
     }
-    tcp(at, end, Address::V6(header.source), total_bytes)
+    tcp(at, end, Address { source: Source::from_v6_words(header.source), is_v4: false }, total_bytes)
 }
 
 /// A segment whose header does not lie in the buffer as a whole is of no use to the host either: drivers put the
@@ -226,17 +227,17 @@ fn tcp(at: usize, end: usize, source: Address, total_bytes: usize) -> Packet {
     let Some(header) = read::<[u8; TCP_HEADER]>(at, end) else {
         return settled(Reason::Malformed, total_bytes);
     };
-    Packet {
-        bytes: total_bytes as u64,
-        kind: Kind::Tcp(Segment {
-            source,
-            destination_port: u16::from_be_bytes([header[2], header[3]]),
-            is_syn: header[13] & (TCP_SYN | TCP_ACK) == TCP_SYN,
-        }),
-    }
+    let segment = Segment {
+        source,
+        source_port: u16::from_be_bytes([header[0], header[1]]),
+        destination_port: u16::from_be_bytes([header[2], header[3]]),
+        is_syn: header[13] & (TCP_SYN | TCP_ACK) == TCP_SYN,
+    };
+    Packet { bytes: total_bytes as u64, has_segment: true, reason: Reason::NotServed, segment }
 }
 
 #[inline(always)]
 fn settled(reason: Reason, total_bytes: usize) -> Packet {
-    Packet { bytes: total_bytes as u64, kind: Kind::Other(reason) }
+    let segment = Segment { source: Address::NONE, source_port: 0, destination_port: 0, is_syn: false };
+    Packet { bytes: total_bytes as u64, has_segment: false, reason, segment }
 }

@@ -11,8 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How often retired snapshots are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often over bans are.
-const XDP_SWEEP: Duration = Duration::from_secs(60);
+/// How often bans that are over go, and sampled drops are logged.
+const XDP_SWEEP: Duration = Duration::from_secs(1);
 
 /// Handles signals until one says to end.
 pub(crate) fn wait(

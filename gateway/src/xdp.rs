@@ -4,7 +4,7 @@ use crate::Failure;
 use ipnet::IpNet;
 use sluice_config::{Settings, XdpMode};
 use sluice_control::{XdpCount, XdpInterface, XdpReport, client, xdp_top};
-use sluice_xdp::{Mode, Options, Rate, Xdp, read_block_file};
+use sluice_xdp::{LetThrough, Mode, Options, Rate, Xdp, read_block_file, subscriber};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -64,6 +64,8 @@ pub(crate) fn options(
         source_packets: rate(xdp.source_packets_per_s, xdp.source_packets_burst),
         source_syns: rate(xdp.source_syns_per_s, xdp.source_syns_burst),
         served_ports: ports.to_vec(),
+        dry_run: xdp.dry_run,
+        events_per_s: xdp.events_per_s,
     };
     Ok(Some((options, rules)))
 }
@@ -129,23 +131,28 @@ impl Kernel {
         let Some(xdp) = &mut state.xdp else {
             return Err(note.unwrap_or_else(|| "the packet filter is off".to_owned()));
         };
-        let _ = (let_through_ms, dry);
-        xdp.ban(source.addr(), ttl).map_err(|error| error.to_string())
+        let let_through = match (dry, let_through_ms) {
+            (true, _) => LetThrough::Everything,
+            (false, 0) => LetThrough::Nothing,
+            (false, ms) => LetThrough::ConnectionEvery(Duration::from_millis(ms)),
+        };
+        xdp.ban(source, ttl, let_through).map_err(|error| error.to_string())
     }
 
     /// Lifts a ban; gives the packets that met it, if they are known.
     pub(crate) fn unban(&self, source: IpNet) -> Option<u64> {
-        let mut state = self.state();
-        if let Some(Err(error)) = state.xdp.as_mut().map(|xdp| xdp.unban(source.addr())) {
+        let packets = self.ban_packets(source);
+        if let Some(Err(error)) = self.state().xdp.as_mut().map(|xdp| xdp.unban(source)) {
             eprintln!("sluice: warning: {error}");
         }
-        None
+        packets
     }
 
     /// Packets that met a ban since it was placed.
     pub(crate) fn ban_packets(&self, source: IpNet) -> Option<u64> {
-        let _ = source;
-        None
+        let state = self.state();
+        let ban = state.xdp.as_ref()?.ban_of(source).ok()??;
+        Some(ban.seen.packets)
     }
 
     /// Packets dropped by client, of the clients with the most.
@@ -186,7 +193,13 @@ impl Kernel {
             let rule = state.rules.get(*rule as usize).map_or("block", String::as_str);
             told.push(format!("blocked by {network} ({rule})"));
         }
-        match xdp.counters(usize::MAX).map(|counters| counters.clients) {
+        if let Ok(Some(ban)) = xdp.ban_of(subscriber(address)) {
+            let (left_s, seen, passed) = (ban.remaining.as_secs(), ban.seen.packets, ban.passed);
+            told.push(format!(
+                "banned for another {left_s} s; {seen} packets met that, {passed} were let through"
+            ));
+        }
+        match xdp.clients(usize::MAX) {
             Ok(clients) => {
                 let dropped = clients.iter().find(|one| one.client.contains(&address));
                 told.push(match dropped {
@@ -199,11 +212,19 @@ impl Kernel {
         told
     }
 
-    /// Drops bans that are over.
+    /// Drops bans that are over, and logs the sampled drops.
     pub(crate) fn sweep(&self) {
         let mut state = self.state();
-        if let Some(Err(error)) = state.xdp.as_mut().map(Xdp::sweep) {
+        let Some(xdp) = &mut state.xdp else { return };
+        if let Err(error) = xdp.sweep() {
             eprintln!("sluice: warning: {error}");
+        }
+        for event in xdp.events() {
+            let source = event.source.map_or_else(|| "?".to_owned(), |source| source.to_string());
+            let port = event.port.map_or_else(String::new, |port| format!(" to port {port}"));
+            let what = if event.is_dry { "would drop" } else { "dropped" };
+            let (reason, bytes) = (event.reason.label(), event.bytes);
+            eprintln!("sluice: xdp {what} a packet of {source}{port}: {reason}, {bytes} bytes");
         }
     }
 

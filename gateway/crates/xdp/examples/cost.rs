@@ -13,7 +13,7 @@ mod frame;
 
 use frame::{ACK, SYN, ethernet};
 use ipnet::IpNet;
-use sluice_xdp::{EMBEDDED_OBJECT, Options, Rate, Xdp, XdpError};
+use sluice_xdp::{EMBEDDED_OBJECT, LetThrough, Options, Rate, Xdp, XdpError, subscriber};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
@@ -88,12 +88,16 @@ fn many() -> Options {
     options
 }
 
+fn ban(xdp: &mut Xdp, address: IpAddr) {
+    xdp.ban(subscriber(address), HOUR, LetThrough::Nothing).unwrap();
+}
+
 fn lists(name: &str, options: &Options, bans: u32) {
     let mut xdp = start(options).unwrap();
     for index in 0..bans {
-        xdp.ban(IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + index)), HOUR).unwrap();
+        ban(&mut xdp, IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + index)));
     }
-    xdp.ban("203.0.113.9".parse().unwrap(), HOUR).unwrap();
+    ban(&mut xdp, "203.0.113.9".parse().unwrap());
     println!("-- {name}");
     measure(&mut xdp, "pass, IPv4", &v4("192.0.2.7", ACK), false);
     measure(&mut xdp, "pass, IPv6", &v6("2001:db8:600d::1", ACK), false);

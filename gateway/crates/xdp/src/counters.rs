@@ -2,22 +2,19 @@
 
 use ipnet::{IpNet, Ipv6Net};
 use sluice_common::{Reason, Source, Stat};
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// What the program has seen since it was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Each reason, in the order of [`Reason::ALL`]; together all packets of the interfaces.
     pub reasons: Vec<ReasonCount>,
-    /// Drops of each rule of the block list, by id.
+    /// Drops of each rule of the block list, by id; in a dry run, what would have been.
     pub rules: Vec<RuleCount>,
-    /// Sources with the most dropped packets, the worst first. Sources are many and the table is small: a source
+    /// Sources with the most dropped packets, the worst first; in a dry run, what would have been. Sources are many and the table is small: a source
     /// that competes with others for its place may have lost earlier counts.
     pub clients: Vec<ClientCount>,
-    /// Bans held, those over but not yet noticed included.
+    /// Bans held, those over but not yet swept included.
     pub bans: usize,
 }
 
@@ -26,8 +23,10 @@ pub struct Counters {
 pub struct ReasonCount {
     /// Why.
     pub reason: Reason,
-    /// How many.
+    /// How many; of reasons that drop, those really dropped.
     pub count: Stat,
+    /// How many more would have been dropped, but passed because it was a dry run.
+    pub dry: Stat,
 }
 
 /// Drops by rule of the block list.
@@ -46,15 +45,6 @@ pub struct ClientCount {
     pub client: IpNet,
     /// How many.
     pub count: Stat,
-}
-
-/// A source that is dropped for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ban {
-    /// Whose.
-    pub address: IpAddr,
-    /// How much longer.
-    pub remaining: Duration,
 }
 
 impl Counters {
@@ -94,14 +84,13 @@ pub(crate) fn address_of(source: Source) -> IpAddr {
     IpAddr::V6(Ipv6Addr::from(source.octets())).to_canonical()
 }
 
-/// The network of a source in the table of clients.
+/// The network of a source in the table of clients, or of bans.
 pub(crate) fn client_of(source: Source) -> IpNet {
-    const SUBSCRIBER_PREFIX: u8 = 64;
-    match address_of(source) {
-        IpAddr::V4(v4) => IpNet::from(IpAddr::V4(v4)),
-        IpAddr::V6(v6) => {
-            Ipv6Net::new(v6, SUBSCRIBER_PREFIX).map_or_else(|_| IpNet::from(IpAddr::V6(v6)), IpNet::V6)
-        }
+    const SUBSCRIBER_PREFIX: u32 = 64;
+    match (address_of(source), source.wide_prefix().unwrap_or(SUBSCRIBER_PREFIX)) {
+        (IpAddr::V6(v6), prefix) => Ipv6Net::new(v6, prefix as u8)
+            .map_or_else(|_| IpNet::from(IpAddr::V6(v6)), |net| net.trunc().into()),
+        (v4, _) => IpNet::from(v4),
     }
 }
 
@@ -117,6 +106,8 @@ mod tests {
         }
         let client = client_of(source_of("2001:db8:1:2::".parse().unwrap()));
         assert_eq!(client.to_string(), "2001:db8:1:2::/64");
+        let wide = source_of("2001:db8:1:2::".parse().unwrap()).network(48);
+        assert_eq!(client_of(wide).to_string(), "2001:db8:1::/48");
         assert_eq!(client_of(source_of("192.0.2.7".parse().unwrap())).to_string(), "192.0.2.7/32");
     }
 }

@@ -4,18 +4,20 @@ use aya::{
     Ebpf,
     programs::{TestRun as _, TestRunOptions, XdpMode, xdp::XdpLinkId},
 };
-use sluice_common::{Settings, stage};
+use ipnet::IpNet;
+use sluice_common::{Settings, Source, stage};
 use std::{
     collections::BTreeMap,
     ffi::CString,
     hash::{BuildHasher as _, RandomState},
-    net::IpAddr,
     time::Duration,
 };
 
 use crate::{
-    Ban, Counters, Mode, Options, XdpError,
-    counters::{address_of, source_of},
+    Ban, ClientCount, Counters, Event, LetThrough, Mode, Options, XdpError,
+    bans::{BanTable, key_of},
+    counters::client_of,
+    events,
     load::{self, EMBEDDED_OBJECT},
     maps::Maps,
     plan::{Tables, plan},
@@ -31,7 +33,9 @@ pub struct Xdp {
     maps: Maps,
     /// What the maps hold: nobody else has them, so this copy is the truth.
     tables: Tables,
-    has_bans: bool,
+    bans: BanTable,
+    /// Bits of [`stage`] that the program goes by.
+    written_stages: u32,
     seed: u64,
     mode: Mode,
     links: BTreeMap<String, Link>,
@@ -57,6 +61,9 @@ pub struct Attachment {
 }
 
 impl Xdp {
+    /// Bans that are held at once.
+    pub const BANS_MAX: usize = sluice_common::BANS_MAX;
+
     /// Loads the embedded program, fills its maps and attaches it.
     ///
     /// # Errors
@@ -79,7 +86,8 @@ impl Xdp {
             program,
             maps,
             tables: Tables::default(),
-            has_bans: false,
+            bans: BanTable::default(),
+            written_stages: 0,
             seed: RandomState::new().hash_one(std::process::id()),
             mode: options.mode,
             links: BTreeMap::new(),
@@ -101,67 +109,122 @@ impl Xdp {
             self.tables.note(edit);
         }
         (self.tables.packets, self.tables.syns) = (desired.packets, desired.syns);
+        (self.tables.is_dry, self.tables.event_interval_ns) = (desired.is_dry, desired.event_interval_ns);
         self.write_settings()?;
         self.reattach(options)
     }
 
-    /// Drops a source for `ttl` from now, in place of an earlier ban. A source on the allow-list is not affected.
+    /// Drops a source for `ttl` from now, but for what `let_through` leaves it. In place of an earlier ban of the same
+    /// source, whose counters go on. A source on the allow-list is not affected.
+    ///
+    /// `source` is an IPv4 address or an IPv6 /64 ([`subscriber`](crate::subscriber) makes one of a client's address),
+    /// or, where many of those misbehave together, an IPv6 /56 or /48. When [`Xdp::BANS_MAX`] are held, the ban that
+    /// ends next gives way.
     ///
     /// # Errors
-    /// If the map cannot be written.
-    pub fn ban(&mut self, address: IpAddr, ttl: Duration) -> Result<(), XdpError> {
-        let ttl_ns = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
-        self.maps.ban(source_of(address), monotonic_ns().saturating_add(ttl_ns))?;
-        if !self.has_bans {
-            self.has_bans = true;
-            self.write_settings()?;
+    /// [`XdpError::Options`] for any other network; otherwise if a map cannot be written.
+    pub fn ban(&mut self, source: IpNet, ttl: Duration, let_through: LetThrough) -> Result<(), XdpError> {
+        let key = key_of(source)?;
+        if let Some(displaced) = self.bans.displaced_by(key) {
+            self.lift(displaced)?;
         }
-        Ok(())
+        let (policy, one_in, interval_ns) = let_through.encode();
+        let ttl_ns = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+        let until_ns = monotonic_ns().saturating_add(ttl_ns);
+        let earlier = if self.bans.contains(key) { self.maps.get_ban(key)? } else { None };
+        let ban = sluice_common::Ban { until_ns, policy, one_in, interval_ns, ..earlier.unwrap_or_default() };
+        self.maps.ban(key, ban)?;
+        if let Some((word, bits)) = self.bans.insert(key, key.hash(self.seed), until_ns) {
+            self.maps.set_filter(word, bits)?;
+        }
+        self.refresh_stages()
     }
 
-    /// Lifts a ban; says whether there was one.
+    /// Lifts a ban; says whether there was one. Takes the networks that [`ban`](Self::ban) takes.
     ///
     /// # Errors
-    /// If the map cannot be written.
-    pub fn unban(&mut self, address: IpAddr) -> Result<bool, XdpError> {
-        self.maps.unban(source_of(address))
+    /// [`XdpError::Options`] for any other network; otherwise if a map cannot be written.
+    pub fn unban(&mut self, source: IpNet) -> Result<bool, XdpError> {
+        let was_banned = self.lift(key_of(source)?)?;
+        self.refresh_stages()?;
+        Ok(was_banned)
     }
 
-    /// Bans that hold, by address.
+    /// Bans that hold with their counters, by source. About a microsecond for each.
     ///
     /// # Errors
     /// If the map cannot be read.
     pub fn bans(&self) -> Result<Vec<Ban>, XdpError> {
         let now_ns = monotonic_ns();
-        let held = self.maps.bans()?.into_iter().filter(|&(_, until_ns)| until_ns > now_ns);
-        let mut bans: Vec<Ban> = held
-            .map(|(source, until_ns)| Ban {
-                address: address_of(source),
-                remaining: Duration::from_nanos(until_ns - now_ns),
-            })
-            .collect();
-        bans.sort_by_key(|ban| ban.address);
+        let mut bans = Vec::with_capacity(self.bans.len());
+        for (source, until_ns) in self.bans.iter().filter(|&(_, until_ns)| until_ns > now_ns) {
+            bans.push(self.told(source, until_ns - now_ns)?);
+        }
+        bans.sort_by_key(|ban| ban.source);
         Ok(bans)
     }
 
-    /// Removes bans that are over; yields how many. The program removes those it meets; this gets the rest, and lets
-    /// the program skip the look-up once none is left. Once a minute is plenty.
+    /// The ban of one source, if it holds.
+    ///
+    /// # Errors
+    /// As [`unban`](Self::unban).
+    pub fn ban_of(&self, source: IpNet) -> Result<Option<Ban>, XdpError> {
+        let (key, now_ns) = (key_of(source)?, monotonic_ns());
+        match self.bans.end_of(key) {
+            Some(until_ns) if until_ns > now_ns => self.told(key, until_ns - now_ns).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn told(&self, source: Source, remaining_ns: u64) -> Result<Ban, XdpError> {
+        let entry = self.maps.get_ban(source)?.unwrap_or_default();
+        Ok(Ban {
+            source: client_of(source),
+            remaining: Duration::from_nanos(remaining_ns),
+            let_through: LetThrough::decode(&entry),
+            seen: entry.seen,
+            passed: entry.passed,
+        })
+    }
+
+    /// Removes bans that are over; yields them with their last counters. They have had no effect since they ended;
+    /// this makes room, and lets the program skip the look-up once none is left. Once a second is plenty.
     ///
     /// # Errors
     /// If a map cannot be read or written.
-    pub fn sweep(&mut self) -> Result<usize, XdpError> {
+    pub fn sweep(&mut self) -> Result<Vec<Ban>, XdpError> {
+        let mut over = Vec::new();
+        for source in self.bans.over(monotonic_ns()) {
+            over.push(self.told(source, 0)?);
+            self.lift(source)?;
+        }
+        self.refresh_stages()?;
+        Ok(over)
+    }
+
+    fn lift(&mut self, source: Source) -> Result<bool, XdpError> {
+        let was_banned = self.maps.unban(source)?;
+        if let Some((word, bits)) = self.bans.remove(source, source.hash(self.seed)) {
+            self.maps.set_filter(word, bits)?;
+        }
+        Ok(was_banned)
+    }
+
+    /// Samples of dropped packets that have come in since the last call. The buffer holds a thousand: with
+    /// [`Options::events_per_s`] at a few hundred, once a second does. When it is full the program leaves events out.
+    pub fn events(&mut self) -> Vec<Event> {
         let now_ns = monotonic_ns();
-        let (over, held): (Vec<_>, Vec<_>) =
-            self.maps.bans()?.into_iter().partition(|&(_, until_ns)| until_ns <= now_ns);
-        let mut removed = 0;
-        for (source, _) in over {
-            removed += usize::from(self.maps.unban(source)?);
-        }
-        if self.has_bans && held.is_empty() {
-            self.has_bans = false;
-            self.write_settings()?;
-        }
-        Ok(removed)
+        let mut found = Vec::new();
+        self.maps.drain_events(|item| found.extend(events::decode(item, now_ns)));
+        found
+    }
+
+    /// The `top` clients by dropped packets, the worst first: about a millisecond.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn clients(&self, top: usize) -> Result<Vec<ClientCount>, XdpError> {
+        self.maps.clients(top)
     }
 
     /// All counters, with the `top` clients by dropped packets.
@@ -173,7 +236,7 @@ impl Xdp {
             reasons: self.maps.reasons()?,
             rules: self.maps.rules(self.tables.rules())?,
             clients: self.maps.clients(top)?,
-            bans: self.maps.bans()?.len(),
+            bans: self.bans.len(),
         })
     }
 
@@ -198,14 +261,28 @@ impl Xdp {
         Ok((result.return_value == XDP_DROP, result.duration))
     }
 
+    fn refresh_stages(&mut self) -> Result<(), XdpError> {
+        if self.written_stages == self.stages() { Ok(()) } else { self.write_settings() }
+    }
+
+    fn stages(&self) -> u32 {
+        let bans = if self.bans.len() > 0 { stage::BANS } else { 0 };
+        let wide = if self.bans.has_wide() { stage::WIDE_BANS } else { 0 };
+        self.tables.stages() | bans | wide
+    }
+
     fn write_settings(&mut self) -> Result<(), XdpError> {
+        let stages = self.stages();
         self.maps.set_settings(Settings {
             seed: self.seed,
             packets: self.tables.packets.unwrap_or_default(),
             syns: self.tables.syns.unwrap_or_default(),
-            stages: self.tables.stages() | if self.has_bans { stage::BANS } else { 0 },
+            event_interval_ns: self.tables.event_interval_ns,
+            stages,
             reserved: 0,
-        })
+        })?;
+        self.written_stages = stages;
+        Ok(())
     }
 
     fn reattach(&mut self, options: &Options) -> Result<(), XdpError> {
@@ -276,10 +353,10 @@ fn interface_index(name: &str) -> Result<u32, XdpError> {
     }
 }
 
-/// The clock that the program reads, too.
+/// The clock that the program reads, too: at the kernel's last tick.
 fn monotonic_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a live timespec; this clock always exists, so the call cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -8,18 +8,22 @@
 //! user's view.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod bans;
 mod blocklist;
 mod counters;
 mod error;
+mod events;
 mod gate;
 mod load;
 mod maps;
 mod options;
 mod plan;
 
+pub use bans::{Ban, LetThrough, subscriber};
 pub use blocklist::{BlockListError, LineError, parse_block_list, read_block_file};
-pub use counters::{Ban, ClientCount, Counters, ReasonCount, RuleCount};
+pub use counters::{ClientCount, Counters, ReasonCount, RuleCount};
 pub use error::XdpError;
+pub use events::Event;
 pub use gate::{Attachment, Xdp};
 pub use options::{Mode, Options, Rate};
 pub use sluice_common::{Reason, Stat};

@@ -45,8 +45,12 @@ fn verify(ebpf: &mut Ebpf, name: &str) -> Result<(), XdpError> {
             // The log is pages long, and its end says what matters.
             ProgramError::LoadError { io_error, verifier_log } => {
                 let log = verifier_log.to_string();
-                let verdict =
-                    log.lines().rev().find(|line| !line.starts_with("processed ") && !line.is_empty());
+                let is_statistics = |line: &str| {
+                    ["processed ", "stack depth ", "verification time "]
+                        .iter()
+                        .any(|head| line.starts_with(head))
+                };
+                let verdict = log.lines().rev().find(|line| !line.is_empty() && !is_statistics(line));
                 format!("{io_error}: {}", verdict.unwrap_or("no reason given"))
             }
             other => other.to_string(),

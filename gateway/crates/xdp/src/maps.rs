@@ -2,10 +2,12 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, lpm_trie::Key},
+    maps::{
+        Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf, lpm_trie::Key,
+    },
 };
 use ipnet::IpNet;
-use sluice_common::{CLIENT_SETS, Client, ClientSet, Reason, Settings, Source, Stat, map};
+use sluice_common::{Ban, CLIENT_SETS, Client, ClientSet, Reason, Settings, Source, Stat, map};
 use std::{collections::BTreeMap, io};
 
 use crate::{
@@ -25,10 +27,12 @@ pub(crate) struct Maps {
     allow6: V6Trie,
     block4: V4Trie,
     block6: V6Trie,
-    bans: HashMap<MapData, Source, u64>,
+    bans: HashMap<MapData, Source, Ban>,
+    ban_filter: Array<MapData, u64>,
     reasons: PerCpuArray<MapData, Stat>,
     rules: PerCpuArray<MapData, Stat>,
     clients: PerCpuArray<MapData, ClientSet>,
+    events: RingBuf<MapData>,
 }
 
 impl Maps {
@@ -42,9 +46,11 @@ impl Maps {
             block4: typed(ebpf, map::BLOCK4)?,
             block6: typed(ebpf, map::BLOCK6)?,
             bans: typed(ebpf, map::BANS)?,
+            ban_filter: typed(ebpf, map::BAN_FILTER)?,
             reasons: typed(ebpf, map::REASONS)?,
             rules: typed(ebpf, map::RULES)?,
             clients: typed(ebpf, map::CLIENTS)?,
+            events: typed(ebpf, map::EVENTS)?,
         })
     }
 
@@ -74,9 +80,9 @@ impl Maps {
         }
     }
 
-    /// Bans a source until an instant of `CLOCK_MONOTONIC`, in place of an earlier ban.
-    pub(crate) fn ban(&mut self, source: Source, until_ns: u64) -> Result<(), XdpError> {
-        self.bans.insert(source, until_ns, 0).map_err(in_map(map::BANS))
+    /// Places a ban, in place of an earlier one.
+    pub(crate) fn ban(&mut self, source: Source, ban: Ban) -> Result<(), XdpError> {
+        self.bans.insert(source, ban, 0).map_err(in_map(map::BANS))
     }
 
     /// Lifts a ban; says whether there was one.
@@ -88,26 +94,34 @@ impl Maps {
         }
     }
 
-    /// Sources with the ends of their bans. Entries that go away during the walk are left out.
-    pub(crate) fn bans(&self) -> Result<Vec<(Source, u64)>, XdpError> {
-        let mut bans = Vec::new();
-        for key in self.bans.keys() {
-            let source = key.map_err(in_map(map::BANS))?;
-            match self.bans.get(&source, 0) {
-                Ok(until_ns) => bans.push((source, until_ns)),
-                Err(error) if is_absent(&error) => {}
-                Err(error) => return Err(in_map(map::BANS)(error)),
-            }
+    /// A ban with its counters.
+    pub(crate) fn get_ban(&self, source: Source) -> Result<Option<Ban>, XdpError> {
+        match self.bans.get(&source, 0) {
+            Ok(ban) => Ok(Some(ban)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(in_map(map::BANS)(error)),
         }
-        Ok(bans)
+    }
+
+    /// Writes a word of the ban filter.
+    pub(crate) fn set_filter(&mut self, word: u32, bits: u64) -> Result<(), XdpError> {
+        self.ban_filter.set(word, bits, 0).map_err(in_map(map::BAN_FILTER))
+    }
+
+    /// Hands each event that is waiting to `each`.
+    pub(crate) fn drain_events(&mut self, mut each: impl FnMut(&[u8])) {
+        while let Some(item) = self.events.next() {
+            each(&item);
+        }
     }
 
     pub(crate) fn reasons(&self) -> Result<Vec<ReasonCount>, XdpError> {
         Reason::ALL
             .into_iter()
             .map(|reason| {
-                let count = sum(&self.reasons, reason as u32).map_err(in_map(map::REASONS))?;
-                Ok(ReasonCount { reason, count })
+                let at = |index: u32| sum(&self.reasons, index).map_err(in_map(map::REASONS));
+                let (count, dry) = (at(reason as u32)?, at(reason as u32 + Reason::COUNT as u32)?);
+                Ok(ReasonCount { reason, count, dry })
             })
             .collect()
     }

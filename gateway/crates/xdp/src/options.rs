@@ -25,6 +25,10 @@ pub struct Options {
     pub source_syns: Option<Rate>,
     /// TCP ports of this host that all of this applies to; everything else passes.
     pub served_ports: Vec<u16>,
+    /// Drop nothing, only count what would be.
+    pub dry_run: bool,
+    /// Samples of drops that each CPU reports in a second at most, see [`Xdp::events`](crate::Xdp::events). 0: none.
+    pub events_per_s: u32,
 }
 
 /// How to attach.
@@ -92,6 +96,8 @@ impl Options {
             block,
             packets: bucket("source packets", self.source_packets)?,
             syns: bucket("source SYNs", self.source_syns)?,
+            is_dry: self.dry_run,
+            event_interval_ns: 1_000_000_000u64.checked_div(self.events_per_s.into()).unwrap_or_default(),
         })
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Tables {
     pub(crate) block: BTreeMap<IpNet, u32>,
     pub(crate) packets: Option<Gcra>,
     pub(crate) syns: Option<Gcra>,
+    pub(crate) is_dry: bool,
+    pub(crate) event_interval_ns: u64,
 }
 
 /// One change of a map.
@@ -79,6 +81,7 @@ impl Tables {
             (self.block.keys().any(v6), stage::BLOCK6),
             (self.packets.is_some(), stage::PACKET_RATE),
             (self.syns.is_some(), stage::SYN_RATE),
+            (self.is_dry, stage::DRY_RUN),
         ]
         .into_iter()
         .filter_map(|(has_work, bit)| has_work.then_some(bit))

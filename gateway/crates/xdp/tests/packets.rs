@@ -11,7 +11,7 @@
 mod support;
 
 use ipnet::IpNet;
-use sluice_xdp::{Counters, Options, Rate, Reason, Stat, Xdp};
+use sluice_xdp::{Counters, LetThrough, Options, Rate, Reason, Stat, Xdp};
 use std::time::{Duration, Instant};
 use support::{
     frame::{ACK, Frame, SYN, ethernet},
@@ -91,7 +91,7 @@ fn list_cases() -> Vec<Case> {
         case("allowed within a blocked IPv4 network", v4("198.51.100.10").tcp(PORT, SYN), Allowed),
         case("allowed within a blocked IPv6 network", v6("2001:db8:bad:a::5").tcp(PORT, SYN), Allowed),
         case("banned IPv4", v4("203.0.113.9").tcp(PORT, ACK), Banned),
-        case("banned IPv6", v6("2001:db8::9").tcp(PORT, SYN), Banned),
+        case("banned IPv6", v6("2001:db8:0:9::9").tcp(PORT, SYN), Banned),
         case("banned, but allowed", v4("203.0.113.200").tcp(PORT, SYN), Allowed),
         case("blocked, to SSH", v4("198.51.100.7").tcp(22, SYN), NotServed),
         case("banned, to SSH", v4("203.0.113.9").tcp(22, SYN), NotServed),
@@ -178,8 +178,8 @@ fn form_cases() -> Vec<Case> {
 
 fn assert_cases(test: &str, cases: &[Case]) {
     let Some(mut xdp) = support::start(test, &lists()) else { return };
-    for address in ["203.0.113.9", "203.0.113.200", "2001:db8::9"] {
-        xdp.ban(address.parse().unwrap(), HOUR).unwrap();
+    for address in ["203.0.113.9", "203.0.113.200", "2001:db8:0:9::9"] {
+        support::ban(&mut xdp, address, HOUR);
     }
     for Case { name, frame, reason, rule } in cases {
         let before = xdp.counters(0).unwrap();
@@ -340,31 +340,172 @@ fn a_flood_from_random_sources_neither_evicts_a_heavy_one_nor_hides_it() {
 #[test]
 fn bans_end_by_themselves_and_by_hand() {
     let Some(mut xdp) = support::start("bans_end_by_themselves_and_by_hand", &lists()) else { return };
-    let (met, unmet, held) = ("192.0.2.1", "192.0.2.2", "2001:db8::3");
-    for (address, ttl) in [(met, Duration::ZERO), (unmet, Duration::ZERO), (held, HOUR)] {
-        xdp.ban(address.parse().unwrap(), ttl).unwrap();
-    }
-    assert_eq!(xdp.counters(0).unwrap().bans, 3);
+    let (over, held) = ("192.0.2.1", "2001:db8::3");
+    support::ban(&mut xdp, over, Duration::ZERO);
+    support::ban(&mut xdp, held, HOUR);
 
-    // Over already: the program itself removes the one that it meets, the sweep the other.
-    assert_eq!(judge(&mut xdp, &v4(met).tcp(PORT, SYN)).1, Reason::Accepted);
+    // Over already, and without effect before the sweep.
+    assert_eq!(judge(&mut xdp, &v4(over).tcp(PORT, SYN)).1, Reason::Accepted);
     assert_eq!(xdp.counters(0).unwrap().bans, 2);
-    assert_eq!(xdp.sweep().unwrap(), 1);
+    let swept = xdp.sweep().unwrap();
+    assert_eq!(swept.iter().map(|ban| ban.source).collect::<Vec<_>>(), [net("192.0.2.1/32")]);
     assert_eq!(xdp.counters(0).unwrap().bans, 1);
 
+    assert_eq!(judge(&mut xdp, &v6(held).tcp(PORT, SYN)).1, Reason::Banned);
+    assert_eq!(judge(&mut xdp, &v6("2001:db8::ffff").tcp(PORT, ACK)).1, Reason::Banned, "another of its /64");
+    assert_eq!(judge(&mut xdp, &v6("2001:db8:0:1::3").tcp(PORT, ACK)).1, Reason::Accepted);
     let bans = xdp.bans().unwrap();
     assert_eq!(bans.len(), 1);
-    assert_eq!(bans[0].address.to_string(), held);
+    assert_eq!((bans[0].source, bans[0].let_through), (net("2001:db8::/64"), LetThrough::Nothing));
+    assert_eq!((bans[0].seen, bans[0].passed), (Stat { packets: 2, bytes: 120 }, 0));
     assert!(bans[0].remaining <= HOUR && bans[0].remaining > HOUR / 2);
-    assert_eq!(judge(&mut xdp, &v6(held).tcp(PORT, SYN)).1, Reason::Banned);
-    assert!(xdp.unban(held.parse().unwrap()).unwrap());
-    assert!(!xdp.unban(held.parse().unwrap()).unwrap());
+
+    assert!(xdp.unban(net("2001:db8::/64")).unwrap());
+    assert!(!xdp.unban(net("2001:db8::/64")).unwrap());
     assert_eq!(judge(&mut xdp, &v6(held).tcp(PORT, SYN)).1, Reason::Accepted);
 
     // After the last one the stage is off; a new ban turns it on again.
-    assert_eq!(xdp.sweep().unwrap(), 0);
-    xdp.ban(met.parse().unwrap(), HOUR).unwrap();
-    assert_eq!(judge(&mut xdp, &v4(met).tcp(PORT, SYN)).1, Reason::Banned);
+    support::ban(&mut xdp, over, HOUR);
+    assert_eq!(judge(&mut xdp, &v4(over).tcp(PORT, SYN)).1, Reason::Banned);
+    // A renewal replaces end and policy, and goes on counting.
+    xdp.ban(net("192.0.2.1/32"), 2 * HOUR, LetThrough::Everything).unwrap();
+    assert_eq!(judge(&mut xdp, &v4(over).tcp(PORT, SYN)).1, Reason::Probe);
+    let ban = xdp.ban_of(net("192.0.2.1/32")).unwrap().unwrap();
+    assert_eq!((ban.seen.packets, ban.passed, ban.let_through), (2, 1, LetThrough::Everything));
+    assert!(ban.remaining > HOUR);
+}
+
+#[test]
+fn wide_bans_hold_for_every_network_in_them() {
+    let Some(mut xdp) = support::start("wide_bans_hold_for_every_network_in_them", &lists()) else { return };
+    let source = "2001:db8:1:ff12::1";
+    for wide in ["2001:db8:1:ff00::/56", "2001:db8:1::/48"] {
+        xdp.ban(net(wide), HOUR, LetThrough::Nothing).unwrap();
+        assert_eq!(judge(&mut xdp, &v6(source).tcp(PORT, SYN)).1, Reason::Banned, "{wide}");
+        assert_eq!(judge(&mut xdp, &v6("2001:db8:2::1").tcp(PORT, SYN)).1, Reason::Accepted, "{wide}");
+        assert_eq!(xdp.bans().unwrap()[0].source, net(wide));
+        assert!(xdp.unban(net(wide)).unwrap());
+        assert_eq!(judge(&mut xdp, &v6(source).tcp(PORT, SYN)).1, Reason::Accepted, "{wide}");
+    }
+    assert!(xdp.ban(net("192.0.2.0/24"), HOUR, LetThrough::Nothing).is_err());
+}
+
+#[test]
+fn one_in_n_packets_of_a_banned_source_passes() {
+    let Some(mut xdp) = support::start("one_in_n_packets_of_a_banned_source_passes", &lists()) else {
+        return;
+    };
+    let source = net("192.0.2.1/32");
+    xdp.ban(source, HOUR, LetThrough::OneIn(10.try_into().unwrap())).unwrap();
+    let frame = v4("192.0.2.1").tcp(PORT, ACK);
+    let passed = (0..100).filter(|_| !xdp.test_run(&frame, 1).unwrap().0).count();
+    assert_eq!(passed, 10);
+    let counters = xdp.counters(1).unwrap();
+    assert_eq!(counters.reason(Reason::Probe).packets, 10);
+    assert_eq!(counters.reason(Reason::Banned).packets, 90);
+    assert_eq!(counters.clients[0].count.packets, 90);
+    let ban = xdp.ban_of(source).unwrap().unwrap();
+    assert_eq!((ban.seen.packets, ban.passed), (100, 10));
+}
+
+#[test]
+fn one_connection_of_a_banned_source_passes_in_an_interval_and_only_so_much_of_it() {
+    let test = "one_connection_of_a_banned_source_passes_in_an_interval_and_only_so_much_of_it";
+    let Some(mut xdp) = support::start(test, &lists()) else { return };
+    let (source, every) = (net("192.0.2.1/32"), LetThrough::ConnectionEvery(HOUR));
+    xdp.ban(source, 2 * HOUR, every).unwrap();
+    let frame = |port, flags| v4("192.0.2.1").source_port(port).tcp(PORT, flags);
+    let verdict = |xdp: &mut Xdp, port, flags| judge(xdp, &frame(port, flags)).1;
+    assert_eq!(verdict(&mut xdp, 1_000, ACK), Reason::Banned, "no connection that was there before");
+    assert_eq!(verdict(&mut xdp, 1_001, SYN), Reason::Probe);
+    assert_eq!(verdict(&mut xdp, 1_001, ACK), Reason::Probe, "the packets that follow");
+    assert_eq!(verdict(&mut xdp, 1_001, SYN), Reason::Probe, "the SYN again");
+    assert_eq!(verdict(&mut xdp, 1_002, SYN), Reason::Banned, "a second connection");
+    let passed = (0..200).filter(|_| !xdp.test_run(&frame(1_001, ACK), 1).unwrap().0).count();
+    assert_eq!(passed, 64 - 3);
+    assert_eq!(verdict(&mut xdp, 1_001, SYN), Reason::Banned, "used up");
+
+    // Of an IPv6 network it is one connection of one host, not one of each.
+    xdp.ban(net("2001:db8:1:1::/64"), HOUR, every).unwrap();
+    let frame = |host: &str, flags| v6(host).source_port(1_001).tcp(PORT, flags);
+    assert_eq!(judge(&mut xdp, &frame("2001:db8:1:1::1", SYN)).1, Reason::Probe);
+    assert_eq!(judge(&mut xdp, &frame("2001:db8:1:1::2", ACK)).1, Reason::Banned);
+    assert_eq!(judge(&mut xdp, &frame("2001:db8:1:1::1", ACK)).1, Reason::Probe);
+
+    // An interval of nothing: as soon as the next asks.
+    xdp.ban(source, HOUR, LetThrough::ConnectionEvery(Duration::ZERO)).unwrap();
+    xdp.unban(source).unwrap();
+    xdp.ban(source, HOUR, LetThrough::ConnectionEvery(Duration::ZERO)).unwrap();
+    assert_eq!(verdict(&mut xdp, 1_003, SYN), Reason::Probe);
+    assert_eq!(verdict(&mut xdp, 1_004, SYN), Reason::Probe);
+    assert_eq!(verdict(&mut xdp, 1_003, ACK), Reason::Banned, "its place was taken");
+}
+
+#[test]
+fn what_a_ban_lets_through_is_judged_by_lists_and_rates() {
+    let test = "what_a_ban_lets_through_is_judged_by_lists_and_rates";
+    let options = Options { source_syns: Some(Rate { per_second: 1, burst: 1 }), ..lists() };
+    let Some(mut xdp) = support::start(test, &options) else { return };
+    xdp.ban(net("198.51.100.7/32"), HOUR, LetThrough::Everything).unwrap();
+    assert_eq!(judge(&mut xdp, &v4("198.51.100.7").tcp(PORT, SYN)).1, Reason::Blocked);
+    xdp.ban(net("192.0.2.1/32"), HOUR, LetThrough::Everything).unwrap();
+    xdp.test_run(&v4("192.0.2.1").tcp(PORT, SYN), 5).unwrap();
+    assert!(xdp.counters(0).unwrap().reason(Reason::SynRate).packets >= 3);
+}
+
+#[test]
+fn a_dry_run_drops_nothing_and_counts_everything() {
+    let options = Options { dry_run: true, ..lists() };
+    let Some(mut xdp) = support::start("a_dry_run_drops_nothing_and_counts_everything", &options) else {
+        return;
+    };
+    support::ban(&mut xdp, "203.0.113.9", HOUR);
+    let frames = [
+        v4("198.51.100.7").tcp(PORT, SYN),
+        v4("203.0.113.9").tcp(PORT, SYN),
+        ethernet().other(0x0800).raw()[..14].to_vec(),
+    ];
+    for frame in &frames {
+        assert!(!xdp.test_run(frame, 1).unwrap().0);
+    }
+    let counters = xdp.counters(10).unwrap();
+    for reason in [Reason::Blocked, Reason::Banned, Reason::Malformed] {
+        let entry = counters.reasons.iter().find(|entry| entry.reason == reason).unwrap();
+        assert_eq!((entry.count.packets, entry.dry.packets), (0, 1), "{reason:?}");
+    }
+    assert_eq!(counters.dropped().packets, 0);
+    assert_eq!((counters.rule(7).packets, counters.clients.len()), (1, 2));
+    assert_eq!(xdp.ban_of(net("203.0.113.9/32")).unwrap().unwrap().seen.packets, 1);
+
+    xdp.reconcile(&lists()).unwrap();
+    assert!(xdp.test_run(&frames[0], 1).unwrap().0);
+}
+
+#[test]
+fn drops_are_sampled_at_a_bounded_rate() {
+    // One a second and CPU: the first at once, and hardly any more during the test.
+    let options = Options { events_per_s: 1, ..lists() };
+    let Some(mut xdp) = support::start("drops_are_sampled_at_a_bounded_rate", &options) else { return };
+    let started = Instant::now();
+    assert_eq!(judge(&mut xdp, &v4("192.0.2.7").tcp(PORT, SYN)).1, Reason::Accepted);
+    assert_eq!(xdp.events(), [], "passing packets are no events");
+    for _ in 0..50 {
+        xdp.test_run(&v4("198.51.100.7").tcp(PORT, SYN), 20).unwrap();
+    }
+    let events = xdp.events();
+    let cpus = std::thread::available_parallelism().unwrap().get() as u64;
+    let most = cpus * (1 + started.elapsed().as_secs());
+    assert!((1..=most).contains(&(events.len() as u64)), "{events:?}");
+    for event in &events {
+        assert_eq!((event.reason, event.rule, event.port), (Reason::Blocked, Some(7), Some(PORT)));
+        assert_eq!((event.source, event.is_dry, event.bytes), (Some(net("198.51.100.7/32")), false, 40));
+        assert!(event.age <= started.elapsed() + Duration::from_millis(20));
+    }
+    assert_eq!(xdp.events(), [], "each is told once");
+
+    xdp.reconcile(&lists()).unwrap();
+    xdp.test_run(&v4("198.51.100.7").tcp(PORT, SYN), 1).unwrap();
+    assert_eq!(xdp.events(), [], "off");
 }
 
 #[test]
@@ -373,7 +514,7 @@ fn reconciling_changes_lists_and_forgets_rules_that_are_gone() {
     let Some(mut xdp) = support::start(test, &lists()) else { return };
     let frame = v4("198.51.100.7").tcp(PORT, SYN);
     assert_eq!(judge(&mut xdp, &frame).1, Reason::Blocked);
-    xdp.ban("203.0.113.9".parse().unwrap(), HOUR).unwrap();
+    support::ban(&mut xdp, "203.0.113.9", HOUR);
 
     xdp.reconcile(&Options { block: vec![(net("203.0.113.0/25"), 5)], ..lists() }).unwrap();
     assert_eq!(judge(&mut xdp, &frame).1, Reason::Accepted);

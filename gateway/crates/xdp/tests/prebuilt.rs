@@ -34,11 +34,14 @@ fn the_object_has_every_program_and_map_that_the_gateway_asks_for() {
         map::BLOCK4,
         map::BLOCK6,
         map::BANS,
+        map::BAN_FILTER,
         map::PACKET_BUCKETS,
         map::SYN_BUCKETS,
         map::REASONS,
         map::RULES,
         map::CLIENTS,
+        map::EVENTS,
+        map::EVENT_NEXT,
     ];
     for name in names {
         let symbol = [b"\0", name.as_bytes(), b"\0"].concat();

@@ -11,7 +11,7 @@
 mod support;
 
 use ipnet::IpNet;
-use sluice_xdp::{Counters, Mode, Options, Rate, Reason, Xdp, XdpError};
+use sluice_xdp::{Counters, LetThrough, Mode, Options, Rate, Reason, Xdp, XdpError, subscriber};
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{IpAddr, TcpListener, TcpStream},
@@ -199,19 +199,36 @@ fn a_ban_holds_until_it_is_over() {
     let Some(bench) = Bench::new(test) else { return };
     for mode in MODES {
         let Some(mut xdp) = bench.start(test, &bench.options(mode)) else { return };
-        for (count, source) in (1..).zip([CLIENTS_V4[2], CLIENTS_V6[2]]) {
-            let address: IpAddr = source.parse().unwrap();
+        for source in [CLIENTS_V4[2], CLIENTS_V6[2]] {
+            let banned = subscriber(source.parse().unwrap());
             let before = xdp.counters(0).unwrap().reason(Reason::Banned).packets;
-            xdp.ban(address, HOUR).unwrap();
+            support::ban(&mut xdp, source, HOUR);
             let attempt = bench.begin(source);
             wait_for(&xdp, "a SYN is dropped", |counters| counters.reason(Reason::Banned).packets > before);
             assert!(!attempt.is_settled_within(Duration::ZERO));
-            assert_eq!(xdp.bans().unwrap()[0].address, address);
+            assert_eq!(xdp.bans().unwrap()[0].source, banned);
 
             // Shortened so that it ends soon: from here on only the kernel's clock acts.
-            xdp.ban(address, Duration::from_millis(200)).unwrap();
+            support::ban(&mut xdp, source, Duration::from_millis(200));
             assert_echoes(&mut attempt.finish(PATIENCE).unwrap());
-            assert_eq!(xdp.counters(0).unwrap().bans, 0, "{count}: the program itself has removed it");
+            assert_eq!(xdp.sweep().unwrap().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_banned_client_gets_a_whole_exchange_through_on_one_connection() {
+    let test = "a_banned_client_gets_a_whole_exchange_through_on_one_connection";
+    let Some(bench) = Bench::new(test) else { return };
+    for mode in MODES {
+        let Some(mut xdp) = bench.start(test, &bench.options(mode)) else { return };
+        for source in [CLIENTS_V4[2], CLIENTS_V6[2]] {
+            let banned = subscriber(source.parse().unwrap());
+            xdp.ban(banned, HOUR, LetThrough::ConnectionEvery(HOUR)).unwrap();
+            bench.exchange(source);
+            let attempt = bench.begin(source);
+            wait_for(&xdp, "a second SYN is dropped", |counters| counters.reason(Reason::Banned).packets > 0);
+            assert!(!attempt.is_settled_within(Duration::ZERO));
         }
     }
 }
@@ -254,7 +271,7 @@ fn other_ports_stay_open_to_blocked_sources() {
     let port = listener.local_addr().unwrap().port();
     let Some(mut xdp) = bench.start(test, &block(&bench.options(Mode::Native))) else { return };
     for source in [CLIENTS_V4[1], CLIENTS_V6[1]] {
-        xdp.ban(source.parse().unwrap(), HOUR).unwrap();
+        support::ban(&mut xdp, source, HOUR);
         bench.wire.connect(source, port, PATIENCE).unwrap();
     }
 }
@@ -370,8 +387,8 @@ fn privileges_may_go_once_it_is_attached() {
     let xdp = bench.wire.gateway.run(move || {
         drop_capabilities();
         xdp.reconcile(&block(&options)).unwrap();
-        xdp.ban(CLIENTS_V4[2].parse().unwrap(), HOUR).unwrap();
-        assert_eq!(xdp.sweep().unwrap(), 0);
+        support::ban(&mut xdp, CLIENTS_V4[2], HOUR);
+        assert_eq!(xdp.sweep().unwrap(), []);
         xdp
     });
     let _attempts = [bench.begin(CLIENTS_V4[1]), bench.begin(CLIENTS_V4[2])];

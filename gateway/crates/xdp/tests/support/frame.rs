@@ -16,6 +16,7 @@ pub(crate) struct Frame {
     next_is_ethertype: bool,
     /// Where the IP header begins, for its length field.
     ip_at: Option<(usize, Family)>,
+    source_port: u16,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -27,7 +28,7 @@ enum Family {
 pub(crate) fn ethernet() -> Frame {
     let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     bytes.extend([0, 0]);
-    Frame { bytes, next_at: 12, next_is_ethertype: true, ip_at: None }
+    Frame { bytes, next_at: 12, next_is_ethertype: true, ip_at: None, source_port: 40_000 }
 }
 
 impl Frame {
@@ -120,6 +121,12 @@ impl Frame {
         self.finish()
     }
 
+    /// Another source port than 40,000.
+    pub(crate) fn source_port(mut self, port: u16) -> Self {
+        self.source_port = port;
+        self
+    }
+
     pub(crate) fn tcp(self, port: u16, flags: u8) -> Vec<u8> {
         self.tcp_cut(port, flags, 20)
     }
@@ -128,7 +135,9 @@ impl Frame {
     pub(crate) fn tcp_cut(mut self, port: u16, flags: u8, bytes: usize) -> Vec<u8> {
         self.set_next(6);
         let [high, low] = port.to_be_bytes();
-        let header = [0x9c, 0x40, high, low, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0];
+        let [source_high, source_low] = self.source_port.to_be_bytes();
+        let header =
+            [source_high, source_low, high, low, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0];
         self.bytes.extend(&header[..bytes]);
         self.finish()
     }

@@ -43,3 +43,9 @@ pub(crate) fn kernel_version() -> Option<(u32, u32)> {
     let mut numbers = release.split(['.', '-', '\n']).map_while(|number| number.parse().ok());
     Some((numbers.next()?, numbers.next()?))
 }
+
+/// Bans a source outright, named by its address.
+pub(crate) fn ban(xdp: &mut Xdp, address: &str, ttl: std::time::Duration) {
+    let source = sluice_xdp::subscriber(address.parse().unwrap());
+    xdp.ban(source, ttl, sluice_xdp::LetThrough::Nothing).unwrap();
+}
