@@ -200,6 +200,8 @@ fn server(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Server {
             "off" => Forwarded::Off,
             _ => Forwarded::XForwarded,
         },
+        http2: fields.bool("http2"),
+        http2_max_streams: fields.integer("http2_max_streams"),
         via: fields.bool("via"),
         drain_timeout_ms: fields.integer("drain_timeout_ms"),
     }
@@ -244,6 +246,8 @@ fn group(name: Located<Arc<str>>, targets: Vec<Target>, fields: &Fields<'_, '_>)
         total_timeout_ms: fields.integer("total_timeout_ms"),
         keepalive_connections: fields.integer("keepalive_connections"),
         keepalive_idle_ms: fields.integer("keepalive_idle_ms"),
+        http2: fields.is_text("protocol", "h2"),
+        http2_connections: fields.integer("http2_connections"),
         max_failures: fields.integer("max_failures"),
         fail_timeout_ms: fields.integer("fail_timeout_ms"),
         retries: fields.integer("retries"),

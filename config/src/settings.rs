@@ -74,6 +74,10 @@ pub struct Server {
     pub max_connections_per_address: u32,
     /// How the client is named to upstreams.
     pub forwarded: Forwarded,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
+    /// Streams that an HTTP/2 client may have open.
+    pub http2_max_streams: u32,
     /// Whether `Via` is added.
     pub via: bool,
     /// For requests in flight when the gateway stops.
@@ -100,6 +104,10 @@ pub struct Upstream {
     pub name: Located<Arc<str>>,
     /// Never empty.
     pub targets: Vec<Target>,
+    /// Whether they are spoken to in HTTP/2.
+    pub http2: bool,
+    /// HTTP/2 connections to a target, per core.
+    pub http2_connections: usize,
     /// Connect timeout.
     pub connect_timeout_ms: u64,
     /// Between two reads of a response.

@@ -141,6 +141,18 @@ const SERVER: Section = Section {
             Default::Text("x-forwarded"),
             "How the client is named to upstreams.",
         ),
+        key(
+            "http2",
+            Kind::Bool,
+            Default::Bool(true),
+            "Speak HTTP/2 with clients that begin with its preface, or that choose `h2` by ALPN.",
+        ),
+        key(
+            "http2_max_streams",
+            Kind::Integer(1, 10_000, "streams"),
+            Default::Integer(128),
+            "Requests that one HTTP/2 connection may have open; more are refused (REFUSED_STREAM).",
+        ),
         key("via", Kind::Bool, Default::Bool(false), "Add `Via` to requests and responses."),
         key(
             "drain_timeout_ms",
@@ -161,6 +173,18 @@ const UPSTREAMS: Section = Section {
             Kind::TextList,
             Default::Required,
             "`host:port`, IPv6 in brackets, optionally followed by ` weight=N`; names are resolved when the configuration is loaded.",
+        ),
+        key(
+            "protocol",
+            Kind::Choice(&["http1", "h2"]),
+            Default::Text("http1"),
+            "`h2`: HTTP/2 by prior knowledge, many requests on few connections; gRPC needs it.",
+        ),
+        key(
+            "http2_connections",
+            Kind::Integer(1, 64, "connections"),
+            Default::Integer(2),
+            "HTTP/2 connections to a target, per core; a further one is opened when those there are full.",
         ),
         key("connect_timeout_ms", TIMEOUT, Default::Integer(1000), "For a TCP connection (504)."),
         key("read_timeout_ms", TIMEOUT, Default::Integer(29_000), "Between two reads of a response (504)."),

@@ -6,10 +6,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod balance;
+mod h2;
+
+pub use h2::Dial;
 
 use balance::Balancer;
 use sluice_h1::Wire;
+use sluice_h2::Side;
 use sluice_rt::Stream;
+use sluice_wire::Method;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +37,8 @@ pub struct TargetSpec {
 pub struct GroupSpec {
     /// Not empty.
     pub targets: Vec<TargetSpec>,
+    /// Most HTTP/2 connections to a target; 0: they speak HTTP/1.
+    pub http2_connections: usize,
     /// Connect timeout, milliseconds.
     pub connect_timeout_ms: u64,
     /// Idle connections kept for each target.
@@ -54,6 +61,7 @@ struct Idle {
 #[derive(Default)]
 struct TargetState {
     idle: RefCell<Vec<Idle>>,
+    http2: h2::Pool,
     failures: Cell<u32>,
     down_until_ms: Cell<u64>,
 }
@@ -61,7 +69,7 @@ struct TargetState {
 /// A connection in use.
 pub struct Lease {
     /// The connection.
-    pub wire: Wire,
+    pub wire: Side,
     /// It has carried a request before: its first failure may only mean that the server closed it meanwhile.
     pub reused: bool,
     /// Index of its target.
@@ -135,10 +143,34 @@ impl Group {
         let mut idle = self.states.get(target)?.idle.borrow_mut();
         while let Some(mut entry) = idle.pop() {
             if entry.wire.is_idle_open() {
-                return Some(Lease { wire: entry.wire, reused: true, target });
+                return Some(Lease { wire: Side::H1(entry.wire), reused: true, target });
             }
         }
         None
+    }
+
+    /// Whether its targets speak HTTP/2.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        self.spec.http2_connections > 0
+    }
+
+    /// A stream of a connection to a target, an open one where there is room. Not beyond `deadline_ms`.
+    ///
+    /// # Errors
+    /// What the socket reports; `TimedOut` past the deadline.
+    pub async fn stream(
+        &self,
+        target: usize,
+        method: Method,
+        dial: &Dial,
+        deadline_ms: u64,
+    ) -> io::Result<Lease> {
+        let state = self.states.get(target).ok_or(io::ErrorKind::NotFound)?;
+        let connect = || self.dial(target, deadline_ms);
+        let max = self.spec.http2_connections;
+        let (wire, reused) = state.http2.open(max, method, dial, deadline_ms, connect).await?;
+        Ok(Lease { wire, reused, target })
     }
 
     /// Opens a connection to a target, within the connect timeout and not beyond `deadline_ms`.
@@ -146,20 +178,24 @@ impl Group {
     /// # Errors
     /// What the socket reports; `TimedOut` past the deadline.
     pub async fn connect(&self, target: usize, deadline_ms: u64) -> io::Result<Lease> {
+        let stream = self.dial(target, deadline_ms).await?;
+        Ok(Lease { wire: Side::H1(Wire::new(stream)), reused: false, target })
+    }
+
+    async fn dial(&self, target: usize, deadline_ms: u64) -> io::Result<sluice_tls::Stream> {
         let spec = self.spec.targets.get(target).ok_or(io::ErrorKind::NotFound)?;
         let limit = deadline_ms.min(sluice_rt::now_ms() + self.spec.connect_timeout_ms);
-        let stream = Stream::connect(spec.addr, limit).await?;
-        Ok(Lease { wire: Wire::new(stream.into()), reused: false, target })
+        Ok(Stream::connect(spec.addr, limit).await?.into())
     }
 
     /// Keeps a connection for the next request, if there is room and it is still clean.
     #[inline]
-    pub fn release(&self, mut lease: Lease, now_ms: u64) {
-        let Some(state) = self.states.get(lease.target) else { return };
+    pub fn release(&self, lease: Lease, now_ms: u64) {
+        let (Some(state), Side::H1(mut wire)) = (self.states.get(lease.target), lease.wire) else { return };
         let mut idle = state.idle.borrow_mut();
-        if idle.len() < self.spec.keepalive_connections && lease.wire.is_idle_open() {
-            lease.wire.stream.set_deadline_ms(None);
-            idle.push(Idle { wire: lease.wire, since_ms: now_ms });
+        if idle.len() < self.spec.keepalive_connections && wire.is_idle_open() {
+            wire.stream.set_deadline_ms(None);
+            idle.push(Idle { wire, since_ms: now_ms });
         }
     }
 
@@ -193,6 +229,12 @@ impl Group {
                 entry.since_ms + self.spec.keepalive_idle_ms > now_ms && entry.wire.is_idle_open()
             });
         }
+    }
+
+    /// HTTP/2 streams open now.
+    #[must_use]
+    pub fn open_streams(&self) -> usize {
+        self.states.iter().map(|s| s.http2.open_streams()).sum()
     }
 
     /// Idle connections held.

@@ -10,7 +10,8 @@ use sluice_snapshot::{
     Snapshot, Source, Target, Upstream, UpstreamId,
 };
 use sluice_throttle::{Pool, Rate};
-use sluice_wire::{Limits, enc};
+use sluice_wire::h2::literal;
+use sluice_wire::{KnownHeader, Limits, enc};
 use std::sync::Arc;
 
 /// A bucket and its dense index.
@@ -66,6 +67,7 @@ fn server(server: &config::Server) -> ServerPlan {
         max_connections_per_address: server.max_connections_per_address,
         x_forwarded: matches!(server.forwarded, Forwarded::XForwarded | Forwarded::Both),
         forwarded: matches!(server.forwarded, Forwarded::Standard | Forwarded::Both),
+        http2_streams: if server.http2 { server.http2_max_streams } else { 0 },
         via: server.via,
     }
 }
@@ -74,6 +76,7 @@ fn upstream(upstream: &config::Upstream, targets: Vec<Target>, slots: &mut dyn S
     Upstream {
         name: Arc::clone(&upstream.name.value),
         targets,
+        http2_connections: if upstream.http2 { upstream.http2_connections } else { 0 },
         connect_timeout_ms: upstream.connect_timeout_ms,
         read_timeout_ms: upstream.read_timeout_ms,
         keepalive_connections: upstream.keepalive_connections,
@@ -204,13 +207,19 @@ const fn rate(limit: &config::Limit) -> Rate {
 
 fn mock(status: u16, body: &str, content_type: &str) -> MockResponse {
     let mut head = Vec::with_capacity(128);
+    let mut block = Vec::with_capacity(64);
     enc::status_line(&mut head, status);
+    literal::status(&mut block, status);
     // RFC 9110 8.6: 204 has no Content-Length; that of 304 would have to be the one of 200, which nobody knows.
     if !matches!(status, 204 | 304) {
         if !body.is_empty() {
             enc::header(&mut head, b"content-type", content_type.as_bytes());
+            literal::field(&mut block, KnownHeader::ContentType, b"content-type", content_type.as_bytes());
         }
         enc::content_length(&mut head, u64::try_from(body.len()).unwrap_or(u64::MAX));
+        let length = body.len().to_string();
+        literal::field(&mut block, KnownHeader::ContentLength, b"content-length", length.as_bytes());
     }
-    MockResponse { status, head: Bytes::from(head), body: Bytes::copy_from_slice(body.as_bytes()) }
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    MockResponse { status, head: Bytes::from(head), block: Bytes::from(block), body }
 }

@@ -160,7 +160,7 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
         }
         Flight::Follower(waiter) => {
             ex.bytes.detach(&core.scratch);
-            conn.wire.stream.flush();
+            conn.client.out().flush();
             let timeout_ms = view.snapshot.server.body_timeout_ms;
             match wait(waiter, sluice_rt::now_ms() + timeout_ms).await {
                 Some(entry) => hit(core, conn, ex, &entry),

@@ -1,6 +1,7 @@
 //! What one data core owns: its view of the published snapshot, its leases, its counters.
 
 use crate::connections::{Connections, Entry};
+use crate::head_out::HeadOut;
 use crate::ids::RequestIds;
 use crate::lookout::Lookout;
 use sluice_cache::KeyBuilder;
@@ -189,6 +190,7 @@ fn spec(upstream: &Upstream) -> GroupSpec {
     };
     GroupSpec {
         targets: upstream.targets.iter().map(target).collect(),
+        http2_connections: upstream.http2_connections,
         connect_timeout_ms: upstream.connect_timeout_ms,
         keepalive_connections: upstream.keepalive_connections,
         keepalive_idle_ms: upstream.keepalive_idle_ms,
@@ -225,9 +227,9 @@ impl WallClock {
         now_ns.wrapping_add(self.offset_ns.get()) / 1_000_000
     }
 
-    /// Appends `Date: …\r\n` (RFC 9110 6.6.1), formatted once a second.
+    /// Writes `Date` (RFC 9110 6.6.1), formatted once a second.
     #[inline]
-    pub(crate) fn write_date(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_date(&self, out: &mut impl HeadOut) {
         let unix_s = self.unix_ms(sluice_rt::now_ns()) / 1000;
         let mut line = self.date.borrow_mut();
         if self.date_s.get() != unix_s {
@@ -237,6 +239,6 @@ impl WallClock {
             sluice_wire::enc::http_date(&mut line, unix_s);
             line.extend_from_slice(b"\r\n");
         }
-        out.extend_from_slice(&line);
+        out.date_line(&line);
     }
 }

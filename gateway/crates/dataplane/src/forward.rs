@@ -2,8 +2,11 @@
 
 use crate::core::Core;
 use crate::exchange::Exchange;
+use crate::head_out::HeadOut;
 use crate::respond::{connection_header, request_id_header};
+use sluice_h2::Out;
 use sluice_snapshot::{PathPiece, ProxyPlan};
+use sluice_wire::h2::FieldName;
 use sluice_wire::{BodyFraming, Header, KnownHeader, ResponseHead, Version, enc};
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -33,16 +36,52 @@ impl Delivery {
 }
 
 /// Writes the request head for a target.
-pub(crate) fn request_head(out: &mut Vec<u8>, ex: &Exchange, plan: &ProxyPlan, authority: &str) {
+pub(crate) fn request_head(to: Out<'_>, ex: &Exchange, plan: &ProxyPlan, authority: &str) {
+    match to {
+        Out::H1(stream) => stream.write_with(|out| {
+            let (head, bytes) = (&*ex.head, ex.bytes.as_slice());
+            out.reserve(bytes.len() + 512);
+            out.extend_from_slice(head.method_name.of(bytes));
+            out.push(b' ');
+            path(out, ex, plan);
+            out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+            out.extend_from_slice(authority.as_bytes());
+            out.extend_from_slice(b"\r\n");
+            request_fields(out, ex);
+            if head.framing == BodyFraming::Chunked {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            }
+            out.extend_from_slice(b"\r\n");
+        }),
+        Out::H2(stream) => {
+            let (head, bytes) = (&*ex.head, ex.bytes.as_slice());
+            let mut target = Vec::with_capacity(128);
+            path(&mut target, ex, plan);
+            let empty = matches!(head.framing, BodyFraming::None | BodyFraming::Length(0));
+            stream.write_head(empty, |out| {
+                out.pseudo(FieldName::Method, head.method_name.of(bytes));
+                out.pseudo(FieldName::Scheme, b"http");
+                out.pseudo(FieldName::Path, &target);
+                out.pseudo(FieldName::Authority, authority.as_bytes());
+                request_fields(out, ex);
+                // Hop by hop, and yet what gRPC servers ask for: we do pass trailers on (RFC 9110 10.1.4).
+                if head.headers.iter().any(|h| h.id == KnownHeader::Te && takes_trailers(h.value.of(bytes))) {
+                    out.known(KnownHeader::Te, b"trailers");
+                }
+            });
+        }
+    }
+}
+
+/// Whether a `TE` value says `trailers`.
+fn takes_trailers(te: &[u8]) -> bool {
+    te.split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The fields of a request head, but `Host` and those that only HTTP/1 has.
+fn request_fields(out: &mut impl HeadOut, ex: &Exchange) {
     let (head, bytes) = (&*ex.head, ex.bytes.as_slice());
     let server = &ex.view.snapshot.server;
-    out.reserve(bytes.len() + 512);
-    out.extend_from_slice(head.method_name.of(bytes));
-    out.push(b' ');
-    path(out, ex, plan);
-    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    out.extend_from_slice(authority.as_bytes());
-    out.extend_from_slice(b"\r\n");
     for h in &head.headers {
         let skip = h.hop_by_hop
             || match h.id {
@@ -56,7 +95,7 @@ pub(crate) fn request_head(out: &mut Vec<u8>, ex: &Exchange, plan: &ProxyPlan, a
                 _ => false,
             };
         if !skip {
-            enc::header(out, h.name.of(bytes), h.value.of(bytes));
+            out.field(h.id, h.name.of(bytes), h.value.of(bytes));
         }
     }
     if server.x_forwarded {
@@ -68,12 +107,9 @@ pub(crate) fn request_head(out: &mut Vec<u8>, ex: &Exchange, plan: &ProxyPlan, a
     if server.via {
         via(out, &head.headers, bytes, head.version);
     }
-    match head.framing {
-        BodyFraming::Length(n) => enc::content_length(out, n),
-        BodyFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-        BodyFraming::None | BodyFraming::UntilClose => {}
+    if let BodyFraming::Length(n) = head.framing {
+        out.content_length(n);
     }
-    out.extend_from_slice(b"\r\n");
 }
 
 /// The path sent upstream, with the client's query.
@@ -99,9 +135,8 @@ fn path(out: &mut Vec<u8>, ex: &Exchange, plan: &ProxyPlan) {
     }
 }
 
-/// `prefix`, then the values that a list header has already, each followed by `, `.
-fn joined(out: &mut Vec<u8>, headers: &[Header], bytes: &[u8], id: KnownHeader, prefix: &[u8]) {
-    out.extend_from_slice(prefix);
+/// The values that a list header has already, each followed by `, `.
+fn joined(out: &mut Vec<u8>, headers: &[Header], bytes: &[u8], id: KnownHeader) {
     for h in headers.iter().filter(|h| h.id == id && !h.hop_by_hop) {
         out.extend_from_slice(h.value.of(bytes));
         out.extend_from_slice(b", ");
@@ -109,46 +144,55 @@ fn joined(out: &mut Vec<u8>, headers: &[Header], bytes: &[u8], id: KnownHeader, 
 }
 
 /// RFC 9110 7.6.3: the version is that of the message as it was received.
-fn via(out: &mut Vec<u8>, headers: &[Header], bytes: &[u8], received: Version) {
-    joined(out, headers, bytes, KnownHeader::Via, b"Via: ");
-    out.extend_from_slice(if received == Version::Http10 { b"1.0 sluice\r\n" } else { b"1.1 sluice\r\n" });
+fn via(out: &mut impl HeadOut, headers: &[Header], bytes: &[u8], received: Version) {
+    out.field_with(KnownHeader::Via, b"Via", |out| {
+        joined(out, headers, bytes, KnownHeader::Via);
+        out.extend_from_slice(match received {
+            Version::Http10 => b"1.0 sluice",
+            Version::Http11 => b"1.1 sluice",
+            Version::Http2 => b"2.0 sluice",
+        });
+    });
 }
 
-fn x_forwarded(out: &mut Vec<u8>, ex: &Exchange) {
+fn x_forwarded(out: &mut impl HeadOut, ex: &Exchange) {
     let bytes = ex.bytes.as_slice();
     let authority = ex.head.authority.of(bytes);
-    joined(out, &ex.head.headers, bytes, KnownHeader::XForwardedFor, b"X-Forwarded-For: ");
-    address(out, ex.source);
-    out.extend_from_slice(b"\r\nX-Forwarded-Proto: http\r\n");
+    out.field_with(KnownHeader::XForwardedFor, b"X-Forwarded-For", |out| {
+        joined(out, &ex.head.headers, bytes, KnownHeader::XForwardedFor);
+        address(out, ex.source);
+    });
+    out.field(KnownHeader::XForwardedProto, b"X-Forwarded-Proto", b"http");
     if !authority.is_empty() {
-        enc::header(out, b"X-Forwarded-Host", authority);
+        out.field(KnownHeader::XForwardedHost, b"X-Forwarded-Host", authority);
     }
-    enc::header(out, b"X-Forwarded-Port", port_of(authority));
+    out.field(KnownHeader::XForwardedPort, b"X-Forwarded-Port", port_of(authority));
 }
 
 /// RFC 7239 4: each hop appends one element.
-fn forwarded(out: &mut Vec<u8>, ex: &Exchange) {
-    joined(out, &ex.head.headers, ex.bytes.as_slice(), KnownHeader::Forwarded, b"Forwarded: ");
-    match ex.source.to_canonical() {
-        source @ IpAddr::V4(_) => {
-            out.extend_from_slice(b"for=");
-            address(out, source);
+fn forwarded(out: &mut impl HeadOut, ex: &Exchange) {
+    out.field_with(KnownHeader::Forwarded, b"Forwarded", |out| {
+        joined(out, &ex.head.headers, ex.bytes.as_slice(), KnownHeader::Forwarded);
+        match ex.source.to_canonical() {
+            source @ IpAddr::V4(_) => {
+                out.extend_from_slice(b"for=");
+                address(out, source);
+            }
+            source @ IpAddr::V6(_) => {
+                out.extend_from_slice(b"for=\"[");
+                address(out, source);
+                out.extend_from_slice(b"]\"");
+            }
         }
-        source @ IpAddr::V6(_) => {
-            out.extend_from_slice(b"for=\"[");
-            address(out, source);
-            out.extend_from_slice(b"]\"");
+        out.extend_from_slice(b";proto=http");
+        let authority = ex.head.authority.of(ex.bytes.as_slice());
+        // A valid authority has no quote or backslash, so quoting needs no escapes.
+        if !authority.is_empty() {
+            out.extend_from_slice(b";host=\"");
+            out.extend_from_slice(authority);
+            out.push(b'"');
         }
-    }
-    out.extend_from_slice(b";proto=http");
-    let authority = ex.head.authority.of(ex.bytes.as_slice());
-    // A valid authority has no quote or backslash, so quoting needs no escapes.
-    if !authority.is_empty() {
-        out.extend_from_slice(b";host=\"");
-        out.extend_from_slice(authority);
-        out.push(b'"');
-    }
-    out.extend_from_slice(b"\r\n");
+    });
 }
 
 /// Port of an authority, 80 where it names none.
@@ -196,11 +240,32 @@ pub(crate) struct ResponseOut<'a> {
     pub(crate) cache: Option<&'static str>,
 }
 
-/// Writes the response head for the client.
-pub(crate) fn response_head(out: &mut Vec<u8>, core: &Core, ex: &Exchange, response: &ResponseOut<'_>) {
-    let ResponseOut { head, bytes, delivery, keep, cache } = *response;
-    out.reserve(bytes.len() + 256);
-    enc::status_line(out, head.status);
+/// Writes the response head for the client; its size.
+pub(crate) fn response_head(to: Out<'_>, core: &Core, ex: &Exchange, response: &ResponseOut<'_>) -> usize {
+    let delivery = response.delivery;
+    match to {
+        Out::H1(stream) => stream.write_with(|out| {
+            let before = out.len();
+            out.reserve(response.bytes.len() + 256);
+            response_fields(out, core, ex, response);
+            if delivery == Delivery::Chunked {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            }
+            connection_header(out, ex.head.version, response.keep);
+            out.extend_from_slice(b"\r\n");
+            out.len() - before
+        }),
+        Out::H2(stream) => {
+            let empty = matches!(delivery, Delivery::NoBody | Delivery::Sized(0));
+            stream.write_head(empty, |out| response_fields(out, core, ex, response))
+        }
+    }
+}
+
+/// Status and fields of the response, but those that only HTTP/1 has.
+fn response_fields(out: &mut impl HeadOut, core: &Core, ex: &Exchange, response: &ResponseOut<'_>) {
+    let ResponseOut { head, bytes, delivery, cache, .. } = *response;
+    out.status(head.status);
     let add_via = ex.view.snapshot.server.via;
     let mut dated = false;
     for h in &head.headers {
@@ -215,9 +280,10 @@ pub(crate) fn response_head(out: &mut Vec<u8>, core: &Core, ex: &Exchange, respo
         dated |= h.id == KnownHeader::Date;
         let name = h.name.of(bytes);
         if is_request_id(name) {
-            out.extend_from_slice(b"x-amzn-Remapped-");
+            out.field(KnownHeader::Other, b"x-amzn-Remapped-x-amzn-RequestId", h.value.of(bytes));
+        } else {
+            out.field(h.id, name, h.value.of(bytes));
         }
-        enc::header(out, name, h.value.of(bytes));
     }
     if !dated {
         core.clock.write_date(out);
@@ -227,33 +293,69 @@ pub(crate) fn response_head(out: &mut Vec<u8>, core: &Core, ex: &Exchange, respo
         via(out, &head.headers, bytes, head.version);
     }
     if let Some(outcome) = cache {
-        enc::header(out, b"x-cache", outcome.as_bytes());
+        out.field(KnownHeader::XCache, b"x-cache", outcome.as_bytes());
     }
-    match delivery {
-        Delivery::Sized(n) => enc::content_length(out, n),
-        Delivery::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-        Delivery::NoBody | Delivery::Close => {}
+    if let Delivery::Sized(n) = delivery {
+        out.content_length(n);
     }
-    connection_header(out, ex.head.version, keep);
+}
+
+/// Writes an interim response (RFC 9110 15.2).
+pub(crate) fn interim(to: Out<'_>, head: &ResponseHead, bytes: &[u8]) {
+    let fields = |out: &mut Vec<u8>| {
+        enc::status_line(out, head.status);
+        for h in head.headers.iter().filter(|h| !h.hop_by_hop) {
+            enc::header(out, h.name.of(bytes), h.value.of(bytes));
+        }
+        out.extend_from_slice(b"\r\n");
+    };
+    match to {
+        Out::H1(stream) => stream.write_with(fields),
+        Out::H2(stream) => {
+            stream.write_head(false, |out| {
+                out.status(head.status);
+                for h in head.headers.iter().filter(|h| !h.hop_by_hop) {
+                    out.field(h.id, h.name.of(bytes), h.value.of(bytes));
+                }
+            });
+        }
+    }
+    to.flush();
+}
+
+/// Writes `100 Continue`.
+pub(crate) fn go_on(to: Out<'_>) {
+    match to {
+        Out::H1(stream) => stream.write(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        Out::H2(stream) => {
+            stream.write_head(false, |out| out.status(100));
+        }
+    }
+    to.flush();
+}
+
+/// Ends a body whose end is seen when it comes.
+pub(crate) fn end_body(to: Out<'_>, trailers: &[u8]) {
+    match to {
+        Out::H1(stream) => stream.write_with(|out| last_chunk(out, trailers)),
+        Out::H2(stream) => {
+            let mut lines = Vec::new();
+            allowed_trailers(&mut lines, trailers);
+            stream.end(&lines);
+        }
+    }
+}
+
+/// Writes the last chunk and the trailers.
+fn last_chunk(out: &mut Vec<u8>, trailers: &[u8]) {
+    out.extend_from_slice(b"0\r\n");
+    allowed_trailers(out, trailers);
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes one piece of a body, as a chunk where the message is chunked.
-#[inline]
-pub(crate) fn piece(out: &mut Vec<u8>, data: &[u8], chunked: bool) {
-    if chunked {
-        enc::chunk_head(out, data.len());
-    }
-    out.extend_from_slice(data);
-    if chunked {
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
-/// Writes the last chunk and those trailer fields that may follow a body; ones that frame, route or authenticate a
-/// message are dropped (RFC 9110 6.5.1).
-pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: &[u8]) {
-    out.extend_from_slice(b"0\r\n");
+/// Those trailer fields that may follow a body; ones that frame, route or authenticate a message are dropped
+/// (RFC 9110 6.5.1).
+fn allowed_trailers(out: &mut Vec<u8>, trailers: &[u8]) {
     for line in trailers.split_inclusive(|b| *b == b'\n') {
         let name = line.split(|b| *b == b':').next().unwrap_or_default();
         let known = KnownHeader::from_name(name);
@@ -284,5 +386,4 @@ pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: &[u8]) {
             out.extend_from_slice(line);
         }
     }
-    out.extend_from_slice(b"\r\n");
 }

@@ -14,13 +14,13 @@ use crate::forward;
 use crate::relay::{Relay, Relayed, StoreRule};
 use crate::respond::{Leftover, leftover, refuse};
 use sluice_cache::Entry;
-use sluice_client::{Group, Lease};
-use sluice_h1::{Body, BodyError, HeadBytes, HeadError, Input, Scratch};
+use sluice_client::{Dial, Group, Lease};
+use sluice_h1::{Body, BodyError, HeadBytes, HeadError, Scratch};
+use sluice_h2::{In, Out, Timing};
 use sluice_server::{After, Conn};
-use sluice_snapshot::{Action, ProxyPlan};
+use sluice_snapshot::{Action, ProxyPlan, Upstream};
 use sluice_telemetry::Refusal;
-use sluice_tls::Stream;
-use sluice_wire::{BodyFraming, Limits, Method, ResponseHead, enc};
+use sluice_wire::{BodyFraming, Limits, Method, ResponseHead};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -28,7 +28,17 @@ use std::rc::Rc;
 use std::task::Poll;
 
 /// Unsent bytes above which the producing side waits.
-pub(crate) const HIGH_WATER: usize = 256 * 1024;
+const HIGH_WATER: usize = 256 * 1024;
+
+/// The mark for one side. Streams of a shared connection hold back less, because there are many of them.
+#[inline]
+pub(crate) fn high_water(side: Out<'_>) -> usize {
+    match side {
+        Out::H1(_) => HIGH_WATER,
+        Out::H2(_) => sluice_h2::HIGH_WATER,
+    }
+}
+
 /// Interim responses taken from an upstream for one request.
 const MAX_INTERIM: usize = 16;
 /// Response heads may be larger than request heads: cookies.
@@ -63,6 +73,8 @@ impl From<After> for Integrated {
 enum Failure {
     /// The connection ended before a byte of the answer: on a reused one the server may just have closed it.
     Unanswered(Refusal),
+    /// An HTTP/2 upstream says that it has not looked at the request: whatever it asks, it may be sent again.
+    Refused,
     /// Beyond repair.
     Upstream(Refusal),
     /// The client's side of the request failed.
@@ -90,7 +102,7 @@ pub(crate) async fn integrate(
         return give_up(core, conn, ex, Refusal::UpstreamConnect);
     };
     ex.report.upstream = Some(upstream.metrics_slot);
-    conn.wire.stream.flush();
+    conn.client.out().flush();
     let timeouts = Timeouts {
         total: plan.total_timeout_ms,
         read: upstream.read_timeout_ms,
@@ -102,7 +114,7 @@ pub(crate) async fn integrate(
     let mut avoid = None;
     loop {
         tries -= 1;
-        let lease = match open(group, avoid, deadline_ms).await {
+        let lease = match open(core, group, ex.head.method, upstream, avoid, deadline_ms).await {
             Ok(lease) => {
                 if !lease.reused {
                     core.metrics.upstream_connected(upstream.metrics_slot);
@@ -124,9 +136,12 @@ pub(crate) async fn integrate(
         let attempt = Attempt { core, plan, group, timeouts, body_max, started_ns, store };
         match attempt.run(conn, ex, lease).await {
             Ok(done) => return done,
-            Err(Failure::Unanswered(_)) if tries > 0 && sluice_rt::now_ms() < deadline_ms => {
+            Err(Failure::Unanswered(_) | Failure::Refused)
+                if tries > 0 && sluice_rt::now_ms() < deadline_ms =>
+            {
                 avoid = Some(target)
             }
+            Err(Failure::Refused) => return give_up(core, conn, ex, Refusal::UpstreamReset),
             Err(Failure::Unanswered(why) | Failure::Upstream(why)) => {
                 group.failed(target, sluice_rt::now_ms());
                 note_time(ex, started_ns);
@@ -145,16 +160,35 @@ fn connect_refusal(error: &io::Error) -> Refusal {
     if error.kind() == io::ErrorKind::TimedOut { Refusal::UpstreamTimeout } else { Refusal::UpstreamConnect }
 }
 
-/// An idle connection, or a fresh one.
-async fn open(group: &Group, avoid: Option<usize>, deadline_ms: u64) -> Result<Lease, (usize, io::Error)> {
+/// An idle connection or a fresh one; with HTTP/2 upstreams a stream on a connection that others share.
+#[inline]
+async fn open(
+    core: &Core,
+    group: &Group,
+    method: Method,
+    upstream: &Upstream,
+    avoid: Option<usize>,
+    deadline_ms: u64,
+) -> Result<Lease, (usize, io::Error)> {
     let target = group.pick(sluice_rt::now_ms(), avoid);
-    // A second try goes to a fresh connection: other idle ones may be as stale as the first.
-    if avoid.is_none()
-        && let Some(lease) = group.idle(target)
-    {
-        return Ok(lease);
-    }
-    group.connect(target, deadline_ms).await.map_err(|error| {
+    let opened = if group.is_http2() {
+        let timing = Timing {
+            idle_ms: upstream.keepalive_idle_ms,
+            head_ms: upstream.connect_timeout_ms,
+            write_ms: upstream.read_timeout_ms,
+        };
+        let dial = Dial { limits: RESPONSE_LIMITS, scratch: Rc::clone(&core.scratch), timing };
+        group.stream(target, method, &dial, deadline_ms).await
+    } else {
+        // A second try goes to a fresh connection: other idle ones may be as stale as the first.
+        if avoid.is_none()
+            && let Some(lease) = group.idle(target)
+        {
+            return Ok(lease);
+        }
+        group.connect(target, deadline_ms).await
+    };
+    opened.map_err(|error| {
         group.failed(target, sluice_rt::now_ms());
         (target, error)
     })
@@ -182,8 +216,9 @@ impl Attempt<'_> {
     async fn run(&self, conn: &mut Conn, ex: &mut Exchange, lease: Lease) -> Result<Integrated, Failure> {
         let authority =
             self.group.spec().targets.get(lease.target).map(|t| &*t.authority).unwrap_or_default();
-        lease.wire.stream.write_with(|out| forward::request_head(out, ex, self.plan, authority));
-        lease.wire.stream.flush();
+        let out = lease.wire.out();
+        forward::request_head(out, ex, self.plan, authority);
+        out.flush();
         if matches!(ex.head.framing, BodyFraming::None | BodyFraming::Length(0)) {
             self.without_body(conn, ex, lease).await
         } else {
@@ -200,14 +235,14 @@ impl Attempt<'_> {
     ) -> Result<Integrated, Failure> {
         let reused = lease.reused;
         let mut head = self.core.scratch.response();
-        let (us, ui) = lease.wire.split();
+        let (us, mut ui) = lease.wire.split();
         let final_head = FinalHead {
             scratch: &self.core.scratch,
             method: ex.head.method,
             deadline_ms: Some(sluice_rt::now_ms() + self.timeouts.total.min(self.timeouts.read)),
-            interim_to: (!ex.is_http10()).then_some(&conn.wire.stream),
+            interim_to: (!ex.is_http10()).then_some(conn.client.out()),
         };
-        let bytes = match final_head.read(us, ui, &mut head).await {
+        let bytes = match final_head.read(us, &mut ui, &mut head).await {
             Ok(bytes) => bytes,
             Err(Failure::Unanswered(why)) if !(reused && ex.head.method.is_idempotent()) => {
                 return Err(Failure::Upstream(why));
@@ -216,7 +251,7 @@ impl Attempt<'_> {
         };
         note_time(ex, self.started_ns);
         let keep = ex.client_keep_alive();
-        let relayed = self.relay(&conn.wire.stream, us, keep).run(ex, ui, &head, bytes).await;
+        let relayed = self.relay(conn.client.out(), us, keep).run(ex, &mut ui, &head, bytes).await;
         self.core.scratch.put_response(head);
         Ok(self.finish(lease, relayed, true))
     }
@@ -231,8 +266,8 @@ impl Attempt<'_> {
         let server = &ex.view.snapshot.server;
         let mut body = Body::new(ex.head.framing, &server.limits);
         let mut head = self.core.scratch.response();
-        let (cs, ci) = conn.wire.split();
-        let (us, ui) = lease.wire.split();
+        let (cs, mut ci) = conn.client.split();
+        let (us, mut ui) = lease.wire.split();
         let final_head = FinalHead {
             scratch: &self.core.scratch,
             method: ex.head.method,
@@ -243,9 +278,9 @@ impl Attempt<'_> {
         let expect = ex.head.expect_continue && !ex.is_http10();
         let mut pumped: Option<Result<(), PumpError>> = None;
         let relayed = {
-            let mut pump = pin!(self.pump(cs, ci, us, &mut body, chunked, expect));
+            let mut pump = pin!(self.pump(cs, &mut ci, us, &mut body, chunked, expect));
             let bytes = {
-                let mut read = pin!(final_head.read(us, ui, &mut head));
+                let mut read = pin!(final_head.read(us, &mut ui, &mut head));
                 poll_fn(|cx| {
                     if pumped.is_none()
                         && let Poll::Ready(result) = pump.as_mut().poll(cx)
@@ -263,12 +298,13 @@ impl Attempt<'_> {
             // With a body on the way nothing can be tried again.
             let bytes = bytes.map_err(|failure| match failure {
                 Failure::Unanswered(why) => Failure::Upstream(why),
+                Failure::Refused => Failure::Upstream(Refusal::UpstreamReset),
                 other => other,
             })?;
             note_time(ex, self.started_ns);
             let keep = ex.client_keep_alive() && !matches!(pumped, Some(Err(_)));
             let relay = self.relay(cs, us, keep);
-            let mut relay = pin!(relay.run(ex, ui, &head, bytes));
+            let mut relay = pin!(relay.run(ex, &mut ui, &head, bytes));
             poll_fn(|cx| {
                 if pumped.is_none()
                     && let Poll::Ready(result) = pump.as_mut().poll(cx)
@@ -284,7 +320,7 @@ impl Attempt<'_> {
         Ok(self.finish(lease, relayed, matches!(pumped, Some(Ok(())))))
     }
 
-    fn relay<'s>(&'s self, cs: &'s Stream, us: &'s Stream, keep: bool) -> Relay<'s> {
+    fn relay<'s>(&'s self, cs: Out<'s>, us: Out<'s>, keep: bool) -> Relay<'s> {
         Relay { core: self.core, cs, us, timeouts: self.timeouts, store: self.store, keep }
     }
 
@@ -309,16 +345,15 @@ impl Attempt<'_> {
     /// Sends the request body on as it arrives.
     async fn pump(
         &self,
-        cs: &Stream,
-        ci: &mut Input,
-        us: &Stream,
+        cs: Out<'_>,
+        ci: &mut In<'_>,
+        us: Out<'_>,
         body: &mut Body,
         chunked: bool,
         expect: bool,
     ) -> Result<(), PumpError> {
         if expect {
-            cs.write(b"HTTP/1.1 100 Continue\r\n\r\n");
-            cs.flush();
+            forward::go_on(cs);
         }
         let mut trailers = Vec::new();
         loop {
@@ -326,24 +361,24 @@ impl Attempt<'_> {
             cs.set_deadline_ms(Some(now_ms + self.timeouts.client));
             // The response can't be late before the request is whole.
             us.set_deadline_ms(Some(now_ms + self.timeouts.client + self.timeouts.read));
-            let data = ci.body_data(cs, body, &mut trailers).await.map_err(client_error)?;
+            let data = ci.data(body, &mut trailers).await.map_err(client_error)?;
             if data.is_empty() {
                 break;
             }
-            us.write_with(|out| forward::piece(out, data, chunked));
+            us.piece(data, chunked, false);
             if self.body_max != 0 && body.received > self.body_max {
                 return Err(PumpError::Client(Refusal::TooLarge));
             }
             us.flush();
-            if us.is_write_broken() {
+            if us.is_broken() {
                 return Err(PumpError::Upstream);
             }
-            if us.unsent_bytes() > HIGH_WATER {
+            if us.unsent_bytes() > high_water(us) {
                 us.flushed().await.map_err(|_| PumpError::Upstream)?;
             }
         }
-        if chunked {
-            us.write_with(|out| forward::last_chunk(out, &trailers));
+        if chunked || matches!(us, Out::H2(_)) {
+            forward::end_body(us, &trailers);
             us.flush();
         }
         cs.set_deadline_ms(None);
@@ -374,21 +409,22 @@ struct FinalHead<'a> {
     method: Method,
     /// `None`: the pump of the request body sets it.
     deadline_ms: Option<u64>,
-    interim_to: Option<&'a Stream>,
+    interim_to: Option<Out<'a>>,
 }
 
 impl FinalHead<'_> {
     #[inline]
-    async fn read(&self, us: &Stream, ui: &mut Input, head: &mut ResponseHead) -> Result<HeadBytes, Failure> {
+    async fn read(
+        &self,
+        us: Out<'_>,
+        ui: &mut In<'_>,
+        head: &mut Box<ResponseHead>,
+    ) -> Result<HeadBytes, Failure> {
         if self.deadline_ms.is_some() {
             us.set_deadline_ms(self.deadline_ms);
         }
         for _ in 0..MAX_INTERIM {
-            let bytes = match ui.read_response(us, &RESPONSE_LIMITS, self.method, head, self.scratch).await {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) => return Err(Failure::Unanswered(Refusal::UpstreamReset)),
-                Err(error) => return Err(head_failure(&error)),
-            };
+            let bytes = self.next(ui, head).await?;
             match head.status {
                 // We never asked for an upgrade.
                 101 => return Err(Failure::Upstream(Refusal::UpstreamMalformed)),
@@ -403,17 +439,35 @@ impl FinalHead<'_> {
         Err(Failure::Upstream(Refusal::UpstreamMalformed))
     }
 
+    #[inline]
+    async fn next(&self, ui: &mut In<'_>, head: &mut Box<ResponseHead>) -> Result<HeadBytes, Failure> {
+        match ui {
+            In::H1(us, ui) => {
+                match ui.read_response(us, &RESPONSE_LIMITS, self.method, head, self.scratch).await {
+                    Ok(Some(bytes)) => Ok(bytes),
+                    Ok(None) => Err(Failure::Unanswered(Refusal::UpstreamReset)),
+                    Err(error) => Err(head_failure(&error)),
+                }
+            }
+            In::H2(stream, _) => match stream.response().await {
+                Ok((arrived, bytes)) => {
+                    self.scratch.put_response(std::mem::replace(head, arrived));
+                    Ok(HeadBytes::Owned(bytes))
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    Err(Failure::Upstream(Refusal::UpstreamTimeout))
+                }
+                Err(_) if stream.is_refused() => Err(Failure::Refused),
+                Err(_) => Err(Failure::Unanswered(Refusal::UpstreamReset)),
+            },
+        }
+    }
+
     /// RFC 9110 15.2: a proxy forwards interim responses, except to an HTTP/1.0 client.
     fn interim(&self, head: &ResponseHead, bytes: &[u8]) {
-        let Some(client) = self.interim_to else { return };
-        client.write_with(|out| {
-            enc::status_line(out, head.status);
-            for h in head.headers.iter().filter(|h| !h.hop_by_hop) {
-                enc::header(out, h.name.of(bytes), h.value.of(bytes));
-            }
-            out.extend_from_slice(b"\r\n");
-        });
-        client.flush();
+        if let Some(client) = self.interim_to {
+            forward::interim(client, head, bytes);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod connections;
 mod core;
 mod exchange;
 mod forward;
+mod head_out;
 mod ids;
 mod integrate;
 mod lookout;
@@ -33,9 +34,14 @@ use connections::Entry;
 use exchange::{Exchange, Received, Refused, Validated};
 use respond::Leftover;
 use sluice_h1::HeadError;
-use sluice_server::{After, Conn, Handler, Request, Settings, Welcome};
+use sluice_h2::Side;
+use sluice_server::{After, Conn, Handler, Http2Event, Request, Settings, Step, Welcome};
 use sluice_snapshot::Action;
+use sluice_telemetry::Refusal;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
 
 impl Handler for Core {
     fn settings(&self) -> Settings {
@@ -46,6 +52,7 @@ impl Handler for Core {
             header_timeout_ms: server.header_timeout_ms,
             idle_timeout_ms: server.idle_timeout_ms,
             write_timeout_ms: server.body_timeout_ms,
+            http2_streams: server.http2_streams,
         }
     }
 
@@ -76,39 +83,80 @@ impl Handler for Core {
         record::shed(self, conn);
     }
 
-    async fn serve(&self, conn: &mut Conn, request: Request) -> After {
+    type Waiting = Waiting;
+
+    #[inline]
+    fn begin(&self, conn: &mut Conn, request: Request) -> Step<Waiting> {
         let mut ex = Exchange::new(self, conn, request);
-        let after = match self.way(conn, &mut ex) {
-            Way::Answered(after) => after,
-            Way::Discard => {
-                let (framing, server) = (ex.head.framing, &ex.view.snapshot.server);
-                Box::pin(respond::discard(conn, framing, &server.limits, server.body_timeout_ms)).await
+        match self.way(conn, &mut ex) {
+            Way::Answered(after) => {
+                self.close(conn, ex);
+                Step::Done(after)
             }
-            Way::Integrate => {
-                let _admitted = self.lookout.enter(conn.peer.ip());
-                Box::pin(integrate::integrate(self, conn, &mut ex, None)).await.after
-            }
-            Way::Fill(fill) => {
-                let _admitted = self.lookout.enter(conn.peer.ip());
-                Box::pin(cached::fill(self, conn, &mut ex, fill)).await
-            }
+            Way::Await(rest) => Step::Wait(Waiting { ex, rest }),
+        }
+    }
+
+    async fn finish(&self, conn: &mut Conn, waiting: Waiting) -> After {
+        let Waiting { mut ex, rest } = waiting;
+        // A stream that its client has given up ends its exchange; a connection's end is seen when it is written to.
+        let watch = match &conn.client {
+            Side::H1(_) => None,
+            Side::H2(stream, _) => Some(stream.watch()),
         };
-        self.lookout.note(conn.peer.ip(), ex.report.refusal, ex.api_key().map(|key| key.metrics_slot));
-        record::exchange(self, &ex);
-        self.scratch.put_request(ex.head);
-        ex.bytes.recycle(&self.scratch);
-        after
+        let done = {
+            let mut work = pin!(self.rest(conn, &mut ex, rest));
+            poll_fn(|cx| match work.as_mut().poll(cx) {
+                Poll::Pending => match watch.as_ref().map(|w| w.poll_gone(cx)) {
+                    Some(Poll::Ready(())) => Poll::Ready(None),
+                    _ => Poll::Pending,
+                },
+                Poll::Ready(after) => Poll::Ready(Some(after)),
+            })
+            .await
+        };
+        if done.is_none() {
+            ex.report.refusal = Some(Refusal::ClientGone);
+            if ex.report.status == 0 {
+                ex.report.status = CLIENT_CLOSED;
+            }
+        }
+        self.close(conn, ex);
+        done.unwrap_or(After::Abort)
     }
 
     fn refuse(&self, conn: &mut Conn, error: &HeadError) {
         record::unreadable(self, conn, error);
     }
+
+    fn http2(&self, event: Http2Event) {
+        match event {
+            Http2Event::Connection => self.metrics.http2_connection(),
+            Http2Event::StreamError(label) => self.metrics.http2_stream_error(label),
+            Http2Event::ConnectionError(label) => self.metrics.http2_connection_error(label),
+        }
+    }
+}
+
+/// What is logged where the client left before any answer, as nginx does.
+const CLIENT_CLOSED: u16 = 499;
+
+/// An exchange that has to wait.
+pub struct Waiting {
+    ex: Exchange,
+    rest: Rest,
 }
 
 /// What is left to do once the steps that never wait are done.
 enum Way {
     /// The answer is written.
     Answered(After),
+    /// It is not, or not all is done.
+    Await(Rest),
+}
+
+/// The part of the way that waits.
+enum Rest {
     /// The answer is written; the request body is still to be read and dropped.
     Discard,
     /// Ask the upstream.
@@ -126,7 +174,7 @@ impl Core {
         let answered = match (leftover, keep) {
             (Leftover::Nothing, true) => Way::Answered(After::KeepAlive),
             (Leftover::Nothing, false) => Way::Answered(After::Close),
-            (Leftover::Discard, true) => Way::Discard,
+            (Leftover::Discard, true) => Way::Await(Rest::Discard),
             (Leftover::Discard | Leftover::Close, _) => Way::Answered(After::Linger),
         };
         let validated = match self.steps(ex) {
@@ -146,14 +194,39 @@ impl Core {
                 answered
             }
             Action::Proxy(_) => match route.cache.as_ref().map(|plan| cached::look_up(self, ex, plan)) {
-                None | Some(Lookup::Bypass) => Way::Integrate,
-                Some(Lookup::Fill(fill)) => Way::Fill(fill),
+                None | Some(Lookup::Bypass) => Way::Await(Rest::Integrate),
+                Some(Lookup::Fill(fill)) => Way::Await(Rest::Fill(fill)),
                 Some(Lookup::Hit(entry)) => {
                     respond::hit(self, conn, ex, &entry, sluice_rt::now_ms(), keep);
                     answered
                 }
             },
         }
+    }
+
+    /// The way, from where waiting begins.
+    async fn rest(&self, conn: &mut Conn, ex: &mut Exchange, rest: Rest) -> After {
+        let _admitted = match rest {
+            Rest::Discard => None,
+            Rest::Integrate | Rest::Fill(_) => Some(self.lookout.enter(conn.peer.ip())),
+        };
+        match rest {
+            Rest::Discard => {
+                let (framing, server) = (ex.head.framing, &ex.view.snapshot.server);
+                respond::discard(conn, framing, &server.limits, server.body_timeout_ms).await
+            }
+            Rest::Integrate => integrate::integrate(self, conn, ex, None).await.after,
+            Rest::Fill(fill) => cached::fill(self, conn, ex, fill).await,
+        }
+    }
+
+    /// Every exit passes here.
+    #[inline]
+    fn close(&self, conn: &Conn, ex: Exchange) {
+        self.lookout.note(conn.peer.ip(), ex.report.refusal, ex.api_key().map(|key| key.metrics_slot));
+        record::exchange(self, &ex);
+        self.scratch.put_request(ex.head);
+        ex.bytes.recycle(&self.scratch);
     }
 
     #[inline]

@@ -6,9 +6,10 @@ use crate::respond::{
     GatewayResponse, error_body, error_head, gateway_response, parser_refusal, request_id_header,
 };
 use sluice_h1::HeadError;
+use sluice_h2::{Out, Side};
 use sluice_server::Conn;
 use sluice_telemetry::{CacheOutcome, Record, Refusal, UNMATCHED};
-use sluice_wire::KnownHeader;
+use sluice_wire::{KnownHeader, Version};
 use std::io;
 
 /// Records an exchange that had a request head.
@@ -31,7 +32,11 @@ pub(crate) fn exchange(core: &Core, ex: &Exchange) {
         time_unix_ms: core.clock.unix_ms(ex.received_ns),
         method: ex.head.method_name.of(bytes),
         path: ex.head.target.of(bytes),
-        version: u8::from(!ex.is_http10()),
+        version: match ex.head.version {
+            Version::Http10 => 0,
+            Version::Http11 => 1,
+            Version::Http2 => 2,
+        },
         source: ex.source,
         user_agent: ex.header(KnownHeader::UserAgent).unwrap_or_default(),
         referer: ex.header(KnownHeader::Referer).unwrap_or_default(),
@@ -60,15 +65,28 @@ pub(crate) fn shed(core: &Core, conn: &Conn) {
 
 fn closing_answer(core: &Core, conn: &Conn, why: Refusal, answer: &GatewayResponse) {
     let id = core.ids.next_id();
-    let written = conn.wire.stream.write_with(|out| {
-        let before = out.len();
-        error_head(out, answer, None);
-        request_id_header(out, &id);
-        core.clock.write_date(out);
-        out.extend_from_slice(b"Connection: close\r\n\r\n");
-        error_body(out, answer);
-        out.len() - before
-    });
+    let written = match conn.client.out() {
+        Out::H1(stream) => stream.write_with(|out| {
+            let before = out.len();
+            error_head(out, answer, None);
+            request_id_header(out, &id);
+            core.clock.write_date(out);
+            out.extend_from_slice(b"Connection: close\r\n\r\n");
+            error_body(out, answer);
+            out.len() - before
+        }),
+        Out::H2(stream) => {
+            let head = stream.write_head(false, |head| {
+                error_head(head, answer, None);
+                request_id_header(head, &id);
+                core.clock.write_date(head);
+            });
+            let mut body = Vec::new();
+            error_body(&mut body, answer);
+            stream.write(&body, true);
+            head + body.len()
+        }
+    };
     bare(core, conn, why, answer.status, written as u64);
 }
 
@@ -91,7 +109,7 @@ fn bare(core: &Core, conn: &Conn, why: Refusal, status: u16, bytes_out: u64) {
         time_unix_ms: core.clock.unix_ms(now_ns),
         method: b"-",
         path: b"-",
-        version: 1,
+        version: if matches!(conn.client, Side::H2(..)) { 2 } else { 1 },
         source: conn.peer.ip(),
         user_agent: b"",
         referer: b"",

@@ -3,14 +3,14 @@
 use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::forward::{self, Delivery};
-use crate::integrate::{HIGH_WATER, Timeouts};
+use crate::integrate::{Timeouts, high_water};
 use bytes::Bytes;
 use sluice_cache::Entry;
-use sluice_h1::{Body, BodyError, HeadBytes, Input};
+use sluice_h1::{Body, BodyError, HeadBytes};
+use sluice_h2::{In, Out};
 use sluice_server::After;
 use sluice_snapshot::CacheKeyPart;
 use sluice_telemetry::{CacheOutcome, Refusal};
-use sluice_tls::Stream;
 use sluice_wire::{BodyFraming, KnownHeader, ResponseHead, enc};
 
 /// Bodies at least this long go from socket to socket by splice(2).
@@ -40,8 +40,8 @@ pub(crate) struct Relayed {
 /// One response on its way.
 pub(crate) struct Relay<'a> {
     pub(crate) core: &'a Core,
-    pub(crate) cs: &'a Stream,
-    pub(crate) us: &'a Stream,
+    pub(crate) cs: Out<'a>,
+    pub(crate) us: Out<'a>,
     pub(crate) timeouts: Timeouts,
     pub(crate) store: Option<&'a StoreRule>,
     pub(crate) keep: bool,
@@ -56,7 +56,7 @@ impl Relay<'_> {
     pub(crate) async fn run(
         &self,
         ex: &mut Exchange,
-        ui: &mut Input,
+        ui: &mut In<'_>,
         head: &ResponseHead,
         bytes: HeadBytes,
     ) -> Relayed {
@@ -65,11 +65,7 @@ impl Relay<'_> {
         ex.report.status = head.status;
         let cache = cache_header(ex.report.cache);
         let response = forward::ResponseOut { head, bytes: bytes.as_slice(), delivery, keep, cache };
-        let written = self.cs.write_with(|out| {
-            let before = out.len();
-            forward::response_head(out, self.core, ex, &response);
-            out.len() - before
-        });
+        let written = forward::response_head(self.cs, self.core, ex, &response);
         ex.report.bytes_out += written as u64;
         if !matches!(head.framing, BodyFraming::Length(SPLICE_BYTES..)) {
             self.us.set_bulk(false);
@@ -100,7 +96,7 @@ impl Relay<'_> {
 
     async fn body(
         &self,
-        ui: &mut Input,
+        ui: &mut In<'_>,
         body: &mut Body,
         delivery: Delivery,
         copy: &mut Option<Copy>,
@@ -109,44 +105,44 @@ impl Relay<'_> {
         let chunked = delivery == Delivery::Chunked;
         loop {
             // What has come already goes out with the head.
-            let mut data = ui.body_ready(body, &mut trailers).map_err(upstream_error)?;
+            let mut data = ui.ready(body, &mut trailers).map_err(upstream_error)?;
             if data.is_empty() && !body.is_done() {
                 self.cs.flush();
                 if copy.is_none()
                     && let Some(left) = body.remaining()
                     && left >= SPLICE_BYTES
-                    && let (Some(from), Some(to)) = (self.us.plain(), self.cs.plain())
+                    && let (Some(from), Some(to)) = (self.us.socket(), self.cs.socket())
                 {
                     self.splice(from, to, body, left).await?;
                     continue;
                 }
                 self.us.set_deadline_ms(Some(sluice_rt::now_ms() + self.timeouts.read));
-                data = ui.body_data(self.us, body, &mut trailers).await.map_err(upstream_error)?;
+                data = ui.data(body, &mut trailers).await.map_err(upstream_error)?;
             }
             if data.is_empty() {
                 break;
             }
-            self.pass(data, chunked, copy);
-            if self.cs.is_write_broken() {
+            self.pass(data, chunked, body.is_done(), copy);
+            if self.cs.is_broken() {
                 return Err(Broken::Client);
             }
             let bounded = copy.is_some() && matches!(delivery, Delivery::Sized(_));
-            if !bounded && self.cs.unsent_bytes() > HIGH_WATER {
+            if !bounded && self.cs.unsent_bytes() > high_water(self.cs) {
                 self.cs.flush();
                 self.cs.set_deadline_ms(Some(sluice_rt::now_ms() + self.timeouts.client));
                 self.cs.flushed().await.map_err(|_| Broken::Client)?;
             }
         }
         if chunked {
-            self.cs.write_with(|out| forward::last_chunk(out, &trailers));
+            forward::end_body(self.cs, &trailers);
         }
         Ok(())
     }
 
     /// Hands one piece of the body on.
     #[inline]
-    fn pass(&self, data: &[u8], chunked: bool, copy: &mut Option<Copy>) {
-        self.cs.write_with(|out| forward::piece(out, data, chunked));
+    fn pass(&self, data: &[u8], chunked: bool, done: bool, copy: &mut Option<Copy>) {
+        self.cs.piece(data, chunked, done && !chunked);
         if copy.as_mut().is_some_and(|c| !c.push(data)) {
             *copy = None;
         }

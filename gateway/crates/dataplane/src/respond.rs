@@ -5,13 +5,15 @@
 
 use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
+use crate::head_out::{HeadOut, digits};
 use crate::ids::RequestId;
 use sluice_cache::Entry;
 use sluice_h1::Body;
+use sluice_h2::Out;
 use sluice_server::{After, Conn};
 use sluice_snapshot::MockResponse;
 use sluice_telemetry::Refusal;
-use sluice_wire::{BodyFraming, Limits, Method, RequestHead, Version, enc};
+use sluice_wire::{BodyFraming, KnownHeader, Limits, Method, RequestHead, Version};
 
 /// Status, message and error type of a refusal.
 pub(crate) struct GatewayResponse {
@@ -73,17 +75,20 @@ pub(crate) fn connection_header(out: &mut Vec<u8>, version: Version, keep: bool)
 
 /// `x-amzn-RequestId`, which every answer carries.
 #[inline]
-pub(crate) fn request_id_header(out: &mut Vec<u8>, id: &RequestId) {
-    out.extend_from_slice(b"x-amzn-RequestId: ");
-    out.extend_from_slice(id);
-    out.extend_from_slice(b"\r\n");
+pub(crate) fn request_id_header(out: &mut impl HeadOut, id: &RequestId) {
+    out.field(KnownHeader::XAmznRequestId, b"x-amzn-RequestId", id);
 }
 
-/// Headers that every answer of the gateway's own ends with.
+/// Headers that every answer of the gateway's own carries.
 #[inline]
-fn common_headers(out: &mut Vec<u8>, core: &Core, ex: &Exchange, keep: bool) {
+fn common_headers(out: &mut impl HeadOut, core: &Core, ex: &Exchange) {
     request_id_header(out, &ex.request_id);
     core.clock.write_date(out);
+}
+
+/// What ends the head in HTTP/1.
+#[inline]
+fn end_head(out: &mut Vec<u8>, ex: &Exchange, keep: bool) {
     connection_header(out, ex.head.version, keep);
     out.extend_from_slice(b"\r\n");
 }
@@ -104,6 +109,8 @@ pub(crate) enum Leftover {
 
 pub(crate) fn leftover(head: &RequestHead) -> Leftover {
     match head.framing {
+        // A stream that is not read to its end costs the others nothing.
+        _ if head.version == Version::Http2 => Leftover::Nothing,
         BodyFraming::None | BodyFraming::Length(0) => Leftover::Nothing,
         _ if head.expect_continue => Leftover::Close,
         BodyFraming::Length(n) if n > DISCARD_BYTES => Leftover::Close,
@@ -120,10 +127,11 @@ pub(crate) async fn discard(
 ) -> After {
     let mut body = Body::new(framing, limits);
     let mut trailers = Vec::new();
-    conn.wire.stream.flush();
-    conn.wire.stream.set_deadline_ms(Some(sluice_rt::now_ms() + timeout_ms));
+    let (out, mut input) = conn.client.split();
+    out.flush();
+    out.set_deadline_ms(Some(sluice_rt::now_ms() + timeout_ms));
     loop {
-        match conn.wire.body_data(&mut body, &mut trailers).await {
+        match input.data(&mut body, &mut trailers).await {
             Ok([]) => return After::KeepAlive,
             Ok(_) if body.received <= DISCARD_BYTES => {}
             Ok(_) | Err(_) => return After::Linger,
@@ -134,15 +142,28 @@ pub(crate) async fn discard(
 /// Writes a route's fixed answer.
 #[inline]
 pub(crate) fn mock(core: &Core, conn: &Conn, ex: &mut Exchange, mock: &MockResponse, keep: bool) {
-    let written = conn.wire.stream.write_with(|out| {
-        let before = out.len();
-        out.extend_from_slice(&mock.head);
-        common_headers(out, core, ex, keep);
-        if ex.head.method != Method::Head {
-            out.extend_from_slice(&mock.body);
+    let with_body = ex.head.method != Method::Head;
+    let written = match conn.client.out() {
+        Out::H1(stream) => stream.write_with(|out| {
+            let before = out.len();
+            out.extend_from_slice(&mock.head);
+            common_headers(out, core, ex);
+            end_head(out, ex, keep);
+            if with_body {
+                out.extend_from_slice(&mock.body);
+            }
+            out.len() - before
+        }),
+        Out::H2(stream) => {
+            let body: &[u8] = if with_body { &mock.body } else { b"" };
+            let head = stream.write_head(body.is_empty(), |head| {
+                head.prepared(&mock.block);
+                common_headers(head, core, ex);
+            });
+            stream.write(body, true);
+            head + body.len()
         }
-        out.len() - before
-    });
+    };
     ex.report.status = mock.status;
     ex.report.bytes_out = written as u64;
 }
@@ -154,46 +175,74 @@ const COPY_BYTES: usize = 16 * 1024;
 /// Writes a cached answer.
 #[inline]
 pub(crate) fn hit(core: &Core, conn: &Conn, ex: &mut Exchange, entry: &Entry, now_ms: u64, keep: bool) {
-    let stream = &conn.wire.stream;
     let head_only = ex.head.method == Method::Head;
     let inline = !head_only && entry.body.len() <= COPY_BYTES;
-    let mut written = stream.write_with(|out| {
-        let before = out.len();
-        enc::status_line(out, entry.status);
-        out.extend_from_slice(&entry.head);
-        if entry.status != 204 {
-            enc::content_length(out, entry.body.len() as u64);
+    let mut written = match conn.client.out() {
+        Out::H1(stream) => stream.write_with(|out| {
+            let before = out.len();
+            hit_head(out, core, ex, entry, now_ms);
+            end_head(out, ex, keep);
+            if inline {
+                out.extend_from_slice(&entry.body);
+            }
+            out.len() - before
+        }),
+        Out::H2(stream) => {
+            let empty = head_only || entry.body.is_empty();
+            let head = stream.write_head(empty, |head| hit_head(head, core, ex, entry, now_ms));
+            if inline {
+                stream.write(&entry.body, true);
+            }
+            head + if inline { entry.body.len() } else { 0 }
         }
-        out.extend_from_slice(b"x-cache: HIT\r\nAge: ");
-        enc::decimal(out, now_ms.saturating_sub(entry.stored_at_ms) / 1000);
-        out.extend_from_slice(b"\r\n");
-        common_headers(out, core, ex, keep);
-        if inline {
-            out.extend_from_slice(&entry.body);
-        }
-        out.len() - before
-    });
+    };
     if !inline && !head_only {
-        stream.write_bytes(entry.body.clone());
+        conn.client.out().whole(&entry.body);
         written += entry.body.len();
     }
     ex.report.status = entry.status;
     ex.report.bytes_out = written as u64;
 }
 
+#[inline]
+fn hit_head(out: &mut impl HeadOut, core: &Core, ex: &Exchange, entry: &Entry, now_ms: u64) {
+    out.status(entry.status);
+    out.lines(&entry.head);
+    if entry.status != 204 {
+        out.content_length(entry.body.len() as u64);
+    }
+    out.field(KnownHeader::XCache, b"x-cache", b"HIT");
+    let (age, start) = digits(now_ms.saturating_sub(entry.stored_at_ms) / 1000);
+    out.field(KnownHeader::Age, b"Age", age.get(start..).unwrap_or_default());
+    common_headers(out, core, ex);
+}
+
 /// Writes a refusal.
 pub(crate) fn refuse(core: &Core, conn: &Conn, ex: &mut Exchange, refused: &Refused, keep: bool) {
     let answer = gateway_response(refused.why);
     let head_only = ex.head.method == Method::Head;
-    let written = conn.wire.stream.write_with(|out| {
-        let before = out.len();
-        error_head(out, &answer, refused.retry_after_ms);
-        common_headers(out, core, ex, keep);
-        if !head_only {
-            error_body(out, &answer);
+    let written = match conn.client.out() {
+        Out::H1(stream) => stream.write_with(|out| {
+            let before = out.len();
+            error_head(out, &answer, refused.retry_after_ms);
+            common_headers(out, core, ex);
+            end_head(out, ex, keep);
+            if !head_only {
+                error_body(out, &answer);
+            }
+            out.len() - before
+        }),
+        Out::H2(stream) => {
+            let head = stream.write_head(head_only, |head| {
+                error_head(head, &answer, refused.retry_after_ms);
+                common_headers(head, core, ex);
+            });
+            let mut body = Vec::with_capacity(128);
+            error_body(&mut body, &answer);
+            stream.write(&body, true);
+            head + if head_only { 0 } else { body.len() }
         }
-        out.len() - before
-    });
+    };
     ex.report.refusal = Some(refused.why);
     ex.report.status = answer.status;
     ex.report.bytes_out += written as u64;
@@ -203,16 +252,15 @@ const BODY_BEFORE: &[u8] = b"{\"message\":\"";
 const BODY_AFTER: &[u8] = b"\"}";
 
 /// Status line and headers of a refusal, without those common to all answers and without the empty line.
-pub(crate) fn error_head(out: &mut Vec<u8>, answer: &GatewayResponse, retry_after_ms: Option<u64>) {
-    enc::status_line(out, answer.status);
-    enc::header(out, b"Content-Type", b"application/json");
-    enc::content_length(out, (BODY_BEFORE.len() + answer.message.len() + BODY_AFTER.len()) as u64);
-    enc::header(out, b"x-amzn-ErrorType", answer.error_type.as_bytes());
+pub(crate) fn error_head(out: &mut impl HeadOut, answer: &GatewayResponse, retry_after_ms: Option<u64>) {
+    out.status(answer.status);
+    out.field(KnownHeader::ContentType, b"Content-Type", b"application/json");
+    out.content_length((BODY_BEFORE.len() + answer.message.len() + BODY_AFTER.len()) as u64);
+    out.field(KnownHeader::XAmznErrorType, b"x-amzn-ErrorType", answer.error_type.as_bytes());
     if let Some(ms) = retry_after_ms {
         // RFC 9110 10.2.3 counts in whole seconds: rounded up, so that a client that obeys is not refused again.
-        out.extend_from_slice(b"Retry-After: ");
-        enc::decimal(out, ms.div_ceil(1000).max(1));
-        out.extend_from_slice(b"\r\n");
+        let (seconds, start) = digits(ms.div_ceil(1000).max(1));
+        out.field(KnownHeader::RetryAfter, b"Retry-After", seconds.get(start..).unwrap_or_default());
     }
 }
 

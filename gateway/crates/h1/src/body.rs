@@ -77,6 +77,14 @@ impl Body {
         }
     }
 
+    /// Accounts for `n` bytes that came by a protocol which says itself where a body ends.
+    pub fn note(&mut self, n: u64, ended: bool) {
+        self.skip(n);
+        if ended {
+            self.kind = Kind::Done;
+        }
+    }
+
     /// Accounts for `n` bytes moved past this reader (by `splice`).
     pub fn skip(&mut self, n: u64) {
         self.received += n;

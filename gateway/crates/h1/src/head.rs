@@ -3,8 +3,9 @@
 use crate::{Input, Wire};
 use sluice_rt::Buf;
 use sluice_tls::Stream;
+use sluice_wire::h2::PREFACE;
 use sluice_wire::{
-    Limits, Method, RequestError, RequestHead, ResponseError, ResponseHead, Status, parse_request,
+    Limits, Method, RequestError, RequestHead, ResponseError, ResponseHead, Status, Version, parse_request,
     parse_response,
 };
 use std::cell::RefCell;
@@ -143,7 +144,8 @@ impl std::fmt::Display for HeadError {
 impl std::error::Error for HeadError {}
 
 impl Wire {
-    /// Reads a request head. `None`: the peer closed between requests.
+    /// Reads a request head, or HTTP/2's preface, which only sets the head's version. `None`: the peer closed between
+    /// requests.
     ///
     /// `head_timeout_ms` runs from the first byte; the wait for that byte is under the deadline already set.
     ///
@@ -162,10 +164,20 @@ impl Wire {
         let parse = |bytes: &[u8]| match parse_request(bytes, limits, head) {
             Ok(Status::Complete) => Ok(Some(head.head_len)),
             Ok(Status::Partial) => Ok(None),
-            Err(e) => Err(HeadError::Request(e)),
+            Err(e) => preface(bytes, head).ok_or(HeadError::Request(e)),
         };
         input.read_head(stream, max, Some(head_timeout_ms), scratch, parse).await
     }
+}
+
+/// HTTP/2's preface looks like a request of an unknown version: it is read as a head of that version, 24 bytes long.
+#[cold]
+fn preface(bytes: &[u8], head: &mut RequestHead) -> Option<Option<usize>> {
+    if bytes.starts_with(PREFACE) {
+        head.version = Version::Http2;
+        return Some(Some(PREFACE.len()));
+    }
+    PREFACE.starts_with(bytes).then_some(None)
 }
 
 /// Line ends and separators that the limits on line and headers do not count.

@@ -86,6 +86,16 @@ impl Wire {
         self.input.available()
     }
 
+    /// The stream, with what nobody has consumed put back.
+    #[must_use]
+    pub fn into_stream(mut self) -> Stream {
+        self.input.settle();
+        if let Some(buf) = self.input.buf.take() {
+            self.stream.unread(buf, self.input.pos);
+        }
+        self.stream
+    }
+
     /// The two halves, for full-duplex use: the socket (shared) and the input (exclusive).
     pub fn split(&mut self) -> (&Stream, &mut Input) {
         (&self.stream, &mut self.input)

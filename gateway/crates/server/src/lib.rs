@@ -6,9 +6,10 @@
 //!              | Serve
 //!              v
 //!        wait for a head --EOF or idle timeout--> close
-//!              |      \--broken head--> Handler::refuse -> linger, close
+//!              |     |\--broken head--> Handler::refuse -> linger, close
+//!              |     \--HTTP/2's preface--> h2.rs: streams, each with begin and finish
 //!              v
-//!        Handler::serve -> KeepAlive --> wait for a head (what is written is flushed once no pipelined request is left)
+//!        Handler::begin, and finish where that has to wait -> KeepAlive --> wait for a head (what is written is flushed once no pipelined request is left)
 //!                          Close ------> flush, close
 //!                          Linger -----> flush, FIN, discard what the client still sends, close
 //!                          Abort ------> close at once
@@ -16,13 +17,17 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod h2;
+
 use sluice_h1::{HeadBytes, HeadError, Scratch, Wire};
+use sluice_h2::Side;
 use sluice_rt::{Listener, Stream};
-use sluice_wire::{Limits, RequestHead};
-use std::cell::Cell;
+use sluice_wire::{Limits, RequestError, RequestHead, Version};
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Waker;
 
 /// What the connection loop needs to know; asked for before each request, so that a reload takes effect at the next one.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +40,8 @@ pub struct Settings {
     pub idle_timeout_ms: u64,
     /// For the client to take what was written, milliseconds.
     pub write_timeout_ms: u64,
+    /// Streams that an HTTP/2 client may have open; 0: HTTP/2 is not spoken.
+    pub http2_streams: u32,
 }
 
 /// A request whose head has been read.
@@ -47,10 +54,10 @@ pub struct Request {
     pub received_ns: u64,
 }
 
-/// One client connection.
+/// One client connection, or one stream of an HTTP/2 connection.
 pub struct Conn {
-    /// The socket and its unconsumed input.
-    pub wire: Wire,
+    /// Where the request came from and the answer goes.
+    pub client: Side,
     /// The other end.
     pub peer: SocketAddr,
     /// Recycled heads and vectors of this core.
@@ -94,10 +101,35 @@ pub trait Handler: 'static {
     fn closed(&self, peer: SocketAddr);
     /// Writes the answer for a connection that `opened` refused.
     fn shed(&self, conn: &mut Conn);
-    /// Answers one request. It writes to `conn.wire.stream`; before it waits it flushes what it wrote.
-    fn serve(&self, conn: &mut Conn, request: Request) -> impl Future<Output = After>;
-    /// Writes the answer to a head that could not be read. `bytes_seen`: the client has begun a request.
+    /// What a request needs that could not be answered at once.
+    type Waiting: 'static;
+    /// Answers a request as far as that needs no waiting. It writes to `conn.client`.
+    fn begin(&self, conn: &mut Conn, request: Request) -> Step<Self::Waiting>;
+    /// Answers the rest. Before it waits it flushes what it wrote.
+    fn finish(&self, conn: &mut Conn, waiting: Self::Waiting) -> impl Future<Output = After>;
+    /// Writes the answer to a head that could not be read.
     fn refuse(&self, conn: &mut Conn, error: &HeadError);
+    /// Something happened on an HTTP/2 connection that is worth counting.
+    fn http2(&self, event: Http2Event);
+}
+
+/// How far a request came without waiting.
+pub enum Step<W> {
+    /// It is answered.
+    Done(After),
+    /// The rest has to wait for something.
+    Wait(W),
+}
+
+/// What is counted of HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http2Event {
+    /// A connection began.
+    Connection,
+    /// A stream was reset for the client's fault, by its label.
+    StreamError(&'static str),
+    /// The connection was ended for the client's fault, by its label.
+    ConnectionError(&'static str),
 }
 
 /// Unsent bytes of pipelined answers above which the next request waits.
@@ -127,10 +159,12 @@ pub async fn accept_loop<H: Handler>(
 pub struct Active {
     exchanges: Cell<usize>,
     draining: Cell<bool>,
+    /// Tasks that want to hear of it.
+    watchers: RefCell<Vec<Option<Waker>>>,
 }
 
 impl Active {
-    /// Requests being served now.
+    /// Requests being served now, and HTTP/2 connections, which have to be told when to leave.
     #[must_use]
     pub fn exchanges(&self) -> usize {
         self.exchanges.get()
@@ -139,6 +173,7 @@ impl Active {
     /// From now on each connection closes after its current request.
     pub fn drain(&self) {
         self.draining.set(true);
+        self.watchers.borrow().iter().flatten().for_each(Waker::wake_by_ref);
     }
 
     /// Whether [`Self::drain`] was called.
@@ -146,19 +181,44 @@ impl Active {
     pub fn is_draining(&self) -> bool {
         self.draining.get()
     }
-}
 
-/// Counts an exchange for as long as it lives, also if its task is dropped.
-struct Busy<'a>(&'a Active);
-
-impl<'a> Busy<'a> {
-    fn new(active: &'a Active) -> Self {
-        active.exchanges.set(active.exchanges.get() + 1);
-        Self(active)
+    /// Wakes a task at [`Self::drain`], until the registration is dropped.
+    fn watch(self: &Rc<Self>, waker: Waker) -> Watching {
+        let mut watchers = self.watchers.borrow_mut();
+        let at = watchers.iter().position(Option::is_none).unwrap_or(watchers.len());
+        match watchers.get_mut(at) {
+            Some(place) => *place = Some(waker),
+            None => watchers.push(Some(waker)),
+        }
+        Watching { active: Rc::clone(self), at }
     }
 }
 
-impl Drop for Busy<'_> {
+/// A registration with [`Active::watch`].
+struct Watching {
+    active: Rc<Active>,
+    at: usize,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        if let Some(place) = self.active.watchers.borrow_mut().get_mut(self.at) {
+            *place = None;
+        }
+    }
+}
+
+/// Counts an exchange for as long as it lives, also if its task is dropped.
+struct Busy(Rc<Active>);
+
+impl Busy {
+    fn new(active: &Rc<Active>) -> Self {
+        active.exchanges.set(active.exchanges.get() + 1);
+        Self(Rc::clone(active))
+    }
+}
+
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.exchanges.set(self.0.exchanges.get().saturating_sub(1));
     }
@@ -175,56 +235,82 @@ impl<H: Handler> Drop for Opened<'_, H> {
 
 async fn connection<H: Handler>(stream: Stream, handler: Rc<H>, scratch: Rc<Scratch>, active: Rc<Active>) {
     let Some(peer) = stream.peer_addr() else { return };
-    let mut conn = Conn { wire: Wire::new(stream.into()), peer, scratch, active: Rc::clone(&active) };
+    let mut conn = Conn { client: Side::H1(Wire::new(stream.into())), peer, scratch, active };
     match handler.opened(peer) {
         Welcome::Serve => {}
         Welcome::Shed => {
             handler.shed(&mut conn);
-            return linger(&mut conn).await;
+            return linger_h1(&conn).await;
         }
         Welcome::Close => return,
     }
     let _opened = Opened(&*handler, peer);
     let after = loop {
-        match next_request(&mut conn, &*handler, &active).await {
-            After::KeepAlive => {}
-            after => break after,
+        match next_request(&mut conn, &*handler).await {
+            Next::After(After::KeepAlive) => {}
+            Next::After(after) => break after,
+            Next::Http2 => return Box::pin(h2::connection(conn, &handler)).await,
         }
     };
     match after {
         After::KeepAlive | After::Abort => {}
         After::Close => {
-            conn.wire.stream.finish();
-            set_deadline(&conn, handler.settings().write_timeout_ms);
-            // An error here means that the client is gone: closing is all that is left either way.
-            let _ = conn.wire.stream.flushed().await;
+            if let Side::H1(wire) = &conn.client {
+                wire.stream.finish();
+                set_deadline(&wire.stream, handler.settings().write_timeout_ms);
+                // An error here means that the client is gone: closing is all that is left either way.
+                let _ = wire.stream.flushed().await;
+            }
         }
-        After::Linger => linger(&mut conn).await,
+        After::Linger => linger_h1(&conn).await,
     }
+}
+
+/// What the connection does next.
+enum Next {
+    After(After),
+    /// The client speaks HTTP/2 from here on.
+    Http2,
 }
 
 /// Reads and serves one request.
 #[inline]
-async fn next_request<H: Handler>(conn: &mut Conn, handler: &H, active: &Active) -> After {
+async fn next_request<H: Handler>(conn: &mut Conn, handler: &H) -> Next {
+    let Side::H1(wire) = &mut conn.client else { return Next::Http2 };
     let settings = handler.settings();
-    if conn.wire.available().is_empty() {
-        conn.wire.stream.flush();
-    } else if conn.wire.stream.unsent_bytes() > PIPELINE_BYTES {
-        conn.wire.stream.flush();
-        set_deadline(conn, settings.write_timeout_ms);
-        if conn.wire.stream.flushed().await.is_err() {
-            return After::Abort;
+    if wire.available().is_empty() {
+        wire.stream.flush();
+    } else if wire.stream.unsent_bytes() > PIPELINE_BYTES {
+        wire.stream.flush();
+        set_deadline(&wire.stream, settings.write_timeout_ms);
+        if wire.stream.flushed().await.is_err() {
+            return Next::After(After::Abort);
         }
     }
-    set_deadline(conn, settings.idle_timeout_ms);
+    set_deadline(&wire.stream, settings.idle_timeout_ms);
     let mut head = conn.scratch.request();
     let read =
-        conn.wire.read_request(&settings.limits, settings.header_timeout_ms, &mut head, &conn.scratch).await;
-    match read {
+        wire.read_request(&settings.limits, settings.header_timeout_ms, &mut head, &conn.scratch).await;
+    Next::After(match read {
+        Ok(Some(_)) if head.version == Version::Http2 && settings.http2_streams > 0 => {
+            conn.scratch.put_request(head);
+            return Next::Http2;
+        }
+        Ok(Some(_)) if head.version == Version::Http2 => {
+            conn.scratch.put_request(head);
+            handler.refuse(conn, &HeadError::Request(RequestError::UnsupportedVersion));
+            After::Linger
+        }
         Ok(Some(bytes)) => {
-            let _busy = Busy::new(active);
-            let after = handler.serve(conn, Request { head, bytes, received_ns: sluice_rt::now_ns() }).await;
-            if after == After::KeepAlive && active.is_draining() { After::Close } else { after }
+            let request = Request { head, bytes, received_ns: sluice_rt::now_ns() };
+            let after = match handler.begin(conn, request) {
+                Step::Done(after) => after,
+                Step::Wait(waiting) => {
+                    let _busy = Busy::new(&conn.active);
+                    Box::pin(handler.finish(conn, waiting)).await
+                }
+            };
+            if after == After::KeepAlive && conn.active.is_draining() { After::Close } else { after }
         }
         Ok(None) => After::Close,
         Err(HeadError::Io { started: false, .. }) => {
@@ -237,16 +323,21 @@ async fn next_request<H: Handler>(conn: &mut Conn, handler: &H, active: &Active)
             handler.refuse(conn, &error);
             After::Linger
         }
+    })
+}
+
+fn set_deadline(stream: &sluice_tls::Stream, after_ms: u64) {
+    stream.set_deadline_ms(Some(sluice_rt::now_ms() + after_ms));
+}
+
+async fn linger_h1(conn: &Conn) {
+    if let Side::H1(wire) = &conn.client {
+        linger(&wire.stream).await;
     }
 }
 
-fn set_deadline(conn: &Conn, after_ms: u64) {
-    conn.wire.stream.set_deadline_ms(Some(sluice_rt::now_ms() + after_ms));
-}
-
 /// Sends what is written and FIN, then discards input until the client closes too, within bounds.
-async fn linger(conn: &mut Conn) {
-    let stream = &conn.wire.stream;
+async fn linger(stream: &sluice_tls::Stream) {
     stream.flush();
     stream.set_deadline_ms(Some(sluice_rt::now_ms() + LINGER_MS));
     if stream.flushed().await.is_err() {

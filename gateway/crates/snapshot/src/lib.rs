@@ -39,6 +39,8 @@ pub struct ServerPlan {
     pub x_forwarded: bool,
     /// Add `Forwarded` (RFC 7239).
     pub forwarded: bool,
+    /// Streams that an HTTP/2 client may have open; 0: HTTP/2 is not spoken.
+    pub http2_streams: u32,
     /// Add `Via` (RFC 9110 7.6.3).
     pub via: bool,
 }

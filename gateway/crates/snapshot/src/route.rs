@@ -63,6 +63,8 @@ pub struct MockResponse {
     pub status: u16,
     /// Status line and fixed headers (`content-type`, `content-length`), each line ended by CRLF, without the empty line.
     pub head: Bytes,
+    /// The same for HTTP/2: a header block that needs no compression state.
+    pub block: Bytes,
     /// Body.
     pub body: Bytes,
 }
@@ -171,6 +173,8 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// Never empty.
     pub targets: Vec<Target>,
+    /// Most HTTP/2 connections to a target, per core; 0: they speak HTTP/1.
+    pub http2_connections: usize,
     /// Connect timeout, milliseconds.
     pub connect_timeout_ms: u64,
     /// Between two reads of a response, milliseconds.

@@ -3,7 +3,7 @@
 use crate::histogram::LatencyHistogram;
 use crate::log::codec;
 use crate::names::OVERFLOW;
-use crate::record::{CacheOutcome, EngineGauge, Record, Refusal};
+use crate::record::{CacheOutcome, EngineGauge, Http2Fault, Record, Refusal};
 use crate::ring::{self, Producer};
 use crate::shard::{RouteCell, Shard, UpstreamCell, status_class};
 use std::cell::OnceCell;
@@ -116,6 +116,27 @@ impl CoreMetrics {
     /// A client connection was closed at once because its address has too many.
     pub fn connection_over_address(&self) {
         self.shard.totals.connections_over_address.increment();
+    }
+
+    /// A client connection speaks HTTP/2.
+    pub fn http2_connection(&self) {
+        self.shard.totals.http2_connections.increment();
+    }
+
+    /// A stream was reset for the client's fault.
+    pub fn http2_stream_error(&self, label: &str) {
+        let fault = Http2Fault::from_label(label) as usize;
+        if let Some(counter) = self.shard.totals.http2_stream_errors.get(fault) {
+            counter.increment();
+        }
+    }
+
+    /// A connection was ended with GOAWAY for the client's fault.
+    pub fn http2_connection_error(&self, label: &str) {
+        let fault = Http2Fault::from_label(label) as usize;
+        if let Some(counter) = self.shard.totals.http2_connection_errors.get(fault) {
+            counter.increment();
+        }
     }
 
     /// A connection to this upstream was made.

@@ -5,7 +5,7 @@ use crate::exposition::{Exposition, Kind};
 use crate::histogram::{LatencyHistogram, Merged};
 use crate::hub::Hub;
 use crate::names::{Names, OVERFLOW};
-use crate::record::{EngineGauge, Refusal};
+use crate::record::{EngineGauge, Http2Fault, Refusal};
 use crate::shard::{RouteCell, STATUS_CLASSES, Shard, Totals, UpstreamCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,6 +50,7 @@ pub(crate) fn render(hub: &Hub, out: &mut Exposition<'_>) {
     });
     upstreams(hub, &shards, out);
     totals(&shards, out);
+    http2(&shards, out);
     log(hub, &shards, out);
     engine(hub, &shards, out);
 }
@@ -230,6 +231,34 @@ fn totals(shards: &Shards, out: &mut Exposition<'_>) {
     let closed = sum(shards, |shard| Some(&shard.totals.connections_closed));
     let opened = sum(shards, |shard| Some(&shard.totals.connections_opened));
     out.sample(family, &[], opened.saturating_sub(closed));
+}
+
+fn http2(shards: &Shards, out: &mut Exposition<'_>) {
+    let family = "sluice_http2_connections_total";
+    out.family(family, Kind::Counter, "Client connections that spoke HTTP/2.");
+    out.sample(family, &[], sum(shards, |shard| Some(&shard.totals.http2_connections)));
+    type Pick = fn(&Totals) -> &[Counter];
+    let families: [(&str, &str, Pick); 2] = [
+        (
+            "sluice_http2_stream_errors_total",
+            "HTTP/2 streams reset for the client's fault, by reason.",
+            |totals| &totals.http2_stream_errors,
+        ),
+        (
+            "sluice_http2_connection_errors_total",
+            "HTTP/2 connections ended with GOAWAY for the client's fault, by reason.",
+            |totals| &totals.http2_connection_errors,
+        ),
+    ];
+    for (family, help, pick) in families {
+        out.family(family, Kind::Counter, help);
+        for fault in Http2Fault::ALL {
+            let value = sum(shards, |shard| pick(&shard.totals).get(*fault as usize));
+            if value > 0 {
+                out.sample(family, &[("reason", fault.label())], value);
+            }
+        }
+    }
 }
 
 fn log(hub: &Hub, shards: &Shards, out: &mut Exposition<'_>) {

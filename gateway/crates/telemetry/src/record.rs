@@ -33,7 +33,7 @@ pub struct Record<'a> {
     pub method: &'a [u8],
     /// Request target as sent, with its query.
     pub path: &'a [u8],
-    /// Minor version of HTTP/1: 0 or 1.
+    /// Minor version of HTTP/1, 0 or 1; 2: HTTP/2.
     pub version: u8,
     /// The client's address.
     pub source: IpAddr,
@@ -99,6 +99,72 @@ macro_rules! labelled {
             }
         }
     };
+}
+
+labelled! {
+    /// What an HTTP/2 client did that ended its stream or its connection.
+    Http2Fault {
+        /// A name or value that no message may hold.
+        BadField => "bad_field",
+        /// Pseudo-headers missing, doubled, misplaced.
+        BadPseudoHeader => "bad_pseudo_header",
+        /// `connection`, `transfer-encoding` and the like.
+        ConnectionSpecificField => "connection_specific_field",
+        /// A path or authority that is none.
+        BadTarget => "bad_target",
+        /// Not a length.
+        BadContentLength => "bad_content_length",
+        /// A body of another length.
+        ContentLengthMismatch => "content_length_mismatch",
+        /// Trailers that don't end the stream.
+        TrailersWithoutEnd => "trailers_without_end",
+        /// More streams than allowed.
+        TooManyStreams => "too_many_streams",
+        /// A stream that depends on itself.
+        SelfDependency => "self_dependency",
+        /// WINDOW_UPDATE of 0.
+        WindowUpdateOfZero => "window_update_of_zero",
+        /// A window past 2^31-1.
+        WindowOverflow => "window_overflow",
+        /// More data than a window allows.
+        WindowExceeded => "window_exceeded",
+        /// A frame for a stream that is half closed or closed.
+        ClosedStream => "closed_stream",
+        /// A frame for a stream that nobody opened.
+        IdleStream => "idle_stream",
+        /// A frame of the wrong size.
+        BadFrameSize => "bad_frame_size",
+        /// A header block that can't be decoded.
+        BadHeaderBlock => "bad_header_block",
+        /// Endless CONTINUATION.
+        ContinuationFlood => "continuation_flood",
+        /// Streams opened and reset at once.
+        RapidReset => "rapid_reset",
+        /// PING.
+        PingFlood => "ping_flood",
+        /// SETTINGS.
+        SettingsFlood => "settings_flood",
+        /// DATA without data.
+        EmptyDataFlood => "empty_data_flood",
+        /// WINDOW_UPDATE.
+        WindowUpdateFlood => "window_update_flood",
+        /// PRIORITY and unknown frames.
+        FrameFlood => "frame_flood",
+        /// A header block or greeting that did not come in time.
+        HeaderTimeout => "header_timeout",
+        /// Answers that the client does not take.
+        WriteTimeout => "write_timeout",
+        /// Anything else that breaks the protocol.
+        Protocol => "protocol",
+    }
+}
+
+impl Http2Fault {
+    /// The fault with this label; [`Self::Protocol`] for any other.
+    #[must_use]
+    pub fn from_label(label: &str) -> Self {
+        Self::ALL.iter().copied().find(|fault| fault.label() == label).unwrap_or(Self::Protocol)
+    }
 }
 
 labelled! {

@@ -2,7 +2,7 @@
 
 use crate::counter::Counter;
 use crate::histogram::LatencyHistogram;
-use crate::record::{EngineGauge, Refusal};
+use crate::record::{EngineGauge, Http2Fault, Refusal};
 use crate::ring::Consumer;
 use std::sync::{Mutex, OnceLock};
 
@@ -50,6 +50,9 @@ pub(crate) struct Totals {
     pub(crate) connections_shed: Counter,
     pub(crate) connections_over_address: Counter,
     pub(crate) log_lost: Counter,
+    pub(crate) http2_connections: Counter,
+    pub(crate) http2_stream_errors: [Counter; Http2Fault::ALL.len()],
+    pub(crate) http2_connection_errors: [Counter; Http2Fault::ALL.len()],
     pub(crate) refusals: [Counter; Refusal::ALL.len()],
     pub(crate) engine: [Counter; EngineGauge::ALL.len()],
 }

@@ -99,6 +99,7 @@ impl Formatter {
         text::decimal(out, u64::from(entry.status));
         out.extend_from_slice(match entry.version {
             0 => b",\"protocol\":\"HTTP/1.0\",\"requestLength\":",
+            2 => b",\"protocol\":\"HTTP/2.0\",\"requestLength\":",
             _ => b",\"protocol\":\"HTTP/1.1\",\"requestLength\":",
         });
         text::decimal(out, entry.bytes_in);
@@ -173,6 +174,7 @@ impl Formatter {
         text::clf(out, entry.target);
         out.extend_from_slice(match entry.version {
             0 => b" HTTP/1.0\" ",
+            2 => b" HTTP/2.0\" ",
             _ => b" HTTP/1.1\" ",
         });
         text::decimal(out, u64::from(entry.status));

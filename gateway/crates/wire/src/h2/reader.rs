@@ -171,10 +171,11 @@ impl FrameReader {
         Self { state: State::Head, held, lent: false, open: None, block, block_max }
     }
 
-    /// Whether the peer has begun something that only itself can finish: a frame or a header block.
+    /// Whether a header block is open, which only the peer can finish.
     #[must_use]
-    pub fn is_amid(&self) -> bool {
-        self.open.is_some() || !matches!(self.state, State::Head) || (!self.held.is_empty() && !self.lent)
+    pub fn is_in_block(&self) -> bool {
+        let headers = |head: Head| matches!(head.kind, frame::HEADERS | frame::CONTINUATION);
+        self.open.is_some() || matches!(self.state, State::Whole(head) if headers(head))
     }
 
     /// The next frame or piece in `input`, which moves on past it. `None`: more input is needed.
