@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 
@@ -23,6 +24,17 @@ impl Conn {
 
     pub fn try_open(addr: SocketAddr) -> io::Result<Self> {
         TcpStream::connect_timeout(&addr, PATIENCE).and_then(Self::over)
+    }
+
+    /// Connects, or gives up early: the other side may be dropping everything.
+    pub fn try_open_within(addr: SocketAddr, limit: Duration) -> io::Result<Self> {
+        TcpStream::connect_timeout(&addr, limit).and_then(Self::over)
+    }
+
+    /// How long a read or write may take from now on.
+    pub fn set_patience(&mut self, limit: Duration) {
+        self.stream.set_read_timeout(Some(limit)).unwrap();
+        self.stream.set_write_timeout(Some(limit)).unwrap();
     }
 
     /// Connects from a chosen local address, such as 127.0.0.2: another client, as far as the gateway can tell.

@@ -1,0 +1,229 @@
+//! Bans: who keeps being refused is dropped in the kernel, who has admitted traffic never. In network namespaces.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use sluice_harness::netns::may_load_bpf;
+use sluice_harness::{
+    Call, Conn, GATEWAY, GATEWAY_INTERFACE, Gateway, Net, eventually_within, skip, sluice_binary,
+};
+
+/// Bans come after 2 s of refusals and last 3 s.
+const CONFIG: &str = r#"
+[routes.secret]
+path = "/secret"
+mock_body = "in"
+api_key_required = true
+
+[routes.open]
+path = "/open"
+mock_body = "open"
+
+[keys.mobile]
+value = "mobile-key-0123456789"
+
+[xdp]
+interface = "gw0"
+mode = "generic"
+
+[bans]
+refused_per_s = 20
+refused_for_ms = 2000
+ttl_ms = 3000
+let_through_ms = 0
+"#;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A gateway with XDP in front of clients, or why there can't be one.
+struct World {
+    net: Net,
+    gateway: Arc<Gateway>,
+    addr: SocketAddr,
+}
+
+impl World {
+    fn new(config: &str) -> Result<Self, String> {
+        may_load_bpf()?;
+        let net = Net::new(3)?;
+        let config = config.to_owned();
+        let gateway = net.gateway.run(move || {
+            let listen = format!("cores = 2\nlisten = [\"{GATEWAY}:0\"]");
+            Arc::new(Gateway::builder().server(&listen).start(&config))
+        });
+        assert!(
+            gateway
+                .stderr()
+                .iter()
+                .any(|line| line.contains(&format!("xdp attached to {GATEWAY_INTERFACE}"))),
+            "{:#?}",
+            gateway.stderr()
+        );
+        let addr = gateway.addr();
+        Ok(Self { net, gateway, addr })
+    }
+
+    /// Requests without a key from a client until told to stop: 100 a second and more.
+    fn nuisance(&self, client: usize, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
+        let (addr, stop) = (self.addr, Arc::clone(stop));
+        self.net.clients[client].spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                let Ok(mut conn) = Conn::try_open_within(addr, Duration::from_millis(200)) else { continue };
+                conn.set_patience(Duration::from_millis(200));
+                while !stop.load(Ordering::SeqCst) {
+                    match conn.try_call(&Call::get("/secret")) {
+                        Ok(response) => assert_eq!(response.status, 403),
+                        Err(_) => break,
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        })
+    }
+
+    /// Whether a new connection from a client is answered within a moment.
+    fn is_served(&self, client: usize) -> bool {
+        let addr = self.addr;
+        self.net.clients[client].run(move || {
+            let Ok(mut conn) = Conn::try_open_within(addr, Duration::from_millis(300)) else { return false };
+            conn.set_patience(Duration::from_millis(300));
+            conn.try_call(&Call::get("/open")).is_ok_and(|response| response.status == 200)
+        })
+    }
+
+    fn wait_for_line(&self, text: &str) -> String {
+        eventually_within(SOON, text, || self.gateway.stderr().into_iter().find(|line| line.contains(text)))
+    }
+
+    /// A command of the binary against this gateway.
+    fn command(&self, words: &str) -> String {
+        let words = format!("{words} --admin {}", self.gateway.admin());
+        self.net.gateway.run(move || {
+            let output =
+                std::process::Command::new(sluice_binary()).args(words.split_whitespace()).output().unwrap();
+            assert!(output.status.success(), "{words}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        })
+    }
+
+    fn metric(&self, name: &'static str) -> f64 {
+        let gateway = Arc::clone(&self.gateway);
+        self.net.gateway.run(move || gateway.metrics().sum(name, &[]))
+    }
+
+    fn reload(&self) {
+        let gateway = Arc::clone(&self.gateway);
+        self.net.gateway.run(move || assert_eq!(gateway.reload().status, 200));
+    }
+}
+
+fn stop(flag: &AtomicBool, threads: Vec<JoinHandle<()>>) {
+    flag.store(true, Ordering::SeqCst);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn a_nuisance_is_banned_with_evidence_and_released_and_others_go_on() {
+    let world = match World::new(CONFIG) {
+        Ok(world) => world,
+        Err(why) => skip!("bans: a nuisance", "{why}"),
+    };
+    let done = Arc::new(AtomicBool::new(false));
+    let bad = Net::client_address(0);
+    let threads = vec![world.nuisance(0, &done)];
+    let line = world.wait_for_line(&format!("ban {bad} for 3s"));
+    assert!(line.contains("credentials") && line.contains("none admitted"), "{line}");
+    stop(&done, threads);
+    assert!(!world.is_served(0), "its packets are dropped");
+    assert!(world.is_served(1), "another client is unharmed");
+    let table = world.command("xdp bans");
+    assert!(table.contains(&bad) && table.contains("1 in force"), "{table}");
+    let told = world.command(&format!("explain-client {bad}"));
+    assert!(told.contains("banned (time 1") && told.contains("none admitted"), "{told}");
+    assert_eq!(world.metric("sluice_bans_placed_total"), 1.0);
+    assert!(world.metric("sluice_client_refusals_total") >= 40.0);
+    world.wait_for_line(&format!("release {bad} after"));
+    eventually_within(SOON, "service again", || world.is_served(0).then_some(()));
+    assert!(world.command("xdp bans").contains("expired"));
+}
+
+#[test]
+fn an_address_with_admitted_traffic_is_never_banned() {
+    let world = match World::new(CONFIG) {
+        Ok(world) => world,
+        Err(why) => skip!("bans: NAT", "{why}"),
+    };
+    let done = Arc::new(AtomicBool::new(false));
+    // Client 0 is two behind one address: one bad, one good that is served every second. Client 1 is only bad.
+    let addr = world.addr;
+    let good_done = Arc::clone(&done);
+    let good = world.net.clients[0].spawn(move || {
+        while !good_done.load(Ordering::SeqCst) {
+            assert_eq!(Conn::open(addr).call(&Call::get("/open")).status, 200);
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    });
+    let threads = vec![good, world.nuisance(0, &done), world.nuisance(1, &done)];
+    world.wait_for_line(&format!("ban {}", Net::client_address(1)));
+    world.wait_for_line(&format!("release {}", Net::client_address(1)));
+    stop(&done, threads);
+    let shared = Net::client_address(0);
+    assert!(!world.gateway.stderr().iter().any(|line| line.contains(&format!("ban {shared}"))));
+    let told = world.command(&format!("explain-client {shared}"));
+    assert!(told.contains("admitted") || told.contains("quiet"), "{told}");
+}
+
+#[test]
+fn a_dry_run_only_tells() {
+    let world = match World::new(&CONFIG.replace("[bans]", "[bans]\nmode = \"dry-run\"")) {
+        Ok(world) => world,
+        Err(why) => skip!("bans: dry run", "{why}"),
+    };
+    let done = Arc::new(AtomicBool::new(false));
+    let threads = vec![world.nuisance(0, &done)];
+    world.wait_for_line(&format!("would ban {} for", Net::client_address(0)));
+    stop(&done, threads);
+    assert!(world.is_served(0), "nothing is dropped");
+    assert!(world.command("xdp bans").contains("dry-run"));
+}
+
+#[test]
+fn the_listed_are_never_banned_and_a_reload_releases() {
+    let never = |address: &str| CONFIG.replace("[bans]", &format!("[bans]\nnever = [\"{address}\"]"));
+    let world = match World::new(&never(&Net::client_address(0)).replace("ttl_ms = 3000", "ttl_ms = 60000")) {
+        Ok(world) => world,
+        Err(why) => skip!("bans: never", "{why}"),
+    };
+    let done = Arc::new(AtomicBool::new(false));
+    let threads = vec![world.nuisance(0, &done), world.nuisance(1, &done)];
+    let (listed, other) = (Net::client_address(0), Net::client_address(1));
+    world.wait_for_line(&format!("ban {other} for 60s"));
+    stop(&done, threads);
+    assert!(!world.gateway.stderr().iter().any(|line| line.contains(&format!("ban {listed}"))));
+    assert!(world.command(&format!("explain-client {listed}")).contains("never banned"));
+    assert!(!world.is_served(1));
+    world.gateway.write_config(&never(&other).replace("ttl_ms = 3000", "ttl_ms = 60000"));
+    world.reload();
+    world.wait_for_line(&format!("release {other} after"));
+    assert!(world.is_served(1), "released by the reload");
+}
+
+#[test]
+fn detach_drops_nothing_any_more_until_a_reload() {
+    let config = CONFIG.replace("[xdp]", &format!("[xdp]\nblock = [\"{}\"]", Net::client_address(2)));
+    let world = match World::new(&config) {
+        Ok(world) => world,
+        Err(why) => skip!("bans: detach", "{why}"),
+    };
+    assert!(!world.is_served(2) && world.is_served(1));
+    assert!(world.command(&format!("explain-client {}", Net::client_address(2))).contains("blocked by"));
+    assert_eq!(world.command("xdp detach"), "detached from gw0\n");
+    assert!(world.is_served(2));
+    assert_eq!(world.command("xdp detach"), "not attached\n");
+    world.gateway.signal(Signal::HUP);
+    eventually_within(SOON, "attached again", || (!world.is_served(2)).then_some(()));
+}
