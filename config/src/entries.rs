@@ -512,6 +512,7 @@ fn xdp(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Option<Xdp> {
         source_syns_per_s: fields.integer("source_syns_per_s"),
         source_syns_burst: fields.integer("source_syns_burst"),
         dry_run: fields.bool("dry_run"),
+        drop_capabilities: fields.bool("drop_capabilities"),
         events_per_s: fields.integer("events_per_s"),
     };
     mode.map(|_| xdp)

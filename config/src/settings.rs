@@ -314,6 +314,8 @@ pub struct Xdp {
     pub source_syns_burst: u32,
     /// Drop nothing, only count.
     pub dry_run: bool,
+    /// Give up the capabilities for it once it is attached.
+    pub drop_capabilities: bool,
     /// Samples of drops per second and CPU, 0: none.
     pub events_per_s: u32,
 }

@@ -404,6 +404,12 @@ const XDP: Section = Section {
         key("source_syns_burst", COUNT, Default::Integer(0), "Burst of `source_syns_per_s`."),
         key("dry_run", Kind::Bool, Default::Bool(false), "Drop nothing, only count what would be dropped."),
         key(
+            "drop_capabilities",
+            Kind::Bool,
+            Default::Bool(false),
+            "Once attached, give up the capabilities for it: lists and bans go on, attaching anew needs a restart.",
+        ),
+        key(
             "events_per_s",
             Kind::Integer(0, 500, ""),
             Default::Integer(0),

@@ -1,7 +1,9 @@
-//! What the process asks of the scheduler and the kernel's limits.
+//! What the process asks of the scheduler, the kernel's limits and its capabilities.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{
+    CapabilitySet, CpuSet, capabilities, sched_getaffinity, sched_setaffinity, set_capabilities,
+};
 use std::io;
 
 /// The CPUs that this process may run on.
@@ -27,4 +29,16 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     }
     Ok(())
+}
+
+/// Gives up what only attaching the packet filter needs. Capabilities are a thread's own: threads that this one starts from
+/// now on have none of these, those that exist keep theirs.
+pub(crate) fn drop_bpf_capabilities() -> io::Result<()> {
+    let given_up = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
+    let mut sets = capabilities(None)?;
+    // What is not inheritable cannot be ambient either (capabilities(7)): programs that it might start have none.
+    for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+        set.remove(given_up);
+    }
+    Ok(set_capabilities(None, sets)?)
 }

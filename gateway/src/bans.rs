@@ -31,6 +31,8 @@ const OPERATORS_MAX: usize = 64;
 const TOP_CLIENTS: usize = 100;
 
 const MS: u64 = 1_000_000;
+/// The kernel lets go by itself this much later than the judge, who knows what to tell of the end.
+const KERNEL_GRACE: Duration = Duration::from_secs(2);
 
 /// The bans of this process.
 #[derive(Clone)]
@@ -197,7 +199,7 @@ impl Bans {
     fn enforce(&self, state: &State, ban: &Ban, now_ns: u64) -> Result<(), String> {
         let left = Duration::from_nanos(ban.until_ns.saturating_sub(now_ns));
         let is_dry = state.mode == Mode::DryRun;
-        self.kernel.ban(ban.source.network(), left, state.let_through_ms, is_dry)
+        self.kernel.ban(ban.source.network(), left + KERNEL_GRACE, state.let_through_ms, is_dry)
     }
 
     fn log_ban(&self, mode: Mode, ban: &Ban, enforced: Result<(), String>) {

@@ -30,13 +30,17 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let cpus = affinity::allowed();
     let cores = settings.server.cores.unwrap_or(cpus.len());
     let hub = Hub::new(cores, Options::default());
-    let log = start_log(&settings, &hub)?;
     let bound =
         listeners::bind(settings.server.listen.iter().map(|l| l.value), cores).map_err(Failure::Runtime)?;
     let admin = bind_admin(&settings)?;
     let ports: Vec<u16> = bound.addresses.iter().map(SocketAddr::port).collect();
     let kernel = Kernel::default();
     kernel.apply(xdp::options(&settings, &ports).map_err(Failure::Config)?).map_err(Failure::Runtime)?;
+    // Before the first thread is started: each has capabilities of its own.
+    if settings.xdp.as_ref().is_some_and(|xdp| xdp.drop_capabilities) {
+        affinity::drop_bpf_capabilities().map_err(|error| runtime("can't drop capabilities", &error))?;
+    }
+    let log = start_log(&settings, &hub)?;
     let quick_start = matches!(origin, Origin::QuickStart(_));
     let (bans, reports) = Bans::start(cores, Arc::clone(&hub), kernel.clone())
         .map_err(|error| runtime("can't start the judge of bans", &error))?;

@@ -67,6 +67,7 @@ pub struct Gateway {
 /// Settles what differs from the harness's defaults.
 pub struct Builder {
     server: String,
+    before: Vec<String>,
 }
 
 impl Builder {
@@ -77,18 +78,35 @@ impl Builder {
         self
     }
 
+    /// Has this command start the gateway, such as `setpriv …`. It starts a copy of the binary that anybody may read.
+    pub fn under(mut self, command: &str) -> Self {
+        self.before = command.split_whitespace().map(str::to_owned).collect();
+        self
+    }
+
     /// Starts the gateway and waits until it is ready.
     pub fn start(self, config: &str) -> Gateway {
         let dir = TempDir::new();
         let path = dir.file("gateway.toml", &whole_config(&self.server, config));
         let stdout = fs::File::create(dir.path().join("stdout.log")).unwrap();
-        let mut command = Command::new(sluice_binary());
+        let mut command = self.command(&dir);
         command.args(["run", "--config"]).arg(&path).current_dir(dir.path());
         let mut child =
             command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().expect("start sluice");
         let stderr = collect_lines(&mut child);
         let (data, admin) = wait_until_ready(&mut child, &stderr);
         Gateway { child, stderr, dir, server: self.server, data, admin }
+    }
+
+    fn command(&self, dir: &TempDir) -> Command {
+        let Some((program, arguments)) = self.before.split_first() else {
+            return Command::new(sluice_binary());
+        };
+        let copy = dir.path().join("sluice");
+        fs::copy(sluice_binary(), &copy).unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).arg(copy);
+        command
     }
 }
 
@@ -144,7 +162,7 @@ impl Gateway {
     }
 
     pub fn builder() -> Builder {
-        Builder { server: String::new() }
+        Builder { server: String::new(), before: Vec::new() }
     }
 
     /// Starts a gateway that proxies everything to one backend.

@@ -14,6 +14,7 @@ pub mod call;
 pub mod conn;
 pub mod gateway;
 pub mod http;
+pub mod lab;
 pub mod metrics;
 pub mod netns;
 pub mod pattern;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use sluice_harness::netns::may_load_bpf;
 use sluice_harness::{
-    Call, Conn, GATEWAY, GATEWAY_INTERFACE, Gateway, Net, eventually_within, skip, sluice_binary,
+    Call, Conn, GATEWAY, GATEWAY_INTERFACE, Gateway, Net, eventually_within, skip, sluice_binary, tool,
 };
 
 /// Bans come after 2 s of refusals and last 3 s.
@@ -226,4 +226,43 @@ fn detach_drops_nothing_any_more_until_a_reload() {
     assert_eq!(world.command("xdp detach"), "not attached\n");
     world.gateway.signal(Signal::HUP);
     eventually_within(SOON, "attached again", || (!world.is_served(2)).then_some(()));
+}
+
+/// The kernel's numbers (linux/capability.h).
+const GIVEN_UP: u64 = 1 << 12 | 1 << 38 | 1 << 39;
+
+#[test]
+fn without_root_three_capabilities_are_enough_and_given_up_once_attached() {
+    if tool("setpriv").is_none() {
+        skip!("XDP without root", "no `setpriv` (util-linux)");
+    }
+    let net = match may_load_bpf().and_then(|()| Net::new(2)) {
+        Ok(net) => net,
+        Err(why) => skip!("XDP without root", "{why}"),
+    };
+    let config = |block: &str| {
+        CONFIG.replace("[xdp]", &format!("[xdp]\ndrop_capabilities = true\nblock = [\"{block}\"]"))
+    };
+    let first = config(&Net::client_address(0));
+    let gateway = net.gateway.run(move || {
+        let caps = "-all,+bpf,+net_admin,+perfmon";
+        let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs";
+        let builder = Gateway::builder().under(&format!("{nobody} --inh-caps={caps} --ambient-caps={caps}"));
+        Arc::new(builder.server(&format!("listen = [\"{GATEWAY}:0\"]")).start(&first))
+    });
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+    for status in tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap()) {
+        let field =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        assert!(field("Uid:").starts_with("65534"), "{status}");
+        for set in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:"] {
+            assert_eq!(u64::from_str_radix(&field(set), 16).unwrap() & GIVEN_UP, 0, "{set} in {status}");
+        }
+    }
+    let addr = gateway.addr();
+    let world = World { net, gateway, addr };
+    assert!(!world.is_served(0) && world.is_served(1), "the list is in force");
+    world.gateway.write_config(&config(&Net::client_address(1)));
+    world.reload();
+    assert!(world.is_served(0) && !world.is_served(1), "the maps can still be changed");
 }

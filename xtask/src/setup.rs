@@ -30,6 +30,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "wrk", package: "wrk", test: true, bench: true, why: "load" },
     Program { name: "nginx", package: "nginx-light", test: true, bench: true, why: "a real upstream, and the peer of all ratios" },
     Program { name: "haproxy", package: "haproxy", test: false, bench: true, why: "a peer of the benchmark" },
+    Program { name: "setpriv", package: "util-linux", test: true, bench: false, why: "a gateway without root, with capabilities" },
     Program { name: "unshare", package: "util-linux", test: false, bench: true, why: "a private network namespace" },
     Program { name: "taskset", package: "util-linux", test: false, bench: true, why: "pinning to a core" },
 ];
