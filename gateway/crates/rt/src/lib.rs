@@ -76,7 +76,7 @@ pub use error::Unsupported;
 pub use executor::{run, spawn, stats};
 pub use listener::{Accept, Listener};
 pub use mailbox::{Receiver, Sender, mailbox};
-pub use socket::bind_reuseport;
+pub use socket::{bind_reuseport, steer_by_cpu};
 pub use splice::Splice;
 pub use stream::{Flushed, Recv, Stream};
 pub use time::{Sleep, clock_ns, now_ms, now_ns, sleep_until_ms, yield_now};
