@@ -44,7 +44,7 @@ pub struct Ban {
     pub probe: u64,
 }
 
-/// Tells a connection of a banned source from its others: the host's address, where the ban is of a network, and port.
+/// Tells a connection of a banned source from its others: by port, and where the ban is of a network, by the host in it.
 #[inline(always)]
 #[must_use]
 pub const fn probe_of(host: Source, port: u16) -> u32 {

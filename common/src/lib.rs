@@ -15,7 +15,7 @@ mod reason;
 mod source;
 
 pub use ban::{Ban, FILTER_WORDS, PROBE_PACKETS, filter_slot, policy, probe_of};
-pub use bucket::{BucketSet, Gcra, Grant, TICK_SHIFT, take};
+pub use bucket::{BucketSet, Gcra, Grant, TICK_SHIFT, take, take_shared};
 pub use event::Event;
 pub use reason::Reason;
 pub use source::Source;
@@ -26,22 +26,28 @@ pub mod program {
     pub const GATE: &str = "gate";
     /// The same for older kernels; a driver refuses it while its MTU needs several buffers.
     pub const GATE_LINEAR: &str = "gate_linear";
+    /// Passes everything; for measuring what calling a program costs.
+    pub const IDLE: &str = "idle";
+    /// [`GATE_LINEAR`], but gives each frame a source address of its own first; for measuring.
+    pub const FLOOD: &str = "flood";
 }
 
 /// Names of the maps in the object: the statics of `ebpf/src/maps.rs`.
 pub mod map {
-    /// One [`Settings`](super::Settings).
+    /// Which [generation](super::GENERATIONS) counts: 0 or 1.
+    pub const ACTIVE: &str = "ACTIVE";
+    /// [`Settings`](super::Settings) of each generation.
     pub const SETTINGS: &str = "SETTINGS";
-    /// Bitmap of served TCP ports, see [`port_slot`](super::port_slot).
+    /// Bitmap of served ports, one after the other for each generation, see [`port_slot`](super::port_slot).
     pub const PORTS: &str = "PORTS";
-    /// Longest-prefix match, IPv4: sources that nothing below applies to.
-    pub const ALLOW4: &str = "ALLOW4";
-    /// Longest-prefix match, IPv6: sources that nothing below applies to.
-    pub const ALLOW6: &str = "ALLOW6";
-    /// Longest-prefix match, IPv4: source network to rule id.
-    pub const BLOCK4: &str = "BLOCK4";
-    /// Longest-prefix match, IPv6: source network to rule id.
-    pub const BLOCK6: &str = "BLOCK6";
+    /// Longest-prefix match, IPv4, for each generation: sources that nothing below applies to.
+    pub const ALLOW4: [&str; 2] = ["ALLOW4_0", "ALLOW4_1"];
+    /// Longest-prefix match, IPv6, for each generation: sources that nothing below applies to.
+    pub const ALLOW6: [&str; 2] = ["ALLOW6_0", "ALLOW6_1"];
+    /// Longest-prefix match, IPv4, for each generation: source network to rule id.
+    pub const BLOCK4: [&str; 2] = ["BLOCK4_0", "BLOCK4_1"];
+    /// Longest-prefix match, IPv6, for each generation: source network to rule id.
+    pub const BLOCK6: [&str; 2] = ["BLOCK6_0", "BLOCK6_1"];
     /// [`Ban`](super::Ban) by source, see [`Source::network`](super::Source::network).
     pub const BANS: &str = "BANS";
     /// Bitmap of banned sources, see [`filter_slot`](super::filter_slot).
@@ -50,6 +56,12 @@ pub mod map {
     pub const PACKET_BUCKETS: &str = "PACKET_BUCKETS";
     /// SYN buckets, see [`BUCKET_SETS`](super::BUCKET_SETS).
     pub const SYN_BUCKETS: &str = "SYN_BUCKETS";
+    /// Byte buckets, see [`BUCKET_SETS`](super::BUCKET_SETS).
+    pub const BYTE_BUCKETS: &str = "BYTE_BUCKETS";
+    /// The SYN budget of all sources, see [`take_shared`](super::take_shared).
+    pub const SYN_BUDGET: &str = "SYN_BUDGET";
+    /// Per CPU: SYNs that it has taken out of the budget and not yet let pass.
+    pub const SYN_LEASE: &str = "SYN_LEASE";
     /// [`Stat`](super::Stat) per CPU, indexed by [`Reason`](super::Reason); those of packets that passed only because of a
     /// dry run follow at [`Reason::COUNT`](super::Reason::COUNT).
     pub const REASONS: &str = "REASONS";
@@ -63,6 +75,9 @@ pub mod map {
     pub const EVENT_NEXT: &str = "EVENT_NEXT";
 }
 
+/// Lists, ports and settings exist twice: the program goes by one generation while the gateway fills the other, and
+/// switches by a single word. So every packet is judged by one state of the configuration, and none by an empty list.
+pub const GENERATIONS: usize = 2;
 /// Networks that each block list holds.
 pub const BLOCK_ENTRIES_MAX: usize = 262_144;
 /// Networks that each allow-list holds.
@@ -98,33 +113,68 @@ pub mod stage {
     pub const BLOCK6: u32 = 1 << 3;
     /// There are bans.
     pub const BANS: u32 = 1 << 4;
-    /// Packets per source are limited.
-    pub const PACKET_RATE: u32 = 1 << 5;
     /// SYNs per source are limited.
-    pub const SYN_RATE: u32 = 1 << 6;
+    pub const SOURCE_SYNS: u32 = 1 << 5;
+    /// Packets per source are limited.
+    pub const SOURCE_PACKETS: u32 = 1 << 6;
     /// There are bans of IPv6 networks wider than a /64.
     pub const WIDE_BANS: u32 = 1 << 7;
     /// Nothing is dropped, only counted.
     pub const DRY_RUN: u32 = 1 << 8;
+    /// Bytes per source are limited.
+    pub const SOURCE_BYTES: u32 = 1 << 9;
+    /// SYNs per prefix are limited.
+    pub const PREFIX_SYNS: u32 = 1 << 10;
+    /// Packets per prefix are limited.
+    pub const PREFIX_PACKETS: u32 = 1 << 11;
+    /// Bytes per prefix are limited.
+    pub const PREFIX_BYTES: u32 = 1 << 12;
+    /// SYNs of all sources together are limited.
+    pub const SYN_BUDGET: u32 = 1 << 13;
+    /// UDP to served ports is dropped.
+    pub const DROP_UDP: u32 = 1 << 14;
+    /// Fragments to served ports are dropped.
+    pub const DROP_FRAGMENTS: u32 = 1 << 15;
+    /// Any limit of a prefix.
+    pub const PREFIX: u32 = PREFIX_SYNS | PREFIX_PACKETS | PREFIX_BYTES;
+    /// Any limit.
+    pub const RATES: u32 = SOURCE_SYNS | SOURCE_PACKETS | SOURCE_BYTES | PREFIX | SYN_BUDGET;
 }
 
-/// What the gateway tells the program. Rewritten as a whole; a packet that sees half of an update is judged by a
-/// mixture of both, once.
+/// Buckets of a source or a prefix; those whose stage is off are not looked at.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Attempts to connect.
+    pub syns: Gcra,
+    /// Packets.
+    pub packets: Gcra,
+    /// Bytes by the IP header.
+    pub bytes: Gcra,
+}
+
+/// What the gateway tells the program: one for each generation.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Keys the hash of sources, so that nobody outside can aim at a bucket.
     pub seed: u64,
-    /// Packet bucket of each source.
-    pub packets: Gcra,
-    /// SYN bucket of each source.
-    pub syns: Gcra,
+    /// Of each source.
+    pub source: Limits,
+    /// Of each prefix.
+    pub prefix: Limits,
+    /// SYNs of all sources together.
+    pub syn_budget: Gcra,
+    /// How many SYNs a CPU takes out of the budget at once, so that CPUs seldom meet there.
+    pub syn_lease: u64,
     /// Between two events of one CPU; 0 for none at all.
     pub event_interval_ns: u64,
+    /// The bits of an IPv6 address's first word that make its prefix, in the packet's order.
+    pub prefix6_mask_be: u64,
+    /// The bits of an IPv4 address that make its prefix, in the packet's order.
+    pub prefix4_mask_be: u32,
     /// Bits of [`stage`].
     pub stages: u32,
-    /// Keeps the layout free of implicit padding.
-    pub reserved: u32,
 }
 
 /// Packets and the bytes of their IP packets.
@@ -159,7 +209,7 @@ pub struct Client {
 /// stay through a flood from many addresses, where an LRU would forget them.
 pub type ClientSet = [Client; CLIENT_WAYS];
 
-/// Where a TCP port is in the bitmap: the word's index and the bit's mask.
+/// Where a port is in the bitmap: the word's index and the bit's mask.
 #[must_use]
 pub const fn port_slot(port: u16) -> (u32, u64) {
     (port as u32 / 64, 1 << (port % 64))
@@ -189,7 +239,7 @@ mod tests {
 
     #[test]
     fn layouts_have_no_padding() {
-        assert_eq!(size_of::<Settings>(), 8 + 16 + 16 + 8 + 8);
+        assert_eq!(size_of::<Settings>(), 8 + 6 * 16 + 16 + 3 * 8 + 2 * 4);
         assert_eq!(size_of::<Ban>(), 8 + 16 + 8 + 4 + 4 + 3 * 8);
         assert_eq!(size_of::<Event>(), 8 + 16 + 3 * 4 + 2 * 2 + 8);
         assert_eq!(size_of::<Client>(), 32);

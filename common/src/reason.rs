@@ -20,19 +20,29 @@ pub enum Reason {
     Probe = 5,
     /// Headers that are cut off, contradict each other, or hide the transport header behind too long a chain.
     Malformed = 6,
+    /// UDP to a served port, where the gateway has nothing that would answer.
+    Udp = 7,
+    /// The first fragment of a packet to a served port: TCP fits its segments to the path and needs no fragments.
+    Fragmented = 8,
     /// The source's network is on a block list.
-    Blocked = 7,
+    Blocked = 9,
     /// The source is banned for a while.
-    Banned = 8,
+    Banned = 10,
     /// The source sends packets faster than its bucket refills.
-    PacketRate = 9,
+    PacketRate = 11,
     /// The source opens connections faster than its bucket refills.
-    SynRate = 10,
+    SynRate = 12,
+    /// The source sends bytes faster than its bucket refills.
+    ByteRate = 13,
+    /// The source's wider network, as a whole, sends or connects faster than its buckets refill.
+    PrefixRate = 14,
+    /// All sources together open connections faster than the budget for them refills.
+    SynBudget = 15,
 }
 
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 16;
 
     /// Each of them, by discriminant.
     pub const ALL: [Self; Self::COUNT] = [
@@ -43,10 +53,15 @@ impl Reason {
         Self::Fragment,
         Self::Probe,
         Self::Malformed,
+        Self::Udp,
+        Self::Fragmented,
         Self::Blocked,
         Self::Banned,
         Self::PacketRate,
         Self::SynRate,
+        Self::ByteRate,
+        Self::PrefixRate,
+        Self::SynBudget,
     ];
 
     /// Whether it means that the packet is dropped.
@@ -66,10 +81,15 @@ impl Reason {
             Self::Fragment => "fragment",
             Self::Probe => "probe",
             Self::Malformed => "malformed",
+            Self::Udp => "udp",
+            Self::Fragmented => "fragmented",
             Self::Blocked => "blocked",
             Self::Banned => "banned",
             Self::PacketRate => "packet_rate",
             Self::SynRate => "syn_rate",
+            Self::ByteRate => "byte_rate",
+            Self::PrefixRate => "prefix_rate",
+            Self::SynBudget => "syn_budget",
         }
     }
 }

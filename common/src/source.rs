@@ -22,6 +22,20 @@ impl Source {
         Self { words: [0, mapped] }
     }
 
+    /// From its [`words`](Self::words).
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Self { words }
+    }
+
+    /// As two words, for where only such may be passed on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(self) -> [u64; 2] {
+        self.words
+    }
+
     /// The word that [`from_v4_word`](Self::from_v4_word) was given.
     #[inline(always)]
     #[must_use]
@@ -81,6 +95,20 @@ impl Source {
         let [first, _] = self.words;
         let mask = (u64::MAX << (64 - prefix)).to_be();
         Self { words: [first & mask, if prefix == 64 { 0 } else { prefix as u64 }] }
+    }
+
+    /// The sources that share the buckets of a prefix, by the masks of [`Settings`](crate::Settings).
+    #[inline(always)]
+    #[must_use]
+    pub const fn masked(self, is_v4: bool, mask4_be: u32, mask6_be: u64) -> Self {
+        let [first, second] = self.words;
+        if is_v4 {
+            // The address is the last four octets of the sixteen.
+            let mask = if cfg!(target_endian = "little") { (mask4_be as u64) << 32 } else { mask4_be as u64 };
+            Self { words: [0, second & mask] }
+        } else {
+            Self { words: [first & mask6_be, 0] }
+        }
     }
 
     /// The length of a wider network made by [`network`](Self::network); `None` for an address or a /64.
@@ -145,6 +173,20 @@ mod tests {
             );
         }
         assert_eq!(Source::from_v4_word(0x0100_00c0).wide_prefix(), None);
+    }
+
+    #[test]
+    fn prefixes_are_shared_by_neighbours_of_one_family() {
+        let (mask4_be, mask6_be) = (0xffff_ff00_u32.to_be(), (u64::MAX << 16).to_be());
+        let v4 = |host: u32| Source::from_v4_word(host.to_be()).masked(true, mask4_be, mask6_be);
+        assert_eq!(v4(0xc000_0201), v4(0xc000_02ff));
+        assert_ne!(v4(0xc000_0201), v4(0xc000_0301));
+        let v6 = |third: u16, fourth: u16| {
+            let address = Ipv6Addr::new(0x2001, 0xdb8, third, fourth, 0, 0, 0, 1);
+            Source::from_octets(address.octets()).masked(false, mask4_be, mask6_be)
+        };
+        assert_eq!(v6(1, 2), v6(1, 0xffff));
+        assert_ne!(v6(1, 2), v6(2, 2));
     }
 
     #[test]

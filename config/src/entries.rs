@@ -4,7 +4,7 @@ use crate::diagnostic::{Diagnostic, Located, Position, Reporter};
 use crate::read::Fields;
 use crate::settings::{
     AccessLog, ApiKey, Bans, Cache, CacheKey, Forwarded, Limit, LogFormat, Mock, Route, RouteCache, Scope,
-    Secret, Server, Settings, Target, Upstream, Xdp, XdpMode,
+    Secret, Server, Settings, Target, Upstream, Xdp, XdpLimits, XdpMode, XdpRate,
 };
 use crate::spec::{SECTIONS, Section};
 use crate::suggest::known_names;
@@ -185,6 +185,7 @@ fn server(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Server {
         listen,
         admin_listen,
         cores: fields.integer_if_any("cores").and_then(|n| usize::try_from(n).ok()),
+        steers_by_cpu: choice(fields, "steering", out) == "cpu",
         request_line_max_bytes: fields.integer("request_line_max_bytes"),
         header_max_bytes: fields.integer("header_max_bytes"),
         header_max_count: fields.integer("header_max_count"),
@@ -507,10 +508,15 @@ fn xdp(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Option<Xdp> {
             .map(|file| Located::new(PathBuf::from(file.value), file.at))
             .collect(),
         allow: networks(fields, "allow", out),
-        source_packets_per_s: fields.integer("source_packets_per_s"),
-        source_packets_burst: fields.integer("source_packets_burst"),
-        source_syns_per_s: fields.integer("source_syns_per_s"),
-        source_syns_burst: fields.integer("source_syns_burst"),
+        pin_path: fields.text("pin_path", out).map(|path| Located::new(PathBuf::from(path.value), path.at)),
+        force: fields.bool("force"),
+        source: xdp_limits(fields, "source", out),
+        prefix: xdp_limits(fields, "prefix", out),
+        prefix_v4_bits: fields.integer("prefix_v4_bits"),
+        prefix_v6_bits: fields.integer("prefix_v6_bits"),
+        syn_budget: xdp_rate(fields, "syn_budget", 1, out),
+        drop_udp: fields.bool("drop_udp"),
+        drop_fragments: fields.bool("drop_fragments"),
         dry_run: fields.bool("dry_run"),
         drop_capabilities: fields.bool("drop_capabilities"),
         events_per_s: fields.integer("events_per_s"),
@@ -541,6 +547,41 @@ fn bans(tables: &Tables<'_, '_>, out: &mut Reporter<'_>) -> Option<Bans> {
         out.error(fields.at, "[bans] has no use without [xdp]", Some(help));
     }
     (mode != "off").then_some(bans)
+}
+
+/// An IPv6 header and the most that it can announce: a bucket of bytes must be able to grant any packet.
+const PACKET_BYTES_MAX: u64 = 40 + 65_535;
+
+fn xdp_limits(fields: &Fields<'_, '_>, whose: &str, out: &mut Reporter<'_>) -> XdpLimits {
+    XdpLimits {
+        packets: xdp_rate(fields, &format!("{whose}_packets"), 1, out),
+        bytes: xdp_rate(fields, &format!("{whose}_bytes"), PACKET_BYTES_MAX, out),
+        syns: xdp_rate(fields, &format!("{whose}_syns"), 1, out),
+    }
+}
+
+/// `NAME_per_s` and `NAME_burst`. A bucket must hold what the program's coarse clock lets come in between two of its
+/// ticks, and be full again within an hour.
+fn xdp_rate(fields: &Fields<'_, '_>, name: &str, least: u64, out: &mut Reporter<'_>) -> Option<XdpRate> {
+    const TICKS_PER_S: u64 = 100;
+    const FILLS_WITHIN_S: u64 = 3_600;
+    let per_s: u64 = fields.integer(&format!("{name}_per_s"));
+    let key = format!("{name}_burst");
+    let burst: u64 = fields.integer(&key);
+    if per_s == 0 {
+        return None;
+    }
+    let least = least.max(per_s / TICKS_PER_S);
+    let most = per_s.saturating_mul(FILLS_WITHIN_S);
+    let burst = if burst == 0 { per_s.max(least) } else { burst };
+    if burst < least || burst > most {
+        out.error(
+            fields.place(&key, out),
+            format!("expected {least} to {most} for `{name}_per_s` of {per_s}, found a burst of {burst}"),
+            None,
+        );
+    }
+    Some(XdpRate { per_s, burst })
 }
 
 fn networks(fields: &Fields<'_, '_>, key: &str, out: &mut Reporter<'_>) -> Vec<IpNet> {

@@ -22,7 +22,7 @@ pub use ipnet::IpNet;
 pub use schema::schema;
 pub use settings::{
     AccessLog, ApiKey, Cache, CacheKey, Forwarded, Limit, LogFormat, Mock, Route, RouteCache, Scope, Secret,
-    Server, Settings, Target, Upstream, Xdp, XdpMode,
+    Server, Settings, Target, Upstream, Xdp, XdpLimits, XdpMode, XdpRate,
 };
 pub use suggest::{known_names, nearest};
 

@@ -54,6 +54,8 @@ pub struct Server {
     pub admin_listen: Option<Located<SocketAddr>>,
     /// Data cores, `None`: one for each CPU the process may use.
     pub cores: Option<usize>,
+    /// A connection goes to the core on whose CPU it came in.
+    pub steers_by_cpu: bool,
     /// Longest request line.
     pub request_line_max_bytes: usize,
     /// All header lines together.
@@ -304,20 +306,50 @@ pub struct Xdp {
     pub block_files: Vec<Located<PathBuf>>,
     /// Networks that are never refused.
     pub allow: Vec<IpNet>,
-    /// Packets per second of one source, 0: off.
-    pub source_packets_per_s: u32,
-    /// Burst of the former.
-    pub source_packets_burst: u32,
-    /// Connection attempts per second of one source, 0: off.
-    pub source_syns_per_s: u32,
-    /// Burst of the former.
-    pub source_syns_burst: u32,
+    /// Folder of the BPF file system to pin to; `None`: nothing outlives the process.
+    pub pin_path: Option<Located<PathBuf>>,
+    /// Replace programs of others.
+    pub force: bool,
+    /// Rates of one source.
+    pub source: XdpLimits,
+    /// Rates of one prefix.
+    pub prefix: XdpLimits,
+    /// Length of an IPv4 prefix.
+    pub prefix_v4_bits: u8,
+    /// Length of an IPv6 prefix.
+    pub prefix_v6_bits: u8,
+    /// Connection attempts of all sources together.
+    pub syn_budget: Option<XdpRate>,
+    /// Drop UDP to the gateway's ports.
+    pub drop_udp: bool,
+    /// Drop fragments of packets to the gateway's ports.
+    pub drop_fragments: bool,
     /// Drop nothing, only count.
     pub dry_run: bool,
     /// Give up the capabilities for it once it is attached.
     pub drop_capabilities: bool,
     /// Samples of drops per second and CPU, 0: none.
     pub events_per_s: u32,
+}
+
+/// Rates of a source or a prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XdpLimits {
+    /// Packets.
+    pub packets: Option<XdpRate>,
+    /// Bytes.
+    pub bytes: Option<XdpRate>,
+    /// Connection attempts.
+    pub syns: Option<XdpRate>,
+}
+
+/// A rate of the packet filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpRate {
+    /// In a second, at least 1.
+    pub per_s: u64,
+    /// At once.
+    pub burst: u64,
 }
 
 /// How to attach the XDP program.

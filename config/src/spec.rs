@@ -66,7 +66,8 @@ const fn key(name: &'static str, kind: Kind, default: Default, doc: &'static str
 
 /// A day: longer timeouts are slips of the unit.
 const TIMEOUT: Kind = Kind::Integer(1, 86_400_000, "ms");
-const COUNT: Kind = Kind::Integer(0, u32::MAX as u64, "");
+/// Tokens: up to 100 Gbit/s in bytes, and an hour of them.
+const RATE: Kind = Kind::Integer(0, 1 << 45, "");
 /// JSON and TOML tools agree on integers up to here.
 const BYTES_MAX: u64 = (1 << 53) - 1;
 
@@ -95,6 +96,12 @@ const SERVER: Section = Section {
             Kind::Integer(1, 1024, "cores"),
             Default::Absent,
             "Data cores, one thread each. Default: every CPU the process may use.",
+        ),
+        key(
+            "steering",
+            Kind::Choice(&["hash", "cpu"]),
+            Default::Text("hash"),
+            "Which core gets a connection: by its addresses, or the one on whose CPU it came in.",
         ),
         key(
             "request_line_max_bytes",
@@ -380,6 +387,13 @@ const XDP: Section = Section {
             Default::Text("auto"),
             "How to attach: `auto` tries native, then generic.",
         ),
+        key(
+            "pin_path",
+            Kind::Text,
+            Default::Absent,
+            "Folder of the BPF file system in which program and bans outlive the gateway; absent: they end with it.",
+        ),
+        key("force", Kind::Bool, Default::Bool(false), "Replace other XDP programs on these interfaces."),
         key("block", Kind::TextList, Default::EmptyList, "Refused networks, CIDR or single addresses."),
         key(
             "block_files",
@@ -390,18 +404,97 @@ const XDP: Section = Section {
         key("allow", Kind::TextList, Default::EmptyList, "Networks that are never refused."),
         key(
             "source_packets_per_s",
-            COUNT,
+            RATE,
             Default::Integer(0),
-            "Packets per second of one source address, 0: no limit.",
+            "Packets per second of one source: an IPv4 address, an IPv6 /64, 0: no limit.",
         ),
-        key("source_packets_burst", COUNT, Default::Integer(0), "Burst of `source_packets_per_s`."),
+        key(
+            "source_packets_burst",
+            RATE,
+            Default::Integer(0),
+            "Burst of `source_packets_per_s`, 0: what a second brings.",
+        ),
+        key("source_bytes_per_s", RATE, Default::Integer(0), "Bytes per second of one source, 0: no limit."),
+        key(
+            "source_bytes_burst",
+            RATE,
+            Default::Integer(0),
+            "Burst of `source_bytes_per_s`, 0: what a second brings.",
+        ),
         key(
             "source_syns_per_s",
-            COUNT,
+            RATE,
             Default::Integer(0),
-            "Connection attempts per second of one source address, 0: no limit.",
+            "Connection attempts per second of one source, 0: no limit.",
         ),
-        key("source_syns_burst", COUNT, Default::Integer(0), "Burst of `source_syns_per_s`."),
+        key(
+            "source_syns_burst",
+            RATE,
+            Default::Integer(0),
+            "Burst of `source_syns_per_s`, 0: what a second brings.",
+        ),
+        key(
+            "prefix_packets_per_s",
+            RATE,
+            Default::Integer(0),
+            "Packets per second of one prefix, 0: no limit.",
+        ),
+        key(
+            "prefix_packets_burst",
+            RATE,
+            Default::Integer(0),
+            "Burst of `prefix_packets_per_s`, 0: what a second brings.",
+        ),
+        key("prefix_bytes_per_s", RATE, Default::Integer(0), "Bytes per second of one prefix, 0: no limit."),
+        key(
+            "prefix_bytes_burst",
+            RATE,
+            Default::Integer(0),
+            "Burst of `prefix_bytes_per_s`, 0: what a second brings.",
+        ),
+        key(
+            "prefix_syns_per_s",
+            RATE,
+            Default::Integer(0),
+            "Connection attempts per second of one prefix, 0: no limit.",
+        ),
+        key(
+            "prefix_syns_burst",
+            RATE,
+            Default::Integer(0),
+            "Burst of `prefix_syns_per_s`, 0: what a second brings.",
+        ),
+        key(
+            "prefix_v4_bits",
+            Kind::Integer(8, 32, "bits"),
+            Default::Integer(24),
+            "Length of an IPv4 prefix.",
+        ),
+        key(
+            "prefix_v6_bits",
+            Kind::Integer(16, 64, "bits"),
+            Default::Integer(48),
+            "Length of an IPv6 prefix.",
+        ),
+        key(
+            "syn_budget_per_s",
+            RATE,
+            Default::Integer(0),
+            "Connection attempts per second of all sources together, 0: no limit.",
+        ),
+        key(
+            "syn_budget_burst",
+            RATE,
+            Default::Integer(0),
+            "Burst of `syn_budget_per_s`, 0: what a second brings.",
+        ),
+        key("drop_udp", Kind::Bool, Default::Bool(true), "Drop UDP to the gateway's ports."),
+        key(
+            "drop_fragments",
+            Kind::Bool,
+            Default::Bool(true),
+            "Drop fragments of packets to the gateway's ports.",
+        ),
         key("dry_run", Kind::Bool, Default::Bool(false), "Drop nothing, only count what would be dropped."),
         key(
             "drop_capabilities",

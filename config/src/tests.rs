@@ -1,7 +1,7 @@
 //! The files beside the crate, and every kind of diagnostic.
 
 use crate::spec::{Default, SECTIONS};
-use crate::{CacheKey, Forwarded, LogFormat, QUICKSTART, Scope, Settings, XdpMode, schema};
+use crate::{CacheKey, Forwarded, LogFormat, QUICKSTART, Scope, Settings, XdpMode, XdpRate, schema};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -49,7 +49,8 @@ fn the_full_sample_is_read() {
     assert_eq!(limits[3], ("per-client", Scope::Client, 10.5, 50));
     assert_eq!(settings.access_log.format, LogFormat::Json);
     let xdp = settings.xdp.unwrap();
-    assert_eq!((xdp.mode, xdp.block.len(), xdp.source_syns_per_s), (XdpMode::Auto, 2, 50));
+    assert_eq!((xdp.mode, xdp.block.len()), (XdpMode::Auto, 2));
+    assert_eq!(xdp.source.syns, Some(XdpRate { per_s: 50, burst: 100 }));
 }
 
 #[test]
@@ -297,6 +298,18 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
         "f:3:19: error: `entry_max_bytes` expects at most `capacity_bytes` (65536), found 65537",
     ),
     ("[xdp]\nmode = 'auto'", "f:1:2: error: [xdp] lacks `interface`"),
+    (
+        "[xdp]\ninterface = 'e'\nsource_syns_per_s = 10000\nsource_syns_burst = 99",
+        "f:4:21: error: expected 100 to 36000000 for `source_syns_per_s` of 10000, found a burst of 99",
+    ),
+    (
+        "[xdp]\ninterface = 'e'\nprefix_bytes_per_s = 100000\nprefix_bytes_burst = 1500",
+        "f:4:22: error: expected 65575 to 360000000 for `prefix_bytes_per_s` of 100000, found a burst of 1500",
+    ),
+    (
+        "[xdp]\ninterface = 'e'\nprefix_v6_bits = 65",
+        "f:3:18: error: `prefix_v6_bits` expects 16 to 64 bits, found 65",
+    ),
     (
         "[xdp]\ninterface = 'e'\nblock = ['10.0.0.1/8']",
         "f:3:10: error: \"10.0.0.1/8\" has address bits beyond its prefix",

@@ -13,66 +13,74 @@ use crate::{
 /// IPv6 networks wider than a /64 that bans may cover, the narrower first.
 const WIDE_PREFIXES: [u32; 2] = [56, 48];
 
-/// What a ban says of a packet.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Outcome {
-    /// There is none.
-    Free,
-    /// Dropped.
-    Banned,
-    /// Let through.
-    Probe,
-}
+/// What a ban says of a packet: there is none, or it is over.
+pub(crate) const FREE: u32 = 0;
+/// Dropped.
+pub(crate) const BANNED: u32 = 1;
+/// Let through.
+pub(crate) const PROBE: u32 = 2;
 
 /// Looks for a ban of the packet's source; `hash` is its subscriber's.
 #[inline(always)]
-pub(crate) fn check(segment: &Segment, hash: u64, bytes: u64, settings: &Settings) -> Outcome {
+pub(crate) fn check(segment: &Segment, hash: u64, bytes: u64, settings: &Settings) -> u32 {
     let outcome = check_network(segment.source.subscriber(), hash, segment, bytes);
-    if outcome != Outcome::Free || settings.stages & stage::WIDE_BANS == 0 {
+    if outcome != FREE || settings.stages & stage::WIDE_BANS == 0 || segment.source.is_v4 {
         return outcome;
     }
-    if !segment.source.is_v4 {
-        for prefix in WIDE_PREFIXES {
-            let network = segment.source.source.network(prefix);
-            let outcome = check_network(network, network.hash(settings.seed), segment, bytes);
-            if outcome != Outcome::Free {
-                return outcome;
-            }
+    for prefix in WIDE_PREFIXES {
+        let network = segment.source.source.network(prefix);
+        let outcome = check_network(network, network.hash(settings.seed), segment, bytes);
+        if outcome != FREE {
+            return outcome;
         }
     }
-    Outcome::Free
+    FREE
 }
 
 #[inline(always)]
-fn check_network(network: Source, hash: u64, segment: &Segment, bytes: u64) -> Outcome {
+fn check_network(network: Source, hash: u64, segment: &Segment, bytes: u64) -> u32 {
     let (word, mask) = filter_slot(hash);
     if !BAN_FILTER.get(word).is_some_and(|bits| bits & mask != 0) {
-        return Outcome::Free;
+        return FREE;
     }
-    let Some(ban) = BANS.get_ptr_mut(&network) else {
-        return Outcome::Free;
+    let ([first, second], [_, host]) = (network.words(), segment.source.source.words());
+    meet_ban(first, second, host, u32::from(segment.source_port) << 1 | u32::from(segment.is_syn), bytes)
+}
+
+/// Counts the packet in the ban of the network with these words, and says what that makes of it. `host` is the second word
+/// of the address. A global function for the verifier's sake, as `rates::take_tokens` is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn meet_ban(first: u64, second: u64, host: u64, port_and_syn: u32, bytes: u64) -> u32 {
+    let Some(ban) = BANS.get_ptr_mut(&Source::from_words([first, second])) else {
+        return FREE;
     };
+    let (port, is_syn) = ((port_and_syn >> 1) as u16, port_and_syn & 1 != 0);
+    let identity = Source::from_words([first, host]);
     // SAFETY: the entry stays readable until this invocation ends, even if the gateway removes it meanwhile; words that
     // several CPUs change are changed atomically, the others only by the gateway, which replaces whole entries.
     unsafe {
         let now_ns = now_ns();
         if (*ban).until_ns <= now_ns {
-            return Outcome::Free;
+            return FREE;
         }
         let seen = addr_of_mut!((*ban).seen.packets);
         add(seen, 1);
-        add(addr_of_mut!((*ban).seen.bytes), bytes);
+        // Two CPUs at the same instant may count one packet's bytes only: an atomic addition for each of two words is
+        // a tenth of the whole verdict.
+        let seen_bytes = addr_of_mut!((*ban).seen.bytes);
+        seen_bytes.write_volatile(seen_bytes.read_volatile() + bytes);
         let passes = match (*ban).policy {
             policy::NOTHING => false,
             policy::ONE_IN => (*ban).one_in != 0 && seen.read_volatile() % u64::from((*ban).one_in) == 0,
-            policy::CONNECTION => is_probe(ban, segment, now_ns),
+            policy::CONNECTION => is_probe(ban, probe_of(identity, port), is_syn, now_ns),
             _ => true,
         };
         if passes {
             add(addr_of_mut!((*ban).passed), 1);
-            return Outcome::Probe;
+            return PROBE;
         }
-        Outcome::Banned
+        BANNED
     }
 }
 
@@ -81,8 +89,8 @@ fn check_network(network: Source, hash: u64, segment: &Segment, bytes: u64) -> O
 /// # Safety
 /// `ban` must be a live entry.
 #[inline(always)]
-unsafe fn is_probe(ban: *mut Ban, segment: &Segment, now_ns: u64) -> bool {
-    let identity = u64::from(probe_of(segment.source.source, segment.source_port));
+unsafe fn is_probe(ban: *mut Ban, identity: u32, is_syn: bool, now_ns: u64) -> bool {
+    let identity = u64::from(identity);
     // SAFETY: the caller's promise, and as in `check_network`. Two CPUs that count the same connection's packets at the
     // same instant may count one of them only.
     unsafe {
@@ -95,7 +103,7 @@ unsafe fn is_probe(ban: *mut Ban, segment: &Segment, now_ns: u64) -> bool {
         }
         let next_at = addr_of_mut!((*ban).next_ns);
         let next_ns = next_at.read_volatile();
-        if !segment.is_syn || now_ns < next_ns {
+        if !is_syn || now_ns < next_ns {
             return false;
         }
         // Of several SYNs at the same instant one wins.

@@ -4,7 +4,7 @@ use sluice_common::{CLIENT_SETS, CLIENT_WAYS, Client, ClientSet, Event, Reason, 
 
 use crate::{
     clock::now_ns,
-    maps::{CLIENTS, EVENT_NEXT, EVENTS, REASONS, RULES},
+    maps::{ACTIVE, CLIENTS, EVENT_NEXT, EVENTS, REASONS, RULES, SETTINGS},
 };
 
 /// Counts a packet under its reason.
@@ -14,10 +14,69 @@ pub(crate) fn reason(reason: Reason, passes_dry: bool, bytes: u64) {
     add(REASONS.get_ptr_mut(index), bytes);
 }
 
-/// Counts a dropped packet under its rule.
-#[inline(always)]
-pub(crate) fn rule(rule: u32, bytes: u64) {
-    add(RULES.get_ptr_mut(rule), bytes);
+/// What was dropped and why, as one word.
+#[derive(Clone, Copy)]
+pub(crate) struct Drop {
+    /// By discriminant.
+    pub(crate) reason: u8,
+    pub(crate) is_dry: bool,
+    pub(crate) has_source: bool,
+    pub(crate) port: u16,
+    pub(crate) rule: u32,
+}
+
+impl Drop {
+    #[inline(always)]
+    pub(crate) const fn pack(self) -> u64 {
+        self.reason as u64
+            | (self.is_dry as u64) << 8
+            | (self.has_source as u64) << 9
+            | (self.port as u64) << 16
+            | (self.rule as u64) << 32
+    }
+
+    #[inline(always)]
+    const fn unpack(word: u64) -> Self {
+        Self {
+            reason: word as u8,
+            is_dry: word >> 8 & 1 != 0,
+            has_source: word >> 9 & 1 != 0,
+            port: (word >> 16) as u16,
+            rule: (word >> 32) as u32,
+        }
+    }
+}
+
+/// Counts a drop under its rule and its source, the subscriber of these words, and reports it if this CPU has not done so
+/// for a while. A global function for the verifier's sake, as `rates::take_tokens` is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn dropped(first: u64, second: u64, kind: u64, bytes: u64, interface: u32) -> u32 {
+    let (kind, source) = (Drop::unpack(kind), Source::from_words([first, second]));
+    let generation = ACTIVE.get(0).copied().unwrap_or(0) & 1;
+    let Some(settings) = SETTINGS.get(generation) else {
+        return 0;
+    };
+    if kind.reason == Reason::Blocked as u8 {
+        add(RULES.get_ptr_mut(kind.rule), bytes);
+    }
+    // A banned source is counted with its ban. Whoever meets the end of the budget is rarely the one who used it up, and
+    // often forged.
+    let is_counted = kind.reason != Reason::Banned as u8 && kind.reason != Reason::SynBudget as u8;
+    if kind.has_source && is_counted {
+        client(source, source.hash(settings.seed), bytes);
+    }
+    sample(settings, |at_ns| Event {
+        at_ns,
+        source,
+        interface,
+        reason: kind.reason.into(),
+        rule: kind.rule,
+        port: kind.port,
+        is_dry: kind.is_dry.into(),
+        bytes,
+    });
+    1
 }
 
 #[inline(always)]
@@ -33,13 +92,13 @@ fn add(stat: Option<*mut Stat>, bytes: u64) {
 
 /// Counts a dropped packet under its source; `hash` is the source's.
 #[inline(always)]
-pub(crate) fn client(source: Source, hash: u64, bytes: u64) {
+fn client(source: Source, hash: u64, bytes: u64) {
     let Some(set): Option<*mut ClientSet> = CLIENTS.get_ptr_mut(hash as u32 & (CLIENT_SETS as u32 - 1))
     else {
         return;
     };
     let set = set.cast::<Client>();
-    let mut smallest = 0;
+    // The least count names its way in the lowest bits, as in `sluice_common::take`.
     let mut fewest = u64::MAX;
     for way in 0..CLIENT_WAYS {
         // SAFETY: `way` stays within the set, which belongs to this CPU alone.
@@ -49,19 +108,19 @@ pub(crate) fn client(source: Source, hash: u64, bytes: u64) {
             client.dropped.bytes += bytes;
             return;
         }
-        if client.dropped.packets < fewest {
-            (smallest, fewest) = (way, client.dropped.packets);
+        let rank = client.dropped.packets * CLIENT_WAYS as u64 | way as u64;
+        if rank < fewest {
+            fewest = rank;
         }
     }
-    // SAFETY: as above; the mask, a no-op, shows the verifier that the index is within the set.
-    unsafe {
-        *set.add(smallest & (CLIENT_WAYS - 1)) = Client { source, dropped: Stat { packets: 1, bytes } }
-    };
+    let smallest = fewest as usize & (CLIENT_WAYS - 1);
+    // SAFETY: as above.
+    unsafe { *set.add(smallest) = Client { source, dropped: Stat { packets: 1, bytes } } };
 }
 
 /// Reports a drop if this CPU has not done so for a while.
 #[inline(always)]
-pub(crate) fn sample(settings: &Settings, event: impl FnOnce(u64) -> Event) {
+fn sample(settings: &Settings, event: impl FnOnce(u64) -> Event) {
     if settings.event_interval_ns == 0 {
         return;
     }

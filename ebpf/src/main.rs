@@ -2,7 +2,7 @@
 //! for it, and passes everything else.
 //!
 //! It judges only TCP to the gateway's own ports, so that no list, however wrong, cuts off SSH, replies of upstreams
-//! or neighbour discovery. `parse` finds out what a packet is, `verdict` decides with `bans` and `buckets`, `count` counts, `maps` is all the
+//! or neighbour discovery. `parse` finds out what a packet is, `verdict` decides with `bans` and `rates`, `count` counts, `maps` is all the
 //! state;
 //! layouts shared with the gateway are in `common`.
 #![no_std]
@@ -12,11 +12,12 @@
 
 mod atomic;
 mod bans;
-mod buckets;
 mod clock;
 mod count;
 mod maps;
+mod measure;
 mod parse;
+mod rates;
 mod verdict;
 
 use aya_ebpf::{
@@ -37,10 +38,23 @@ fn gate_linear(ctx: XdpContext) -> u32 {
     run(&ctx)
 }
 
+/// For measuring: does nothing, so it costs what calling a program costs.
+#[xdp]
+fn idle(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// For measuring: every packet is from another source.
+#[xdp]
+fn flood(ctx: XdpContext) -> u32 {
+    measure::change_source(&ctx);
+    run(&ctx)
+}
+
 #[inline(always)]
 fn run(ctx: &XdpContext) -> u32 {
     let packet = parse::parse(ctx.data(), ctx.data_end());
-    if verdict::judge(&packet, ctx.ingress_ifindex() as u32) { XDP_DROP } else { XDP_PASS }
+    if verdict::judge(&packet, || ctx.ingress_ifindex() as u32) { XDP_DROP } else { XDP_PASS }
 }
 
 #[cfg(not(test))]

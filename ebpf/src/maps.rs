@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use sluice_common::{
     ALLOW_ENTRIES_MAX, BANS_MAX, BLOCK_ENTRIES_MAX, BUCKET_SETS, Ban, BucketSet, CLIENT_SETS, ClientSet,
-    EVENTS_BYTES, Event, FILTER_WORDS, PORT_WORDS, RULES_MAX, Reason, Settings, Source, Stat,
+    EVENTS_BYTES, Event, FILTER_WORDS, GENERATIONS, PORT_WORDS, RULES_MAX, Reason, Settings, Source, Stat,
 };
 
 /// An IPv4 address as a trie key, in network order.
@@ -15,19 +15,34 @@ pub(crate) type V4 = u32;
 /// An IPv6 address as a trie key, in network order.
 pub(crate) type V6 = [u64; 2];
 
-#[btf_map]
-pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
-#[btf_map]
-pub(crate) static PORTS: Array<u64, PORT_WORDS> = Array::new();
+type Allow4 = LpmTrie<V4, u32, ALLOW_ENTRIES_MAX>;
+type Allow6 = LpmTrie<V6, u32, ALLOW_ENTRIES_MAX>;
+type Block4 = LpmTrie<V4, u32, BLOCK_ENTRIES_MAX>;
+type Block6 = LpmTrie<V6, u32, BLOCK_ENTRIES_MAX>;
 
 #[btf_map]
-pub(crate) static ALLOW4: LpmTrie<V4, u32, ALLOW_ENTRIES_MAX> = LpmTrie::new();
+pub(crate) static ACTIVE: Array<u32, 1> = Array::new();
 #[btf_map]
-pub(crate) static ALLOW6: LpmTrie<V6, u32, ALLOW_ENTRIES_MAX> = LpmTrie::new();
+pub(crate) static SETTINGS: Array<Settings, GENERATIONS> = Array::new();
 #[btf_map]
-pub(crate) static BLOCK4: LpmTrie<V4, u32, BLOCK_ENTRIES_MAX> = LpmTrie::new();
+pub(crate) static PORTS: Array<u64, { GENERATIONS * PORT_WORDS }> = Array::new();
+
 #[btf_map]
-pub(crate) static BLOCK6: LpmTrie<V6, u32, BLOCK_ENTRIES_MAX> = LpmTrie::new();
+pub(crate) static ALLOW4_0: Allow4 = LpmTrie::new();
+#[btf_map]
+pub(crate) static ALLOW4_1: Allow4 = LpmTrie::new();
+#[btf_map]
+pub(crate) static ALLOW6_0: Allow6 = LpmTrie::new();
+#[btf_map]
+pub(crate) static ALLOW6_1: Allow6 = LpmTrie::new();
+#[btf_map]
+pub(crate) static BLOCK4_0: Block4 = LpmTrie::new();
+#[btf_map]
+pub(crate) static BLOCK4_1: Block4 = LpmTrie::new();
+#[btf_map]
+pub(crate) static BLOCK6_0: Block6 = LpmTrie::new();
+#[btf_map]
+pub(crate) static BLOCK6_1: Block6 = LpmTrie::new();
 /// Entries take memory only when there are some.
 #[btf_map]
 pub(crate) static BANS: HashMap<Source, Ban, BANS_MAX, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
@@ -38,6 +53,12 @@ pub(crate) static BAN_FILTER: Array<u64, FILTER_WORDS> = Array::new();
 pub(crate) static PACKET_BUCKETS: Array<BucketSet, BUCKET_SETS> = Array::new();
 #[btf_map]
 pub(crate) static SYN_BUCKETS: Array<BucketSet, BUCKET_SETS> = Array::new();
+#[btf_map]
+pub(crate) static BYTE_BUCKETS: Array<BucketSet, BUCKET_SETS> = Array::new();
+#[btf_map]
+pub(crate) static SYN_BUDGET: Array<u64, 1> = Array::new();
+#[btf_map]
+pub(crate) static SYN_LEASE: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static REASONS: PerCpuArray<Stat, { 2 * Reason::COUNT }> = PerCpuArray::new();

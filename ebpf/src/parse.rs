@@ -1,4 +1,4 @@
-//! From a frame to the TCP segment in it, as far as the verdict needs.
+//! From a frame to the TCP segment or UDP datagram in it, as far as the verdict needs.
 //!
 //! What no host can use is `Malformed` and dropped. That includes first fragments too short for a TCP header
 //! (RFC 1858) or for their whole header chain (RFC 7112), and chains longer than any that RFC 8200 4.1 allows: each
@@ -27,12 +27,14 @@ const IPV6_FRAGMENT_OFFSET: u16 = 0xfff8;
 const IPV6_EXTENSIONS_MAX: usize = 8;
 
 const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_UDP: u8 = 17;
 const NEXT_HOP_BY_HOP: u8 = 0;
 const NEXT_ROUTING: u8 = 43;
 const NEXT_FRAGMENT: u8 = 44;
 const NEXT_AUTHENTICATION: u8 = 51;
 const NEXT_DESTINATION: u8 = 60;
 
+const UDP_HEADER: usize = 8;
 const TCP_HEADER: usize = 20;
 const TCP_SYN: u8 = 0x02;
 const TCP_ACK: u8 = 0x10;
@@ -48,7 +50,7 @@ pub(crate) struct Packet {
     pub(crate) segment: Segment,
 }
 
-/// A TCP segment.
+/// A TCP segment or a UDP datagram.
 pub(crate) struct Segment {
     pub(crate) source: Address,
     /// Host order.
@@ -57,6 +59,9 @@ pub(crate) struct Segment {
     pub(crate) destination_port: u16,
     /// Opens a connection: SYN without ACK.
     pub(crate) is_syn: bool,
+    pub(crate) is_udp: bool,
+    /// Only the first part of it; others have no ports.
+    pub(crate) is_fragment: bool,
 }
 
 /// A source address.
@@ -152,17 +157,11 @@ fn ipv4(at: usize, end: usize) -> Packet {
     if fragment & IPV4_FRAGMENT_OFFSET != 0 {
         return settled(Reason::Fragment, total_bytes);
     }
-    if header.protocol != PROTOCOL_TCP {
-        return settled(Reason::NotServed, total_bytes);
-    }
-    // A whole packet this short is the host's to answer or ignore; only a fragment can be completed behind our back.
-    let is_first_fragment = fragment & IPV4_MORE_FRAGMENTS != 0;
-    if is_first_fragment && total_bytes < header_bytes + TCP_HEADER {
-        return settled(Reason::Malformed, total_bytes);
-    }
-    tcp(
-        at + header_bytes,
-        end,
+    let from = From { at: at + header_bytes, end, is_fragment: fragment & IPV4_MORE_FRAGMENTS != 0 };
+    transport(
+        &from,
+        header.protocol,
+        header_bytes,
         Address { source: Source::from_v4_word(header.source), is_v4: true },
         total_bytes,
     )
@@ -207,24 +206,49 @@ fn ipv6(at: usize, end: usize) -> Packet {
         header_bytes += bytes;
         next = following;
     }
-    match next {
-        PROTOCOL_TCP => {}
-        NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_FRAGMENT | NEXT_AUTHENTICATION | NEXT_DESTINATION => {
-            return settled(Reason::Malformed, total_bytes);
-        }
-        _ => return settled(Reason::NotServed, total_bytes),
-    }
-    if is_first_fragment && total_bytes < header_bytes + TCP_HEADER {
+    if matches!(next, NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_FRAGMENT | NEXT_AUTHENTICATION | NEXT_DESTINATION)
+    {
         return settled(Reason::Malformed, total_bytes);
     }
-    tcp(at, end, Address { source: Source::from_v6_words(header.source), is_v4: false }, total_bytes)
+    let from = From { at, end, is_fragment: is_first_fragment };
+    transport(
+        &from,
+        next,
+        header_bytes,
+        Address { source: Source::from_v6_words(header.source), is_v4: false },
+        total_bytes,
+    )
+}
+
+/// Where the transport header begins.
+struct From {
+    at: usize,
+    end: usize,
+    is_fragment: bool,
+}
+
+/// What follows the IP headers, which take `header_bytes`.
+#[inline(always)]
+fn transport(from: &From, protocol: u8, header_bytes: usize, source: Address, total_bytes: usize) -> Packet {
+    match protocol {
+        PROTOCOL_TCP => {
+            // A whole packet this short is the host's to answer or ignore; only a fragment can be completed behind our
+            // back.
+            if from.is_fragment && total_bytes < header_bytes + TCP_HEADER {
+                return settled(Reason::Malformed, total_bytes);
+            }
+            tcp(from, source, total_bytes)
+        }
+        PROTOCOL_UDP => udp(from, source, total_bytes),
+        _ => settled(Reason::NotServed, total_bytes),
+    }
 }
 
 /// A segment whose header does not lie in the buffer as a whole is of no use to the host either: drivers put the
 /// headers into the first buffer.
 #[inline(always)]
-fn tcp(at: usize, end: usize, source: Address, total_bytes: usize) -> Packet {
-    let Some(header) = read::<[u8; TCP_HEADER]>(at, end) else {
+fn tcp(from: &From, source: Address, total_bytes: usize) -> Packet {
+    let Some(header) = read::<[u8; TCP_HEADER]>(from.at, from.end) else {
         return settled(Reason::Malformed, total_bytes);
     };
     let segment = Segment {
@@ -232,12 +256,38 @@ fn tcp(at: usize, end: usize, source: Address, total_bytes: usize) -> Packet {
         source_port: u16::from_be_bytes([header[0], header[1]]),
         destination_port: u16::from_be_bytes([header[2], header[3]]),
         is_syn: header[13] & (TCP_SYN | TCP_ACK) == TCP_SYN,
+        is_udp: false,
+        is_fragment: from.is_fragment,
+    };
+    Packet { bytes: total_bytes as u64, has_segment: true, reason: Reason::NotServed, segment }
+}
+
+/// A datagram without its header goes to no port, so it is not ours to judge.
+#[inline(always)]
+fn udp(from: &From, source: Address, total_bytes: usize) -> Packet {
+    let Some(header) = read::<[u8; UDP_HEADER]>(from.at, from.end) else {
+        return settled(Reason::NotServed, total_bytes);
+    };
+    let segment = Segment {
+        source,
+        source_port: u16::from_be_bytes([header[0], header[1]]),
+        destination_port: u16::from_be_bytes([header[2], header[3]]),
+        is_syn: false,
+        is_udp: true,
+        is_fragment: from.is_fragment,
     };
     Packet { bytes: total_bytes as u64, has_segment: true, reason: Reason::NotServed, segment }
 }
 
 #[inline(always)]
 fn settled(reason: Reason, total_bytes: usize) -> Packet {
-    let segment = Segment { source: Address::NONE, source_port: 0, destination_port: 0, is_syn: false };
+    let segment = Segment {
+        source: Address::NONE,
+        source_port: 0,
+        destination_port: 0,
+        is_syn: false,
+        is_udp: false,
+        is_fragment: false,
+    };
     Packet { bytes: total_bytes as u64, has_segment: false, reason, segment }
 }

@@ -94,6 +94,9 @@ pub(crate) enum XdpCommand {
         /// The gateway's admin listener.
         #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
         admin: String,
+        /// Detach what is pinned in this folder (`xdp.pin_path`), although no gateway runs.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "admin")]
+        pinned: Option<PathBuf>,
     },
 }
 

@@ -32,6 +32,13 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let hub = Hub::new(cores, Options::default());
     let bound =
         listeners::bind(settings.server.listen.iter().map(|l| l.value), cores).map_err(Failure::Runtime)?;
+    if settings.server.steers_by_cpu
+        && let Err(error) = listeners::steer(&bound, &cpus)
+    {
+        eprintln!(
+            "sluice: warning: connections are spread by hash, the kernel refused to steer them: {error}"
+        );
+    }
     let admin = bind_admin(&settings)?;
     let ports: Vec<u16> = bound.addresses.iter().map(SocketAddr::port).collect();
     let kernel = Kernel::default();

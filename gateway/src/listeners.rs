@@ -29,6 +29,15 @@ pub(crate) fn bind(addresses: impl Iterator<Item = SocketAddr>, cores: usize) ->
     Ok(bound)
 }
 
+/// Has the kernel choose the core by the CPU on which a connection comes in, on every address.
+pub(crate) fn steer(bound: &Bound, cpus: &[usize]) -> io::Result<()> {
+    let cores = bound.sockets.len();
+    let of_cores: Vec<usize> = cpus.iter().copied().cycle().take(cores).collect();
+    // The first core's sockets: the program is that of all that share the port.
+    let mut first = bound.sockets.first().into_iter().flatten();
+    first.try_for_each(|socket| sluice_rt::steer_by_cpu(socket, &of_cores))
+}
+
 /// SO_REUSEPORT would let a second gateway of the same user share the port silently; a plain bind first says so.
 fn claim(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 { Ok(()) } else { TcpListener::bind(address).map(drop) }

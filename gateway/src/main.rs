@@ -86,7 +86,10 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         Command::Xdp { command: XdpCommand::Top { admin, once } } => xdp::top(&admin, once),
         Command::Xdp { command: XdpCommand::Bans { admin, json } } => operate::show_bans(&admin, json),
-        Command::Xdp { command: XdpCommand::Detach { admin } } => operate::detach(&admin),
+        Command::Xdp { command: XdpCommand::Detach { admin, pinned: None } } => operate::detach(&admin),
+        Command::Xdp { command: XdpCommand::Detach { pinned: Some(folder), .. } } => {
+            operate::detach_pinned(&folder)
+        }
         Command::ExplainClient { address, admin, json } => operate::explain(&admin, address, json),
         Command::Schema => {
             println!("{}", sluice_config::schema());

@@ -8,6 +8,7 @@ use sluice_control::client::{self, Answer};
 use sluice_control::{Actions, BanReport, ClientReport, ban_table, client_text};
 use sluice_dataplane::Connections;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The admin listener's hands.
@@ -85,10 +86,21 @@ struct Detached {
 /// `sluice xdp detach`.
 pub(crate) fn detach(admin: &str) -> Result<(), Failure> {
     let (_, report) = read::<Detached>(admin, client::admin_post(admin, "/xdp/detach"))?;
-    if report.detached.is_empty() {
+    tell_detached(&report.detached);
+    Ok(())
+}
+
+/// `sluice xdp detach --pinned`.
+pub(crate) fn detach_pinned(folder: &Path) -> Result<(), Failure> {
+    let detached = sluice_xdp::detach_pinned(folder).map_err(|error| Failure::Runtime(error.to_string()))?;
+    tell_detached(&detached);
+    Ok(())
+}
+
+fn tell_detached(interfaces: &[String]) {
+    if interfaces.is_empty() {
         println!("not attached");
     } else {
-        println!("detached from {}", report.detached.join(", "));
+        println!("detached from {}", interfaces.join(", "));
     }
-    Ok(())
 }

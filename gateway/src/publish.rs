@@ -220,6 +220,9 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     if old.server.cores != new.server.cores {
         changed.push("server.cores");
     }
+    if old.server.steers_by_cpu != new.server.steers_by_cpu {
+        changed.push("server.steering");
+    }
     if old.access_log != new.access_log {
         changed.push("access_log");
     }

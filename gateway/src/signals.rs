@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How often retired snapshots are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often bans that are over go, and sampled drops are logged.
+/// How often bans that are over go, sampled drops are logged, and block files are looked at.
 const XDP_SWEEP: Duration = Duration::from_secs(1);
 
 /// Handles signals until one says to end.
@@ -51,7 +51,12 @@ async fn handle(publisher: &Arc<Publisher>, kernel: &Kernel, log: Option<&LogThr
                 }
             }
             _ = sweep.tick() => publisher.sweep(),
-            _ = xdp_sweep.tick() => kernel.sweep(),
+            _ = xdp_sweep.tick() => {
+                kernel.sweep();
+                let kernel = kernel.clone();
+                // Long lists take a while to read.
+                drop(tokio::task::spawn_blocking(move || kernel.refresh()));
+            }
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use crate::Failure;
 use ipnet::IpNet;
-use sluice_config::{Settings, XdpMode};
+use sluice_config::{Settings, XdpLimits, XdpMode, XdpRate};
 use sluice_control::{XdpCount, XdpInterface, XdpReport, client, xdp_top};
-use sluice_xdp::{LetThrough, Mode, Options, Rate, Xdp, read_block_file, subscriber};
+use sluice_xdp::{LetThrough, Limits, Mode, Options, Rate, Xdp, read_block_file, subscriber};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The program if it runs; without it the gateway serves all the same.
 #[derive(Clone, Default)]
@@ -24,17 +26,57 @@ struct State {
     allow: Vec<IpNet>,
     /// Why it does not run.
     note: Option<String>,
+    /// What its lists were made of, to make them anew when a file changes.
+    origin: Option<ListOrigin>,
+}
+
+/// Where lists come from, and how the files looked when they were read.
+struct ListOrigin {
+    config: sluice_config::Xdp,
+    ports: Vec<u16>,
+    stamps: Vec<Stamp>,
+}
+
+/// Tells a file from its earlier and later contents; `None`: it cannot be seen.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+impl ListOrigin {
+    fn of(config: &sluice_config::Xdp, ports: &[u16]) -> Self {
+        let stamps = config.block_files.iter().map(|file| stamp(&file.value)).collect();
+        Self { config: config.clone(), ports: ports.to_vec(), stamps }
+    }
+
+    /// The same with the files as they are now, if one of them has changed.
+    fn changed(&self) -> Option<Self> {
+        let now = Self::of(&self.config, &self.ports);
+        (now.stamps != self.stamps).then_some(now)
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.modified().ok()?, found.len(), found.ino()))
+}
+
+/// What is asked of the packet filter.
+pub(crate) struct Wanted {
+    options: Options,
+    /// Names of the block rules, by id.
+    rules: Vec<String>,
+    origin: ListOrigin,
 }
 
 /// Sources that `/xdp` names.
 const TOP_CLIENTS: usize = 100;
 
-/// What the configuration asks for, with block files read, and the names of the rules.
-pub(crate) fn options(
-    settings: &Settings,
-    ports: &[u16],
-) -> Result<Option<(Options, Vec<String>)>, Vec<String>> {
-    let Some(xdp) = &settings.xdp else { return Ok(None) };
+/// What the configuration asks for, with block files read.
+pub(crate) fn options(settings: &Settings, ports: &[u16]) -> Result<Option<Wanted>, Vec<String>> {
+    // The files' looks first: what changes after that is seen as a change.
+    settings.xdp.as_ref().map(|xdp| ListOrigin::of(xdp, ports)).map(read_lists).transpose()
+}
+
+fn read_lists(origin: ListOrigin) -> Result<Wanted, Vec<String>> {
+    let (xdp, ports) = (&origin.config, &origin.ports);
     let mut rules = vec!["block".to_owned()];
     let mut block: Vec<_> = xdp.block.iter().map(|net| (*net, 0)).collect();
     let mut errors = Vec::new();
@@ -51,7 +93,12 @@ pub(crate) fn options(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let rate = |per_second, burst: u32| (per_second > 0).then_some(Rate { per_second, burst: burst.max(1) });
+    let rate = |rate: XdpRate| Rate { per_second: rate.per_s, burst: rate.burst };
+    let limits = |limits: XdpLimits| Limits {
+        syns: limits.syns.map(rate),
+        packets: limits.packets.map(rate),
+        bytes: limits.bytes.map(rate),
+    };
     let options = Options {
         interfaces: xdp.interfaces.iter().map(|i| i.value.clone()).collect(),
         mode: match xdp.mode {
@@ -61,23 +108,32 @@ pub(crate) fn options(
         },
         block,
         allow: xdp.allow.clone(),
-        source_packets: rate(xdp.source_packets_per_s, xdp.source_packets_burst),
-        source_syns: rate(xdp.source_syns_per_s, xdp.source_syns_burst),
-        served_ports: ports.to_vec(),
+        pin_path: xdp.pin_path.as_ref().map(|path| path.value.clone()),
+        force: xdp.force,
+        source: limits(xdp.source),
+        prefix: limits(xdp.prefix),
+        prefix_v4_bits: xdp.prefix_v4_bits,
+        prefix_v6_bits: xdp.prefix_v6_bits,
+        syn_budget: xdp.syn_budget.map(rate),
+        drop_udp: xdp.drop_udp,
+        drop_fragments: xdp.drop_fragments,
+        served_ports: ports.clone(),
         dry_run: xdp.dry_run,
         events_per_s: xdp.events_per_s,
     };
-    Ok(Some((options, rules)))
+    Ok(Wanted { options, rules, origin })
 }
 
 impl Kernel {
     /// Brings the program to what is wanted: starts, changes or detaches it. Where the host does not allow XDP this says
     /// so once and the gateway serves without.
-    pub(crate) fn apply(&self, wanted: Option<(Options, Vec<String>)>) -> Result<(), String> {
+    pub(crate) fn apply(&self, wanted: Option<Wanted>) -> Result<(), String> {
         let mut state = self.state();
-        let Some((options, rules)) = wanted else {
+        let Some(Wanted { options, rules, origin }) = wanted else {
+            // Not just dropped: a pinned program would stay.
+            let detached = state.xdp.take().map_or(Ok(()), Xdp::detach);
             *state = State::default();
-            return Ok(());
+            return detached.map_err(|error| error.to_string());
         };
         let result = match state.xdp.as_mut() {
             Some(xdp) => xdp.reconcile(&options),
@@ -86,7 +142,14 @@ impl Kernel {
                     let why = at
                         .fallback
                         .map_or_else(String::new, |why| format!("; native mode was refused: {why}"));
-                    eprintln!("sluice: xdp attached to {} ({}{why})", at.interface, at.mode.label());
+                    let pinned = if at.is_pinned { ", pinned" } else { "" };
+                    let instead =
+                        at.replaced.map_or_else(String::new, |other| format!("; in place of {other}"));
+                    eprintln!(
+                        "sluice: xdp attached to {} ({}{pinned}{why}{instead})",
+                        at.interface,
+                        at.mode.label()
+                    );
                 }
                 state.xdp = Some(xdp);
             }),
@@ -97,6 +160,7 @@ impl Kernel {
                 state.block = options.block;
                 state.allow = options.allow;
                 state.note = None;
+                state.origin = Some(origin);
                 Ok(())
             }
             Err(error) if error.is_unavailable() => {
@@ -173,7 +237,11 @@ impl Kernel {
         let mut state = self.state();
         let Some(xdp) = state.xdp.take() else { return Vec::new() };
         let names: Vec<String> = xdp.attachments().into_iter().map(|at| at.interface).collect();
+        state.origin = None;
         state.note = Some("detached by command; a reload attaches it again".to_owned());
+        if let Err(error) = xdp.detach() {
+            eprintln!("sluice: warning: {error}");
+        }
         eprintln!("sluice: xdp detached from {} by command", names.join(", "));
         names
     }
@@ -212,6 +280,31 @@ impl Kernel {
         told
     }
 
+    /// Reads the lists anew if one of their files has changed. What cannot be read or loaded is told once, and the lists
+    /// stay as they are until the file changes again.
+    pub(crate) fn refresh(&self) {
+        let changed = self.state().origin.as_ref().and_then(ListOrigin::changed);
+        let Some(origin) = changed else { return };
+        if let Some(known) = &mut self.state().origin {
+            known.stamps.clone_from(&origin.stamps);
+        }
+        match read_lists(origin) {
+            Ok(wanted) => {
+                let networks = wanted.options.block.len();
+                match self.apply(Some(wanted)) {
+                    Ok(()) => eprintln!("sluice: xdp block files have changed: {networks} networks"),
+                    Err(error) => eprintln!("sluice: warning: {error}"),
+                }
+            }
+            Err(errors) => {
+                for error in errors {
+                    eprintln!("{error}");
+                }
+                eprintln!("sluice: warning: the block lists stay as they are");
+            }
+        }
+    }
+
     /// Drops bans that are over, and logs the sampled drops.
     pub(crate) fn sweep(&self) {
         let mut state = self.state();
@@ -247,11 +340,13 @@ impl Kernel {
         match xdp.counters(TOP_CLIENTS) {
             Ok(counters) => {
                 let rule = |id: u32| state.rules.get(id as usize).cloned().unwrap_or_else(|| id.to_string());
-                report.reasons = counters
-                    .reasons
-                    .iter()
+                let reasons = counters.reasons.iter();
+                report.reasons = reasons
+                    .clone()
                     .map(|r| count(r.reason.label().to_owned(), r.reason.drops(), r.count))
                     .collect();
+                let dry = reasons.filter(|r| r.dry.packets > 0);
+                report.reasons.extend(dry.map(|r| count(format!("dry_{}", r.reason.label()), false, r.dry)));
                 report.rules = counters.rules.iter().map(|r| count(rule(r.rule), true, r.count)).collect();
                 report.clients =
                     counters.clients.iter().map(|c| count(c.client.to_string(), true, c.count)).collect();
@@ -289,5 +384,35 @@ pub(crate) fn top(admin: &str, once: bool) -> Result<(), Failure> {
         print!("\x1b[H\x1b[J{text}");
         earlier = Some((report, Instant::now()));
         thread::sleep(TOP_INTERVAL);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_file_that_changes_is_noticed_and_a_faulty_one_is_told_by_line() {
+        let file = std::env::temp_dir().join(format!("sluice-block-{}.txt", std::process::id()));
+        std::fs::write(&file, "198.51.100.0/24\n").unwrap();
+        let text = format!("[xdp]\ninterface = 'e'\nblock_files = ['{}']", file.display());
+        let settings = Settings::parse(&text, "t").unwrap();
+        let wanted = options(&settings, &[443]).unwrap().unwrap();
+        assert_eq!(wanted.options.block, [("198.51.100.0/24".parse().unwrap(), 1)]);
+        assert!(wanted.origin.changed().is_none());
+
+        std::fs::write(&file, "198.51.100.0/24\n203.0.113.0/24 # another\n").unwrap();
+        let wanted = read_lists(wanted.origin.changed().unwrap()).unwrap();
+        assert_eq!((wanted.options.block.len(), wanted.options.served_ports), (2, vec![443]));
+
+        std::fs::write(&file, "198.51.100.0/24\n\nno network\n").unwrap();
+        let errors = read_lists(wanted.origin.changed().unwrap()).map(drop).unwrap_err();
+        assert!(
+            errors[0].starts_with(&format!("{}:3: error: expected a network", file.display())),
+            "{errors:?}"
+        );
+        std::fs::remove_file(&file).unwrap();
+        assert!(wanted.origin.changed().is_some());
     }
 }

@@ -1,4 +1,5 @@
-//! What the program costs: nanoseconds for each kind of packet, by `BPF_PROG_TEST_RUN`. Run it as root:
+//! What the program costs: nanoseconds for each kind of packet, by `BPF_PROG_TEST_RUN`, and the time that long lists
+//! take to load, as a table for `bench/RESULTS.md`. Run it as root on a quiet machine:
 //! `cargo run --release -p sluice-xdp --example cost`. `SLUICE_XDP_OBJECT` names another object to measure.
 #![allow(
     clippy::unwrap_used,
@@ -13,16 +14,19 @@ mod frame;
 
 use frame::{ACK, SYN, ethernet};
 use ipnet::IpNet;
-use sluice_xdp::{EMBEDDED_OBJECT, LetThrough, Options, Rate, Xdp, XdpError, subscriber};
+use sluice_xdp::{EMBEDDED_OBJECT, LetThrough, Limits, Options, Rate, Xdp, subscriber};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const PORT: u16 = 8080;
 const REPEAT: u32 = 200_000;
 const RUNS: usize = 15;
 const HOUR: Duration = Duration::from_secs(3_600);
+const BANS: u32 = 50_000;
+/// What a packet of a flood meets when nothing ever refuses it.
+const NO_LIMIT: Rate = Rate { per_second: 3_000_000, burst: 3_000_000_000 };
 
 fn v4(source: &str, flags: u8) -> Vec<u8> {
     ethernet().ipv4(source).tcp(PORT, flags)
@@ -33,57 +37,54 @@ fn v6(source: &str, flags: u8) -> Vec<u8> {
 }
 
 /// Loads the embedded object, or a fresh build.
-fn start(options: &Options) -> Result<Xdp, XdpError> {
+fn start(options: &Options) -> Xdp {
     let fresh = std::env::var_os("SLUICE_XDP_OBJECT").map(|path| std::fs::read(path).unwrap());
-    Xdp::start_object(fresh.as_deref().unwrap_or(EMBEDDED_OBJECT), options)
+    Xdp::start_object(fresh.as_deref().unwrap_or(EMBEDDED_OBJECT), options).unwrap()
 }
 
-/// Prints the best and the median of several runs.
-fn measure(xdp: &mut Xdp, what: &str, frame: &[u8], expect_drop: bool) {
-    let mut runs: Vec<u128> = (0..RUNS)
-        .map(|_| {
-            let (drops, time) = xdp.test_run(frame, REPEAT).unwrap();
-            assert_eq!(drops, expect_drop, "{what}");
-            time.as_nanos()
-        })
-        .collect();
+/// Prints the best and the median of several runs, beside what is promised.
+fn row(xdp: &mut Xdp, program: &str, what: &str, promise: Option<u32>, frame: &[u8]) {
+    let runner = xdp.runner(program).unwrap();
+    // Until tables and caches are as they stay.
+    runner.run(frame, REPEAT).unwrap();
+    let mut runs: Vec<u128> = (0..RUNS).map(|_| runner.run(frame, REPEAT).unwrap().1.as_nanos()).collect();
     runs.sort_unstable();
-    println!("{what:<58} {:>5} {:>5}", runs[0], runs[runs.len() / 2]);
+    let promise = promise.map_or(String::new(), |most| format!("< {most}"));
+    println!("| {what:<64} | {:>4} | {:>6} | {promise:>8} |", runs[0], runs[RUNS / 2]);
 }
 
-/// The mean of single runs, each from another source or all from one. The clock is read around every run, so only the
-/// difference of the two says something.
-fn singly(xdp: &mut Xdp, what: &str, sources: u32) {
-    let mut frame = v4("0.0.0.0", SYN);
-    let mut total = Duration::ZERO;
-    for index in 0..REPEAT {
-        // Odd times anything is a permutation: no source comes twice.
-        let source = (index % sources).wrapping_mul(2_654_435_761) | 1 << 31;
-        frame[26..30].copy_from_slice(&source.to_be_bytes());
-        total += xdp.test_run(&frame, 1).unwrap().1;
-    }
-    println!("{what:<58} {:>11}", total.as_nanos() / u128::from(REPEAT));
+fn gate(xdp: &mut Xdp, what: &str, promise: Option<u32>, frame: &[u8]) {
+    row(xdp, "gate", what, promise, frame);
+}
+
+fn title(text: &str) {
+    println!("| **{text}** | | | |");
 }
 
 fn few() -> Options {
     Options {
         block: vec![("198.51.100.0/24".parse().unwrap(), 1), ("2001:db8:bad::/48".parse().unwrap(), 2)],
         served_ports: vec![PORT],
+        drop_udp: true,
+        drop_fragments: true,
         ..Options::default()
     }
 }
 
-fn many() -> Options {
-    let mut state = 12_345u32;
+/// `count` networks beside those of `few`, of lengths from 20 to 32; half of them IPv6 if `has_v6`.
+fn many(count: u32, seed: u32, has_v6: bool) -> Options {
+    let mut state = seed;
     let mut options = few();
-    options.block.extend((0..100_000u32).map(|index| {
+    options.block.extend((0..count).map(|index| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let address = Ipv4Addr::from(state & 0x7fff_ffff | 0x0100_0000);
-        (IpNet::new(address.into(), 20 + (state % 13) as u8).unwrap(), 3 + index % 1_000)
-    }));
-    options.block.extend((0..50_000u128).map(|index| {
-        let address = Ipv6Addr::from(0x2001_0db8_1000 << 80 | index << 64);
-        (IpNet::new(address.into(), 64).unwrap(), 2)
+        let net = if has_v6 && index % 2 == 0 {
+            let address = Ipv6Addr::from(0x2001_0db8_1000 << 80 | u128::from(index + seed) << 64);
+            IpNet::new(address.into(), 64)
+        } else {
+            let address = Ipv4Addr::from(state & 0x7fff_ffff | 0x0100_0000);
+            IpNet::new(address.into(), 20 + (state % 13) as u8)
+        };
+        (net.unwrap(), 3 + index % 1_000)
     }));
     options
 }
@@ -92,50 +93,95 @@ fn ban(xdp: &mut Xdp, address: IpAddr) {
     xdp.ban(subscriber(address), HOUR, LetThrough::Nothing).unwrap();
 }
 
-fn lists(name: &str, options: &Options, bans: u32) {
-    let mut xdp = start(options).unwrap();
-    for index in 0..bans {
-        ban(&mut xdp, IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + index)));
+/// Bans `count` IPv4 addresses and one known one of either family.
+fn ban_many(xdp: &mut Xdp, count: u32) {
+    for index in 0..count {
+        ban(xdp, IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + index)));
     }
-    ban(&mut xdp, "203.0.113.9".parse().unwrap());
-    println!("-- {name}");
-    measure(&mut xdp, "pass, IPv4", &v4("192.0.2.7", ACK), false);
-    measure(&mut xdp, "pass, IPv6", &v6("2001:db8:600d::1", ACK), false);
-    measure(&mut xdp, "drop, IPv4 network", &v4("198.51.100.200", SYN), true);
-    measure(&mut xdp, "drop, IPv6 network", &v6("2001:db8:bad::99", SYN), true);
-    measure(&mut xdp, "drop, ban", &v4("203.0.113.9", SYN), true);
+    ban(xdp, "203.0.113.9".parse().unwrap());
+    ban(xdp, "2001:db8:9::9".parse().unwrap());
+}
+
+fn lists(name: &str, options: &Options, bans: u32) {
+    title(name);
+    let mut xdp = start(options);
+    ban_many(&mut xdp, bans);
+    gate(&mut xdp, "pass, IPv4", None, &v4("192.0.2.7", ACK));
+    gate(&mut xdp, "pass, IPv6", None, &v6("2001:db8:600d::1", ACK));
+    gate(&mut xdp, "drop by network, IPv4", None, &v4("198.51.100.200", SYN));
+    gate(&mut xdp, "drop by network, IPv6", None, &v6("2001:db8:bad::99", SYN));
+    gate(&mut xdp, "drop by ban, IPv4", Some(60), &v4("203.0.113.9", SYN));
+    gate(&mut xdp, "drop by ban, IPv6", Some(60), &v6("2001:db8:9::9", SYN));
+}
+
+fn rates() {
+    let all = Limits { syns: Some(NO_LIMIT), packets: Some(NO_LIMIT), bytes: Some(NO_LIMIT) };
+    let syns = |rate| Limits { syns: Some(rate), ..Limits::default() };
+    title("rates");
+    let mut xdp = start(&Options { source: syns(NO_LIMIT), ..few() });
+    gate(&mut xdp, "pass, SYN under its source's rate", None, &v4("192.0.2.7", SYN));
+    gate(&mut xdp, "pass, no SYN", None, &v4("192.0.2.7", ACK));
+    let mut xdp = start(&Options { source: syns(Rate { per_second: 1, burst: 1 }), ..few() });
+    gate(&mut xdp, "drop, SYN over its source's rate", None, &v4("192.0.2.7", SYN));
+    let mut xdp = start(&Options { source: all, prefix: all, ..few() });
+    gate(&mut xdp, "pass, every rate of source and prefix, no SYN", None, &v4("192.0.2.7", ACK));
+    gate(&mut xdp, "pass, every rate of source and prefix, SYN", None, &v4("192.0.2.7", SYN));
+}
+
+fn floods() {
+    let syns = |rate| Limits { syns: Some(rate), ..Limits::default() };
+    let budget = Some(Rate { per_second: 1, burst: 16 });
+    title("SYN flood, every packet from another random source");
+    let flood = |what: &str, promise, options: &Options, bans| {
+        let mut xdp = start(options);
+        if bans > 0 {
+            ban_many(&mut xdp, bans);
+        }
+        row(&mut xdp, "flood", what, promise, &v4("192.0.2.7", SYN));
+    };
+    flood("pass, nothing set", None, &few(), 0);
+    flood("pass, 50,000 bans", None, &few(), BANS);
+    let limited = Options { source: syns(Rate { per_second: 50, burst: 100 }), ..few() };
+    flood("pass, each source in a bucket of its own", Some(150), &limited, 0);
+    let both = Options { prefix: syns(Rate { per_second: 500, burst: 1_000 }), ..limited };
+    flood("drop and pass, buckets of source and prefix", Some(150), &both, 0);
+    let all = Options { syn_budget: budget, ..both };
+    flood("drop, over the budget of all", Some(150), &all, 0);
+    let lists = Options { block: many(100_000, 12_345, false).block, ..all.clone() };
+    flood("drop, over the budget, 100,000 networks and 50,000 bans", Some(150), &lists, BANS);
+    let blocked = Options { block: vec![("0.0.0.0/0".parse().unwrap(), 1)], ..few() };
+    flood("drop by network, each source counted", Some(150), &blocked, 0);
+}
+
+/// Milliseconds that lists of this size take: loaded into a program that has none, then replaced by others.
+fn load_times(count: u32, has_v6: bool) {
+    let mut xdp = start(&few());
+    let (first, second) = (many(count, 12_345, has_v6), many(count, 777_777, has_v6));
+    let time = |xdp: &mut Xdp, options: &Options| {
+        let start = Instant::now();
+        xdp.reconcile(options).unwrap();
+        start.elapsed().as_millis()
+    };
+    let (loaded, replaced) = (time(&mut xdp, &first), time(&mut xdp, &second));
+    let family = if has_v6 { "half of them IPv6" } else { "IPv4" };
+    println!("| {count} networks, {family} | {loaded} | {replaced} | < 1000 |");
 }
 
 fn main() {
-    println!("{:<58} {:>5} {:>5}", "nanoseconds a packet", "best", "med");
-    let mut xdp = start(&Options { served_ports: vec![PORT], ..Options::default() }).unwrap();
-    println!("-- no lists");
-    measure(&mut xdp, "pass, not IP", &ethernet().other(0x0806).raw(), false);
-    measure(&mut xdp, "pass, another port", &ethernet().ipv4("192.0.2.7").tcp(22, ACK), false);
-    measure(&mut xdp, "pass, IPv4", &v4("192.0.2.7", ACK), false);
-    measure(&mut xdp, "pass, IPv6", &v6("2001:db8::7", ACK), false);
-    lists("2 networks, 1 ban", &few(), 0);
-    lists("150 thousand networks, 50 thousand bans", &many(), 50_000);
-
-    println!("-- SYN rate");
-    let limited = |per_second, burst| Options { source_syns: Some(Rate { per_second, burst }), ..few() };
-    let mut xdp = start(&limited(10_000_000, u32::MAX)).unwrap();
-    measure(&mut xdp, "pass, SYN under the limit", &v4("192.0.2.7", SYN), false);
-    measure(&mut xdp, "pass, no SYN", &v4("192.0.2.7", ACK), false);
-    let mut xdp = start(&limited(1, 1)).unwrap();
-    xdp.test_run(&v4("192.0.2.7", SYN), 2).unwrap();
-    let mut runs = Vec::new();
-    for _ in 0..RUNS {
-        // A second's refill lets one through now and then; the time is that of the others.
-        runs.push(xdp.test_run(&v4("192.0.2.7", SYN), REPEAT).unwrap().1.as_nanos());
-    }
-    runs.sort_unstable();
-    println!("{:<58} {:>5} {:>5}", "drop, SYN over the limit", runs[0], runs[RUNS / 2]);
-    let mut xdp = start(&limited(50, 100_000)).unwrap();
-    singly(&mut xdp, "clock and SYN, one source", 1);
-    singly(&mut xdp, "clock and SYN, a flood from random sources", REPEAT);
-    let everything = Options { block: vec![("0.0.0.0/0".parse().unwrap(), 1)], ..few() };
-    let mut xdp = start(&everything).unwrap();
-    singly(&mut xdp, "clock and drop, one source", 1);
-    singly(&mut xdp, "clock and drop, a flood from random sources", REPEAT);
+    println!("| nanoseconds a packet {:<43} | best | median | promised |", "");
+    println!("|{}|-----:|-------:|---------:|", "-".repeat(66));
+    let mut xdp = start(&Options { served_ports: vec![PORT], ..Options::default() });
+    row(&mut xdp, "idle", "a program that does nothing", None, &v4("192.0.2.7", ACK));
+    title("no lists");
+    gate(&mut xdp, "pass, not IP", None, &ethernet().other(0x0806).raw());
+    gate(&mut xdp, "pass, another port", None, &ethernet().ipv4("192.0.2.7").tcp(22, ACK));
+    gate(&mut xdp, "pass, IPv4", Some(25), &v4("192.0.2.7", ACK));
+    gate(&mut xdp, "pass, IPv6", Some(25), &v6("2001:db8::7", ACK));
+    lists("2 networks, 2 bans", &few(), 0);
+    lists("100,000 networks, 50,000 bans", &many(100_000, 12_345, true), BANS);
+    rates();
+    floods();
+    println!("\n| milliseconds | loaded | replaced | promised |\n|---|---:|---:|---:|");
+    load_times(100_000, false);
+    load_times(100_000, true);
 }

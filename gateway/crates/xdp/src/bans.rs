@@ -103,6 +103,16 @@ pub(crate) struct BanTable {
     bits: HashMap<(u32, u64), u32>,
     words: HashMap<u32, u64>,
     wide: usize,
+    /// What past bans dropped, of the sources with the most, so that a client's count does not fall when its ban ends.
+    past: HashMap<Source, Stat>,
+}
+
+/// Past bans that are remembered.
+const PAST_MAX: usize = 4_096;
+
+/// What a ban has dropped. Bytes of packets that were let through are among them.
+pub(crate) fn dropped_by(ban: &sluice_common::Ban) -> Stat {
+    Stat { packets: ban.seen.packets.saturating_sub(ban.passed), bytes: ban.seen.bytes }
 }
 
 impl BanTable {
@@ -124,6 +134,19 @@ impl BanTable {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Source, u64)> {
         self.ends.iter().map(|&(until_ns, source)| (source, until_ns))
+    }
+
+    /// Keeps what a ban that ends has dropped.
+    pub(crate) fn remember(&mut self, source: Source, dropped: Stat) {
+        self.past.entry(source).or_default().add(dropped);
+        if self.past.len() > PAST_MAX {
+            let least = self.past.iter().min_by_key(|(_, stat)| stat.packets).map(|(source, _)| *source);
+            least.map(|source| self.past.remove(&source));
+        }
+    }
+
+    pub(crate) fn past(&self) -> impl Iterator<Item = (Source, Stat)> {
+        self.past.iter().map(|(source, stat)| (*source, *stat))
     }
 
     /// Whom a newcomer would displace: when all places are taken, the ban that ends next.
@@ -231,6 +254,20 @@ mod tests {
         }
         assert_eq!(table.displaced_by(source(u32::MAX)), Some(source(923)));
         assert_eq!(table.displaced_by(source(5)), None, "a renewal needs no place");
+    }
+
+    #[test]
+    fn of_past_bans_those_with_the_most_drops_are_remembered() {
+        let mut table = BanTable::default();
+        for host in 0..=PAST_MAX as u32 {
+            let stat = Stat { packets: u64::from(host) + 1, bytes: 40 };
+            table.remember(Source::from_v4_word(host.to_be()), stat);
+        }
+        table.remember(Source::from_v4_word(7u32.to_be()), Stat { packets: 10, bytes: 0 });
+        let past: HashMap<Source, Stat> = table.past().collect();
+        assert_eq!(past.len(), PAST_MAX);
+        assert_eq!(past.get(&Source::from_v4_word(0)), None);
+        assert_eq!(past[&Source::from_v4_word(7u32.to_be())], Stat { packets: 18, bytes: 40 });
     }
 
     proptest! {

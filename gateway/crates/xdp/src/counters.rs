@@ -2,7 +2,10 @@
 
 use ipnet::{IpNet, Ipv6Net};
 use sluice_common::{Reason, Source, Stat};
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+};
 
 /// What the program has seen since it was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +72,15 @@ impl Counters {
         }
         total
     }
+}
+
+/// The `top` of these sources by dropped packets, the worst first.
+pub(crate) fn worst(totals: BTreeMap<Source, Stat>, top: usize) -> Vec<ClientCount> {
+    let all = totals.into_iter().map(|(source, count)| ClientCount { client: client_of(source), count });
+    let mut clients: Vec<ClientCount> = all.filter(|client| client.count.packets != 0).collect();
+    clients.sort_by(|a, b| b.count.packets.cmp(&a.count.packets).then(a.client.cmp(&b.client)));
+    clients.truncate(top);
+    clients
 }
 
 /// An address as the program sees it: a mapped one is IPv4.

@@ -1,6 +1,6 @@
 //! What can go wrong, and whether the gateway should go on without XDP.
 
-use std::{error::Error, fmt, io};
+use std::{error::Error, fmt, io, path::PathBuf};
 
 use crate::Mode;
 
@@ -27,6 +27,21 @@ pub enum XdpError {
         /// Each mode tried, and what the kernel said.
         tried: Vec<(Mode, String)>,
     },
+    /// An interface has a program of someone else, which stays where it is unless [`Options::force`](crate::Options::force)
+    /// is set.
+    Foreign {
+        /// Where.
+        interface: String,
+        /// The program, by name where that can be read, and id.
+        program: String,
+    },
+    /// The BPF file system does not take a pin.
+    Pin {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
     /// A map could not be read or written.
     Map {
         /// Which.
@@ -41,7 +56,14 @@ impl XdpError {
     /// rest is a mistake in the configuration.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Off | Self::Privileges { .. } | Self::Kernel(_) | Self::Attach { .. })
+        matches!(
+            self,
+            Self::Off
+                | Self::Privileges { .. }
+                | Self::Kernel(_)
+                | Self::Attach { .. }
+                | Self::Foreign { .. }
+        )
     }
 }
 
@@ -68,6 +90,11 @@ impl fmt::Display for XdpError {
                 }
                 Ok(())
             }
+            Self::Foreign { interface, program } => write!(
+                f,
+                "{interface} has another XDP program, {program}: detach it, or set `force` to replace it"
+            ),
+            Self::Pin { path, error } => write!(f, "XDP pin {}: {error}", path.display()),
             Self::Map { map, error } => write!(f, "XDP map {map}: {error}"),
         }
     }
@@ -76,7 +103,7 @@ impl fmt::Display for XdpError {
 impl Error for XdpError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Map { error, .. } => Some(error),
+            Self::Map { error, .. } | Self::Pin { error, .. } => Some(error),
             _ => None,
         }
     }

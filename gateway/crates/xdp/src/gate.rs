@@ -1,29 +1,29 @@
 //! The loaded program: attach, reconcile, ban, count.
 
-use aya::{
-    Ebpf,
-    programs::{TestRun as _, TestRunOptions, XdpMode, xdp::XdpLinkId},
-};
+use aya::Ebpf;
 use ipnet::IpNet;
-use sluice_common::{Settings, Source, stage};
+use sluice_common::{Source, stage};
 use std::{
     collections::BTreeMap,
-    ffi::CString,
     hash::{BuildHasher as _, RandomState},
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
     time::Duration,
 };
 
 use crate::{
-    Ban, ClientCount, Counters, Event, LetThrough, Mode, Options, XdpError,
-    bans::{BanTable, key_of},
-    counters::client_of,
+    Attachment, Ban, ClientCount, Counters, Event, LetThrough, Mode, Options, XdpError,
+    attach::{self, How, Place},
+    bans::{BanTable, dropped_by, key_of},
+    counters::{client_of, worst},
     events,
     load::{self, EMBEDDED_OBJECT},
     maps::Maps,
-    plan::{Tables, plan},
+    pins, sys,
+    tables::{Lists, Tables},
 };
 
-/// A loaded program. Dropping it detaches the program everywhere.
+/// A loaded program. Dropping it detaches the program wherever it is not pinned.
 ///
 /// It is used by one thread, the control thread; the data path is the kernel's.
 pub struct Xdp {
@@ -31,40 +31,28 @@ pub struct Xdp {
     /// Which of the object's programs the kernel took.
     program: &'static str,
     maps: Maps,
-    /// What the maps hold: nobody else has them, so this copy is the truth.
+    /// Which generation the program goes by.
+    active: u32,
+    /// What that one holds: nobody else has the maps, so this copy is the truth.
     tables: Tables,
+    /// Lists that the other generation may still hold.
+    leftover: Option<Lists>,
     bans: BanTable,
-    /// Bits of [`stage`] that the program goes by.
-    written_stages: u32,
+    /// Bits of [`stage`] for bans that the program goes by.
+    written_ban_stages: u32,
     seed: u64,
     mode: Mode,
-    links: BTreeMap<String, Link>,
-}
-
-struct Link {
-    id: XdpLinkId,
-    /// Of the interface: one that was removed and made anew under the same name has another, and no program.
-    index: u32,
-    mode: Mode,
-    fallback: Option<String>,
-}
-
-/// An interface with the program on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attachment {
-    /// Its name.
-    pub interface: String,
-    /// [`Mode::Native`] or [`Mode::Generic`].
-    pub mode: Mode,
-    /// Why native mode was not to be had, where it was tried.
-    pub fallback: Option<String>,
+    places: BTreeMap<String, Place>,
+    /// Where links and bans are pinned.
+    pin_path: Option<PathBuf>,
 }
 
 impl Xdp {
     /// Bans that are held at once.
     pub const BANS_MAX: usize = sluice_common::BANS_MAX;
 
-    /// Loads the embedded program, fills its maps and attaches it.
+    /// Loads the embedded program, fills its maps and attaches it. Where a run before has pinned its links and bans, it
+    /// takes over the bans that still hold, and then the links: no packet goes unjudged in between.
     ///
     /// # Errors
     /// See [`XdpError`]; nothing is attached then. [`XdpError::is_unavailable`] tells whether to serve without.
@@ -85,33 +73,72 @@ impl Xdp {
             ebpf,
             program,
             maps,
+            active: 0,
             tables: Tables::default(),
+            leftover: None,
             bans: BanTable::default(),
-            written_stages: 0,
+            written_ban_stages: 0,
             seed: RandomState::new().hash_one(std::process::id()),
             mode: options.mode,
-            links: BTreeMap::new(),
+            places: BTreeMap::new(),
+            pin_path: None,
         };
+        if let Some(directory) = &options.pin_path {
+            xdp.take_over_bans(pins::pinned_bans(directory))?;
+        }
         xdp.reconcile(options)?;
         Ok(xdp)
     }
 
-    /// Turns what is into what `options` say: lists, rates and ports by the fewest map edits, then interfaces.
-    /// Bans and counters stay.
+    /// Turns what is into what `options` say. Lists, ports and rates change at once, between two packets: the new
+    /// ones are loaded beside those in force, however long they are, and a single word switches. Bans and counters
+    /// stay, but for those of rules that are gone.
     ///
     /// # Errors
-    /// On [`XdpError::Options`] nothing has changed. After any other error the maps are somewhere in between, no
-    /// source is dropped that neither state drops, and another call goes on from there.
+    /// On [`XdpError::Options`], and where the new lists cannot be loaded, nothing has changed. After any other error
+    /// the lists are the new ones, and another call goes on from there.
     pub fn reconcile(&mut self, options: &Options) -> Result<(), XdpError> {
         let desired = options.resolve()?;
-        for edit in plan(&self.tables, &desired) {
-            self.maps.apply(edit)?;
-            self.tables.note(edit);
+        if desired.lists == self.tables.lists {
+            self.tables.rates = desired.rates;
+            self.write_settings()?;
+        } else {
+            self.switch(desired)?;
         }
-        (self.tables.packets, self.tables.syns) = (desired.packets, desired.syns);
-        (self.tables.is_dry, self.tables.event_interval_ns) = (desired.is_dry, desired.event_interval_ns);
-        self.write_settings()?;
         self.reattach(options)
+    }
+
+    /// Switches to the other generation.
+    fn switch(&mut self, desired: Tables) -> Result<(), XdpError> {
+        let other = 1 - self.active;
+        if let Some(lists) = &self.leftover {
+            self.maps.empty(other, lists)?;
+            self.leftover = None;
+        }
+        if let Err(error) = self.fill(other, &desired) {
+            self.empty(other, desired.lists);
+            return Err(error);
+        }
+        self.maps.activate(other)?;
+        let old = std::mem::replace(&mut self.tables, desired);
+        self.active = other;
+        self.written_ban_stages = self.ban_stages();
+        let rules = old.lists.rules();
+        let gone = rules.difference(&self.tables.lists.rules()).copied().collect();
+        self.empty(1 - other, old.lists);
+        self.maps.forget_rules(&gone)
+    }
+
+    fn fill(&mut self, generation: u32, desired: &Tables) -> Result<(), XdpError> {
+        self.maps.fill(generation, &desired.lists)?;
+        self.maps.set_settings(generation, desired.settings(self.seed, self.ban_stages()))
+    }
+
+    /// Empties a generation that is not active, or remembers to try again before it is filled the next time.
+    fn empty(&mut self, generation: u32, lists: Lists) {
+        if self.maps.empty(generation, &lists).is_err() {
+            self.leftover = Some(lists);
+        }
     }
 
     /// Drops a source for `ttl` from now, but for what `let_through` leaves it. In place of an earlier ban of the same
@@ -133,11 +160,16 @@ impl Xdp {
         let until_ns = monotonic_ns().saturating_add(ttl_ns);
         let earlier = if self.bans.contains(key) { self.maps.get_ban(key)? } else { None };
         let ban = sluice_common::Ban { until_ns, policy, one_in, interval_ns, ..earlier.unwrap_or_default() };
-        self.maps.ban(key, ban)?;
-        if let Some((word, bits)) = self.bans.insert(key, key.hash(self.seed), until_ns) {
+        self.place(key, ban)?;
+        self.refresh_stages()
+    }
+
+    fn place(&mut self, source: Source, ban: sluice_common::Ban) -> Result<(), XdpError> {
+        self.maps.ban(source, ban)?;
+        if let Some((word, bits)) = self.bans.insert(source, source.hash(self.seed), ban.until_ns) {
             self.maps.set_filter(word, bits)?;
         }
-        self.refresh_stages()
+        Ok(())
     }
 
     /// Lifts a ban; says whether there was one. Takes the networks that [`ban`](Self::ban) takes.
@@ -203,6 +235,9 @@ impl Xdp {
     }
 
     fn lift(&mut self, source: Source) -> Result<bool, XdpError> {
+        if let Some(ban) = self.maps.get_ban(source)? {
+            self.bans.remember(source, dropped_by(&ban));
+        }
         let was_banned = self.maps.unban(source)?;
         if let Some((word, bits)) = self.bans.remove(source, source.hash(self.seed)) {
             self.maps.set_filter(word, bits)?;
@@ -219,12 +254,24 @@ impl Xdp {
         found
     }
 
-    /// The `top` clients by dropped packets, the worst first: about a millisecond.
+    /// The `top` clients by dropped packets, the worst first; those of bans, past ones included, count too. About a
+    /// millisecond, and a microsecond for each ban.
     ///
     /// # Errors
-    /// If the map cannot be read.
+    /// If a map cannot be read.
     pub fn clients(&self, top: usize) -> Result<Vec<ClientCount>, XdpError> {
-        self.maps.clients(top)
+        if top == 0 {
+            return Ok(Vec::new());
+        }
+        let mut totals = self.maps.clients()?;
+        for (source, _) in self.bans.iter() {
+            let ban = self.maps.get_ban(source)?.unwrap_or_default();
+            totals.entry(source).or_default().add(dropped_by(&ban));
+        }
+        for (source, stat) in self.bans.past() {
+            totals.entry(source).or_default().add(stat);
+        }
+        Ok(worst(totals, top))
     }
 
     /// All counters, with the `top` clients by dropped packets.
@@ -234,8 +281,8 @@ impl Xdp {
     pub fn counters(&self, top: usize) -> Result<Counters, XdpError> {
         Ok(Counters {
             reasons: self.maps.reasons()?,
-            rules: self.maps.rules(self.tables.rules())?,
-            clients: self.maps.clients(top)?,
+            rules: self.maps.rules(self.tables.lists.rules())?,
+            clients: self.clients(top)?,
             bans: self.bans.len(),
         })
     }
@@ -243,113 +290,114 @@ impl Xdp {
     /// Where the program is attached, by interface.
     #[must_use]
     pub fn attachments(&self) -> Vec<Attachment> {
-        let attachment = |(interface, link): (&String, &Link)| Attachment {
-            interface: interface.clone(),
-            mode: link.mode,
-            fallback: link.fallback.clone(),
-        };
-        self.links.iter().map(attachment).collect()
+        self.places.iter().map(|(interface, place)| place.attachment(interface)).collect()
+    }
+
+    /// Takes the program off every interface and removes all pins, so that nothing is left of it.
+    ///
+    /// # Errors
+    /// If a pin cannot be removed; its interface keeps the program.
+    pub fn detach(mut self) -> Result<(), XdpError> {
+        while let Some((_, place)) = self.places.pop_first() {
+            place.detach()?;
+        }
+        self.pin_path.take().map_or(Ok(()), |directory| pins::detach_pinned(&directory).map(|_| ()))
     }
 
     /// Runs the program on a frame, `repeat` times: whether it drops the frame, and the mean time it takes.
     #[doc(hidden)]
     pub fn test_run(&mut self, frame: &[u8], repeat: u32) -> Result<(bool, Duration), XdpError> {
-        const XDP_DROP: u32 = 1;
-        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
-        let program = load::program(&mut self.ebpf, self.program)?;
-        let result = program.test_run(options).map_err(|error| XdpError::Kernel(error.to_string()))?;
-        Ok((result.return_value == XDP_DROP, result.duration))
+        let program = self.program;
+        self.runner(program)?.run(frame, repeat)
     }
 
+    /// Runs a program of the object apart from this value, in other threads too.
+    #[doc(hidden)]
+    pub fn runner(&mut self, program: &str) -> Result<Runner, XdpError> {
+        load::load_if_needed(&mut self.ebpf, program)?;
+        let fd = load::program_fd(&mut self.ebpf, program)?.try_clone_to_owned();
+        fd.map(Runner).map_err(|error| XdpError::Kernel(error.to_string()))
+    }
+
+    /// Tells the program of the first ban or that the last is gone.
     fn refresh_stages(&mut self) -> Result<(), XdpError> {
-        if self.written_stages == self.stages() { Ok(()) } else { self.write_settings() }
+        if self.written_ban_stages == self.ban_stages() { Ok(()) } else { self.write_settings() }
     }
 
-    fn stages(&self) -> u32 {
+    fn ban_stages(&self) -> u32 {
         let bans = if self.bans.len() > 0 { stage::BANS } else { 0 };
         let wide = if self.bans.has_wide() { stage::WIDE_BANS } else { 0 };
-        self.tables.stages() | bans | wide
+        bans | wide
     }
 
+    /// Rewrites the settings of the active generation: a packet that sees half of it is judged by a mixture of both,
+    /// once.
     fn write_settings(&mut self) -> Result<(), XdpError> {
-        let stages = self.stages();
-        self.maps.set_settings(Settings {
-            seed: self.seed,
-            packets: self.tables.packets.unwrap_or_default(),
-            syns: self.tables.syns.unwrap_or_default(),
-            event_interval_ns: self.tables.event_interval_ns,
-            stages,
-            reserved: 0,
-        })?;
-        self.written_stages = stages;
+        let settings = self.tables.settings(self.seed, self.ban_stages());
+        self.maps.set_settings(self.active, settings)?;
+        self.written_ban_stages = self.ban_stages();
         Ok(())
     }
 
+    fn take_over_bans(&mut self, bans: Vec<(Source, sluice_common::Ban)>) -> Result<(), XdpError> {
+        let now_ns = monotonic_ns();
+        for (source, ban) in bans.into_iter().filter(|(_, ban)| ban.until_ns > now_ns) {
+            self.place(source, ban)?;
+        }
+        Ok(())
+    }
+
+    /// Interfaces and pins as `options` say: what is not wanted leaves, what is wanted and missing comes.
     fn reattach(&mut self, options: &Options) -> Result<(), XdpError> {
         let is_wanted = |name: &String| options.mode == self.mode && options.interfaces.contains(name);
-        let is_same =
-            |name: &String, link: &Link| interface_index(name).is_ok_and(|index| index == link.index);
-        let leaving: Vec<String> = self
-            .links
-            .iter()
-            .filter(|&(name, link)| !is_wanted(name) || !is_same(name, link))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in leaving {
-            if let Some(link) = self.links.remove(&name) {
-                // An error means that the interface is gone, and the program with it.
-                let _ = load::program(&mut self.ebpf, self.program)?.detach(link.id);
-            }
+        let leaving = self.places.extract_if(.., |name, place| !is_wanted(name) || !place.is_of(name));
+        for (_, place) in leaving.collect::<Vec<_>>() {
+            place.detach()?;
         }
         self.mode = options.mode;
+        self.repin(options)?;
+        let how = How { mode: self.mode, pin_path: options.pin_path.as_deref(), force: options.force };
         for name in &options.interfaces {
-            if options.mode != Mode::Off && !self.links.contains_key(name) {
-                let link = self.attach(name)?;
-                self.links.insert(name.clone(), link);
+            if options.mode != Mode::Off && !self.places.contains_key(name) {
+                let place = attach::attach(&mut self.ebpf, self.program, name, how)?;
+                self.places.insert(name.clone(), place);
             }
         }
         Ok(())
     }
 
-    fn attach(&mut self, interface: &str) -> Result<Link, XdpError> {
-        let index = interface_index(interface)?;
-        let program = load::program(&mut self.ebpf, self.program)?;
-        let modes: &[Mode] = match self.mode {
-            Mode::Auto => &[Mode::Native, Mode::Generic],
-            Mode::Native => &[Mode::Native],
-            Mode::Generic => &[Mode::Generic],
-            Mode::Off => &[],
-        };
-        let mut tried: Vec<(Mode, String)> = Vec::new();
-        for &mode in modes {
-            let kernel_mode = if mode == Mode::Native { XdpMode::Driver } else { XdpMode::Skb };
-            match program.attach_to_if_index(index, kernel_mode) {
-                Ok(id) => {
-                    return Ok(Link { id, index, mode, fallback: tried.pop().map(|(_, message)| message) });
-                }
-                Err(error) => tried.push((mode, innermost(&error))),
-            }
+    /// Moves pins to where `options` want them; leftovers of a run before go.
+    fn repin(&mut self, options: &Options) -> Result<(), XdpError> {
+        for (name, place) in &mut self.places {
+            place.set_pin(name, options.pin_path.as_deref())?;
         }
-        Err(XdpError::Attach { interface: interface.to_owned(), tried })
+        if self.pin_path == options.pin_path {
+            return Ok(());
+        }
+        if let Some(old) = self.pin_path.take() {
+            pins::detach_pinned(&old)?;
+        }
+        if let Some(directory) = &options.pin_path {
+            self.maps.pin_bans(directory)?;
+            pins::detach_others(directory, &options.interfaces)?;
+            self.pin_path = Some(directory.clone());
+        }
+        Ok(())
     }
 }
 
-/// The message at the root of an error: those above it name calls.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
-}
+/// Runs a program without a packet from outside.
+#[doc(hidden)]
+pub struct Runner(OwnedFd);
 
-fn interface_index(name: &str) -> Result<u32, XdpError> {
-    let unknown = || XdpError::Interface(name.to_owned());
-    let c_name = CString::new(name).map_err(|_| unknown())?;
-    // SAFETY: a valid C string that outlives the call.
-    match unsafe { libc::if_nametoindex(c_name.as_ptr()) } {
-        0 => Err(unknown()),
-        index => Ok(index),
+impl Runner {
+    /// As [`Xdp::test_run`].
+    #[doc(hidden)]
+    pub fn run(&self, frame: &[u8], repeat: u32) -> Result<(bool, Duration), XdpError> {
+        const XDP_DROP: u32 = 1;
+        let (result, time) = sys::test_run(self.0.as_fd(), frame, repeat)
+            .map_err(|error| XdpError::Kernel(error.to_string()))?;
+        Ok((result == XDP_DROP, time))
     }
 }
 

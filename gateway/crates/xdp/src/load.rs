@@ -5,6 +5,7 @@ use aya::{
     programs::{ProgramError, Xdp as Program},
 };
 use sluice_common::program::{GATE, GATE_LINEAR};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use crate::{XdpError, error::os_error};
 
@@ -59,10 +60,21 @@ fn verify(ebpf: &mut Ebpf, name: &str) -> Result<(), XdpError> {
     })
 }
 
+/// Loads a program of the object that is only there for measuring, once.
+pub(crate) fn load_if_needed(ebpf: &mut Ebpf, name: &str) -> Result<(), XdpError> {
+    if program(ebpf, name)?.fd().is_ok() { Ok(()) } else { verify(ebpf, name) }
+}
+
 /// The program of an object by its name.
 pub(crate) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, XdpError> {
     let absent = || XdpError::Kernel(format!("no XDP program `{name}` in the object"));
     ebpf.program_mut(name).ok_or_else(absent)?.try_into().map_err(|_| absent())
+}
+
+/// The descriptor of a loaded program.
+pub(crate) fn program_fd<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<BorrowedFd<'a>, XdpError> {
+    let fd = program(ebpf, name)?.fd().map_err(|error| XdpError::Kernel(error.to_string()))?;
+    Ok(fd.as_fd())
 }
 
 fn refused(error: &(dyn std::error::Error + 'static), message: String) -> XdpError {

@@ -2,31 +2,31 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{
-        Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf, lpm_trie::Key,
-    },
+    maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf},
 };
-use ipnet::IpNet;
-use sluice_common::{Ban, CLIENT_SETS, Client, ClientSet, Reason, Settings, Source, Stat, map};
-use std::{collections::BTreeMap, io};
+use sluice_common::{
+    Ban, CLIENT_SETS, Client, ClientSet, GENERATIONS, PORT_WORDS, Reason, Settings, Source, Stat, map,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+};
 
 use crate::{
     XdpError,
-    counters::{ClientCount, ReasonCount, RuleCount, client_of},
-    plan::Edit,
+    counters::{ReasonCount, RuleCount},
+    pins, sys,
+    tables::{Entries, Lists},
 };
-
-type V4Trie = LpmTrie<MapData, [u8; 4], u32>;
-type V6Trie = LpmTrie<MapData, [u8; 16], u32>;
 
 /// All maps that the gateway touches.
 pub(crate) struct Maps {
+    active: Array<MapData, u32>,
     settings: Array<MapData, Settings>,
-    ports: Array<MapData, u64>,
-    allow4: V4Trie,
-    allow6: V6Trie,
-    block4: V4Trie,
-    block6: V6Trie,
+    ports: MapData,
+    tries: [Tries; GENERATIONS],
     bans: HashMap<MapData, Source, Ban>,
     ban_filter: Array<MapData, u64>,
     reasons: PerCpuArray<MapData, Stat>,
@@ -35,16 +35,62 @@ pub(crate) struct Maps {
     events: RingBuf<MapData>,
 }
 
+/// The lists of a generation, with their names.
+struct Tries {
+    allow4: Trie,
+    allow6: Trie,
+    block4: Trie,
+    block6: Trie,
+}
+
+struct Trie(&'static str, MapData);
+
+impl Trie {
+    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, XdpError> {
+        match ebpf.take_map(name) {
+            Some(Map::LpmTrie(data)) => Ok(Self(name, data)),
+            _ => Err(XdpError::Kernel(format!("no trie `{name}` in the object"))),
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.1.fd().as_fd()
+    }
+
+    fn insert<K: Pod>(&self, (keys, values): &(Vec<K>, Vec<u32>)) -> Result<(), XdpError> {
+        sys::insert_all(self.fd(), keys, values).map_err(|error| XdpError::Map { map: self.0, error })
+    }
+
+    fn remove<K: Pod>(&self, (keys, _): &(Vec<K>, Vec<u32>)) -> Result<(), XdpError> {
+        sys::remove_all(self.fd(), keys).map_err(|error| XdpError::Map { map: self.0, error })
+    }
+}
+
 impl Maps {
     /// Takes the maps out of a loaded object.
     pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, XdpError> {
+        let mut tries = |generation: usize| {
+            let mut trie = |names: [&'static str; 2]| {
+                let name = names.get(generation).copied().unwrap_or_default();
+                Trie::take(ebpf, name)
+            };
+            Ok::<_, XdpError>(Tries {
+                allow4: trie(map::ALLOW4)?,
+                allow6: trie(map::ALLOW6)?,
+                block4: trie(map::BLOCK4)?,
+                block6: trie(map::BLOCK6)?,
+            })
+        };
+        let tries = [tries(0)?, tries(1)?];
+        let ports = match ebpf.take_map(map::PORTS) {
+            Some(Map::Array(data)) => data,
+            _ => return Err(XdpError::Kernel(format!("no array `{}` in the object", map::PORTS))),
+        };
         Ok(Self {
+            active: typed(ebpf, map::ACTIVE)?,
             settings: typed(ebpf, map::SETTINGS)?,
-            ports: typed(ebpf, map::PORTS)?,
-            allow4: typed(ebpf, map::ALLOW4)?,
-            allow6: typed(ebpf, map::ALLOW6)?,
-            block4: typed(ebpf, map::BLOCK4)?,
-            block6: typed(ebpf, map::BLOCK6)?,
+            ports,
+            tries,
             bans: typed(ebpf, map::BANS)?,
             ban_filter: typed(ebpf, map::BAN_FILTER)?,
             reasons: typed(ebpf, map::REASONS)?,
@@ -54,35 +100,70 @@ impl Maps {
         })
     }
 
-    pub(crate) fn set_settings(&mut self, settings: Settings) -> Result<(), XdpError> {
-        self.settings.set(0, settings, 0).map_err(in_map(map::SETTINGS))
+    pub(crate) fn set_settings(&mut self, generation: u32, settings: Settings) -> Result<(), XdpError> {
+        self.settings.set(generation, settings, 0).map_err(in_map(map::SETTINGS))
     }
 
-    pub(crate) fn apply(&mut self, edit: Edit) -> Result<(), XdpError> {
-        match edit {
-            Edit::Allow(net) => {
-                insert(&mut self.allow4, &mut self.allow6, net, 0).map_err(in_map(map::ALLOW4))
-            }
-            Edit::Disallow(net) => {
-                remove(&mut self.allow4, &mut self.allow6, net).map_err(in_map(map::ALLOW4))
-            }
-            Edit::Block(net, rule) => {
-                insert(&mut self.block4, &mut self.block6, net, rule).map_err(in_map(map::BLOCK4))
-            }
-            Edit::Unblock(net) => {
-                remove(&mut self.block4, &mut self.block6, net).map_err(in_map(map::BLOCK4))
-            }
-            Edit::Ports { word, bits } => self.ports.set(word, bits, 0).map_err(in_map(map::PORTS)),
-            Edit::Forget(rule) => {
-                let zeroes = zero_on_every_cpu().map_err(in_map(map::RULES))?;
-                self.rules.set(rule, zeroes, 0).map_err(in_map(map::RULES))
-            }
+    /// Makes the program go by another generation, from the next packet on, and returns when no packet is under way
+    /// that goes by the one before.
+    pub(crate) fn activate(&mut self, generation: u32) -> Result<(), XdpError> {
+        self.active.set(0, generation, 0).map_err(in_map(map::ACTIVE))?;
+        sys::wait_for_packets_under_way();
+        Ok(())
+    }
+
+    /// Fills a generation that is not active and whose tries are empty. Whatever of it fails, all of it is to be removed
+    /// again: [`empty`](Self::empty).
+    pub(crate) fn fill(&mut self, generation: u32, lists: &Lists) -> Result<(), XdpError> {
+        let first = generation * PORT_WORDS as u32;
+        let indexes: Vec<u32> = (first..first + PORT_WORDS as u32).collect();
+        sys::insert_all(self.ports.fd().as_fd(), &indexes, &lists.port_words())
+            .map_err(|error| XdpError::Map { map: map::PORTS, error })?;
+        let Some(tries) = self.tries.get(generation as usize) else { return Ok(()) };
+        let Entries { v4, v6 } = lists.allow_entries();
+        tries.allow4.insert(&v4)?;
+        tries.allow6.insert(&v6)?;
+        let Entries { v4, v6 } = lists.block_entries();
+        tries.block4.insert(&v4)?;
+        tries.block6.insert(&v6)
+    }
+
+    /// Removes the lists of a generation that is not active, to free their memory. They may have been loaded in part:
+    /// this goes in the same order, so nothing comes after the first entry that is missing.
+    pub(crate) fn empty(&mut self, generation: u32, lists: &Lists) -> Result<(), XdpError> {
+        match self.remove(generation, lists) {
+            Err(XdpError::Map { error, .. }) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            result => result,
         }
+    }
+
+    fn remove(&mut self, generation: u32, lists: &Lists) -> Result<(), XdpError> {
+        let Some(tries) = self.tries.get(generation as usize) else { return Ok(()) };
+        let Entries { v4, v6 } = lists.allow_entries();
+        tries.allow4.remove(&v4)?;
+        tries.allow6.remove(&v6)?;
+        let Entries { v4, v6 } = lists.block_entries();
+        tries.block4.remove(&v4)?;
+        tries.block6.remove(&v6)
+    }
+
+    /// Zeroes the counters of rules that are gone, so that their ids may be used again.
+    pub(crate) fn forget_rules(&mut self, rules: &BTreeSet<u32>) -> Result<(), XdpError> {
+        for &rule in rules {
+            let zeroes = zero_on_every_cpu().map_err(in_map(map::RULES))?;
+            self.rules.set(rule, zeroes, 0).map_err(in_map(map::RULES))?;
+        }
+        Ok(())
     }
 
     /// Places a ban, in place of an earlier one.
     pub(crate) fn ban(&mut self, source: Source, ban: Ban) -> Result<(), XdpError> {
         self.bans.insert(source, ban, 0).map_err(in_map(map::BANS))
+    }
+
+    /// Pins the bans, in place of those of a run before.
+    pub(crate) fn pin_bans(&self, directory: &Path) -> Result<(), XdpError> {
+        pins::pin_bans(self.bans.map().fd().as_fd(), directory)
     }
 
     /// Lifts a ban; says whether there was one.
@@ -132,24 +213,17 @@ impl Maps {
             .collect()
     }
 
-    /// The `top` clients by dropped packets. One call into the kernel for each set: about a millisecond in all.
-    pub(crate) fn clients(&self, top: usize) -> Result<Vec<ClientCount>, XdpError> {
+    /// Dropped packets by source, those of bans aside. One call into the kernel for each set: about a millisecond in all.
+    pub(crate) fn clients(&self) -> Result<BTreeMap<Source, Stat>, XdpError> {
         let mut totals: BTreeMap<Source, Stat> = BTreeMap::new();
-        let sets = if top == 0 { 0 } else { CLIENT_SETS as u32 };
-        for set in 0..sets {
+        for set in 0..CLIENT_SETS as u32 {
             let per_cpu = self.clients.get(&set, 0).map_err(in_map(map::CLIENTS))?;
             let used = per_cpu.iter().flatten().filter(|client| client.dropped.packets != 0);
             for Client { source, dropped } in used {
                 totals.entry(*source).or_default().add(*dropped);
             }
         }
-        let mut clients: Vec<ClientCount> = totals
-            .into_iter()
-            .map(|(source, count)| ClientCount { client: client_of(source), count })
-            .collect();
-        clients.sort_by(|a, b| b.count.packets.cmp(&a.count.packets).then(a.client.cmp(&b.client)));
-        clients.truncate(top);
-        Ok(clients)
+        Ok(totals)
     }
 }
 
@@ -157,20 +231,6 @@ fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str)
     let map =
         ebpf.take_map(name).ok_or_else(|| XdpError::Kernel(format!("no map `{name}` in the object")))?;
     map.try_into().map_err(|error: MapError| XdpError::Kernel(format!("map `{name}`: {error}")))
-}
-
-fn insert(v4: &mut V4Trie, v6: &mut V6Trie, net: IpNet, value: u32) -> Result<(), MapError> {
-    match net {
-        IpNet::V4(net) => v4.insert(&Key::new(u32::from(net.prefix_len()), net.addr().octets()), value, 0),
-        IpNet::V6(net) => v6.insert(&Key::new(u32::from(net.prefix_len()), net.addr().octets()), value, 0),
-    }
-}
-
-fn remove(v4: &mut V4Trie, v6: &mut V6Trie, net: IpNet) -> Result<(), MapError> {
-    match net {
-        IpNet::V4(net) => v4.remove(&Key::new(u32::from(net.prefix_len()), net.addr().octets())),
-        IpNet::V6(net) => v6.remove(&Key::new(u32::from(net.prefix_len()), net.addr().octets())),
-    }
 }
 
 fn sum(counters: &PerCpuArray<MapData, Stat>, index: u32) -> Result<Stat, MapError> {

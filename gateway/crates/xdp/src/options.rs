@@ -2,9 +2,15 @@
 
 use ipnet::{IpNet, Ipv4Net};
 use sluice_common::{ALLOW_ENTRIES_MAX, BLOCK_ENTRIES_MAX, Gcra, RULES_MAX};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
-use crate::{XdpError, plan::Tables};
+use crate::{
+    XdpError,
+    tables::{LimitSet, Lists, Rates, Tables},
+};
 
 /// What the program should do. [`Default`] attaches nowhere and drops nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,18 +19,34 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// How to attach.
     pub mode: Mode,
+    /// A folder of the BPF file system in which to pin links and bans, so that both survive the end of the process, a
+    /// restart included: it fails closed. `None`: the end of the process detaches the program, it fails open.
+    pub pin_path: Option<PathBuf>,
+    /// Take programs of others off the interfaces.
+    pub force: bool,
     /// Networks to drop, each with the id of its rule, under which its drops are counted. Ids lie below
     /// [`Options::RULES_MAX`]; networks may share one. Of equal networks the first counts, of nested ones the
     /// narrower.
     pub block: Vec<(IpNet, u32)>,
     /// Networks that no list, ban or rate applies to.
     pub allow: Vec<IpNet>,
-    /// Packets of each source: an IPv4 address, an IPv6 /64.
-    pub source_packets: Option<Rate>,
-    /// Attempts to connect of each source.
-    pub source_syns: Option<Rate>,
-    /// TCP ports of this host that all of this applies to; everything else passes.
+    /// Rates of each source: an IPv4 address, an IPv6 /64.
+    pub source: Limits,
+    /// Rates of each wider network, so that many sources of one don't add up.
+    pub prefix: Limits,
+    /// How wide those are. 0 bits: as [`Options::PREFIX_V4_BITS`] and [`Options::PREFIX_V6_BITS`].
+    pub prefix_v4_bits: u8,
+    /// As above; at most 64.
+    pub prefix_v6_bits: u8,
+    /// Attempts to connect of all sources together, those on the allow-list aside. Up to 16 on each CPU come on top of
+    /// the burst.
+    pub syn_budget: Option<Rate>,
+    /// Ports of this host that all of this applies to; everything else passes.
     pub served_ports: Vec<u16>,
+    /// Drop UDP to these ports.
+    pub drop_udp: bool,
+    /// Drop the first fragments of packets to these ports. Others have no port: they pass, useless without the first.
+    pub drop_fragments: bool,
     /// Drop nothing, only count what would be.
     pub dry_run: bool,
     /// Samples of drops that each CPU reports in a second at most, see [`Xdp::events`](crate::Xdp::events). 0: none.
@@ -58,13 +80,25 @@ impl Mode {
     }
 }
 
-/// A token bucket for each source.
+/// Token buckets; `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Attempts to connect.
+    pub syns: Option<Rate>,
+    /// Packets.
+    pub packets: Option<Rate>,
+    /// Bytes of IP packets. The burst is at least 65,575: the largest packet.
+    pub bytes: Option<Rate>,
+}
+
+/// A token bucket. The program's clock is the kernel's coarse one, so to an interval of any length a tick of that (1 to
+/// 10 ms) must be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Tokens a second: 1 to 10 million.
-    pub per_second: u32,
-    /// Tokens at most: at least 1, and at most what an hour brings.
-    pub burst: u32,
+    /// Tokens a second: at least 1.
+    pub per_second: u64,
+    /// Tokens at most: at least 1 and what a hundredth of a second brings, at most what an hour brings.
+    pub burst: u64,
 }
 
 impl Options {
@@ -74,6 +108,12 @@ impl Options {
     pub const BLOCK_MAX: usize = BLOCK_ENTRIES_MAX;
     /// Networks of each address family that the allow-list may have.
     pub const ALLOW_MAX: usize = ALLOW_ENTRIES_MAX;
+    /// Bits of an IPv4 prefix, if nothing else is said.
+    pub const PREFIX_V4_BITS: u8 = 24;
+    /// Bits of an IPv6 prefix, if nothing else is said.
+    pub const PREFIX_V6_BITS: u8 = 48;
+    /// Length of the largest packet: an IPv6 header and the most that it can announce.
+    pub const PACKET_BYTES_MAX: u64 = 40 + 65_535;
 
     /// Checks everything, and resolves it into what the maps should hold.
     pub(crate) fn resolve(&self) -> Result<Tables, XdpError> {
@@ -90,16 +130,50 @@ impl Options {
         let allow: BTreeSet<IpNet> = self.allow.iter().copied().map(canonical).collect();
         within("block list", block.keys(), Self::BLOCK_MAX)?;
         within("allow-list", allow.iter(), Self::ALLOW_MAX)?;
-        Ok(Tables {
-            ports: self.served_ports.iter().copied().collect(),
-            allow,
-            block,
-            packets: bucket("source packets", self.source_packets)?,
-            syns: bucket("source SYNs", self.source_syns)?,
-            is_dry: self.dry_run,
+        if self.prefix_v4_bits > 32 || self.prefix_v6_bits > 64 {
+            return Err(XdpError::Options(format!(
+                "prefixes of {} and {} bits: expected at most 32 (IPv4) and 64 (IPv6)",
+                self.prefix_v4_bits, self.prefix_v6_bits
+            )));
+        }
+        let lists = Lists { ports: self.served_ports.iter().copied().collect(), allow, block };
+        Ok(Tables { lists, rates: self.rates()? })
+    }
+
+    fn rates(&self) -> Result<Rates, XdpError> {
+        let or = |bits: u8, default: u8| if bits == 0 { default } else { bits };
+        Ok(Rates {
+            source: limit_set("source", &self.source)?,
+            prefix: limit_set("prefix", &self.prefix)?,
+            prefix_v4_bits: or(self.prefix_v4_bits, Self::PREFIX_V4_BITS),
+            prefix_v6_bits: or(self.prefix_v6_bits, Self::PREFIX_V6_BITS),
+            syn_budget: bucket("SYN budget", self.syn_budget)?,
+            syn_lease: self.syn_budget.map_or(0, |rate| rate.burst.min(SYN_LEASE_MAX)),
             event_interval_ns: 1_000_000_000u64.checked_div(self.events_per_s.into()).unwrap_or_default(),
+            drops_udp: self.drop_udp,
+            drops_fragments: self.drop_fragments,
+            is_dry: self.dry_run,
         })
     }
+}
+
+/// SYNs that a CPU takes out of the budget at once.
+const SYN_LEASE_MAX: u64 = 16;
+
+fn limit_set(whose: &str, limits: &Limits) -> Result<LimitSet, XdpError> {
+    if let Some(Rate { burst, .. }) = limits.bytes
+        && burst < Options::PACKET_BYTES_MAX
+    {
+        return Err(XdpError::Options(format!(
+            "{whose} bytes with a burst of {burst}: expected at least {}, the largest packet",
+            Options::PACKET_BYTES_MAX
+        )));
+    }
+    Ok(LimitSet {
+        syns: bucket(&format!("{whose} SYNs"), limits.syns)?,
+        packets: bucket(&format!("{whose} packets"), limits.packets)?,
+        bytes: bucket(&format!("{whose} bytes"), limits.bytes)?,
+    })
 }
 
 /// Without host bits, and as IPv4 if it is a mapped one (`::ffff:192.0.2.0/120`): packets of either form mean it.
@@ -133,8 +207,8 @@ fn bucket(what: &str, rate: Option<Rate>) -> Result<Option<Gcra>, XdpError> {
     match Gcra::new(per_second, burst) {
         Some(gcra) => Ok(Some(gcra)),
         None => Err(XdpError::Options(format!(
-            "{what} of {per_second}/s with a burst of {burst}: expected 1 to 10000000 a second, and a burst of at \
-             least 1 that fills within an hour"
+            "{what} of {per_second}/s with a burst of {burst}: expected at least 1 a second, and a burst of at least 1 \
+             and a hundredth of the rate that fills within an hour"
         ))),
     }
 }
@@ -158,9 +232,9 @@ mod tests {
             ..Options::default()
         };
         let tables = options.resolve().unwrap();
-        let block: Vec<_> = tables.block.into_iter().collect();
+        let block: Vec<_> = tables.lists.block.into_iter().collect();
         assert_eq!(block, [("192.0.2.0/24".parse().unwrap(), 1), ("198.51.100.0/24".parse().unwrap(), 3)]);
-        assert_eq!(tables.allow.into_iter().collect::<Vec<_>>(), nets(&["2001:db8::/32"]));
+        assert_eq!(tables.lists.allow.into_iter().collect::<Vec<_>>(), nets(&["2001:db8::/32"]));
     }
 
     #[test]
@@ -168,8 +242,17 @@ mod tests {
         let rule = Options { block: vec![("192.0.2.0/24".parse().unwrap(), 4_096)], ..Options::default() };
         assert!(rule.resolve().unwrap_err().to_string().contains("rule id 4096"));
 
-        let rate = Options { source_syns: Some(Rate { per_second: 1, burst: 4_000 }), ..Options::default() };
-        assert!(rate.resolve().unwrap_err().to_string().contains("source SYNs of 1/s"));
+        let message = |options: Options| options.resolve().unwrap_err().to_string();
+        let syns = |per_second, burst| Limits { syns: Some(Rate { per_second, burst }), ..Limits::default() };
+        let rate = message(Options { source: syns(1, 4_000), ..Options::default() });
+        assert!(rate.contains("source SYNs of 1/s"), "{rate}");
+        let rate = message(Options { prefix: syns(10_000, 99), ..Options::default() });
+        assert!(rate.contains("prefix SYNs of 10000/s with a burst of 99"), "{rate}");
+        let bytes = Limits { bytes: Some(Rate { per_second: 1_000, burst: 1_500 }), ..Limits::default() };
+        let bytes = message(Options { source: bytes, ..Options::default() });
+        assert!(bytes.contains("source bytes with a burst of 1500: expected at least 65575"), "{bytes}");
+        let bits = message(Options { prefix_v6_bits: 65, ..Options::default() });
+        assert!(bits.contains("0 and 65 bits"), "{bits}");
 
         let many = (0..=Options::ALLOW_MAX as u32)
             .map(|host| IpNet::from(std::net::IpAddr::from(host.to_be_bytes())));

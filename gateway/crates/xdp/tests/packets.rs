@@ -11,9 +11,10 @@
 mod support;
 
 use ipnet::IpNet;
-use sluice_xdp::{Counters, LetThrough, Options, Rate, Reason, Stat, Xdp};
+use sluice_xdp::{Counters, LetThrough, Limits, Options, Rate, Reason, Stat, Xdp};
 use std::time::{Duration, Instant};
 use support::{
+    cases::{self, Case, Cases},
     frame::{ACK, Frame, SYN, ethernet},
     reference,
 };
@@ -23,6 +24,14 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
+}
+
+fn syns(rate: Rate) -> Limits {
+    Limits { syns: Some(rate), ..Limits::default() }
+}
+
+fn packets(rate: Rate) -> Limits {
+    Limits { packets: Some(rate), ..Limits::default() }
 }
 
 fn v4(source: &str) -> Frame {
@@ -61,148 +70,37 @@ fn lists() -> Options {
     }
 }
 
-/// What is expected of a frame: the reason, and the rule it is counted under.
-struct Case {
-    name: &'static str,
-    frame: Vec<u8>,
-    reason: Reason,
-    rule: Option<u32>,
-}
-
-fn case(name: &'static str, frame: Vec<u8>, reason: Reason) -> Case {
-    Case { name, frame, reason, rule: None }
-}
-
-fn blocked(name: &'static str, frame: Vec<u8>, rule: u32) -> Case {
-    Case { name, frame, reason: Reason::Blocked, rule: Some(rule) }
-}
-
-fn list_cases() -> Vec<Case> {
-    use Reason::{Accepted, Allowed, Banned, NotServed};
-    vec![
-        case("IPv4, nothing against it", v4("192.0.2.7").tcp(PORT, SYN), Accepted),
-        case("IPv6, nothing against it", v6("2001:db8::7").tcp(443, SYN), Accepted),
-        blocked("IPv4 in a network", v4("198.51.100.7").tcp(PORT, SYN), 7),
-        blocked("in mid-connection as well", v4("198.51.100.7").tcp(PORT, ACK), 7),
-        blocked("the narrower network counts", v4("198.51.100.200").tcp(PORT, SYN), 8),
-        blocked("IPv6 in a network", v6("2001:db8:bad::99").tcp(443, SYN), 9),
-        case("just beside an IPv4 network", v4("198.51.101.0").tcp(PORT, SYN), Accepted),
-        case("just beside an IPv6 network", v6("2001:db8:bae::").tcp(PORT, SYN), Accepted),
-        case("allowed within a blocked IPv4 network", v4("198.51.100.10").tcp(PORT, SYN), Allowed),
-        case("allowed within a blocked IPv6 network", v6("2001:db8:bad:a::5").tcp(PORT, SYN), Allowed),
-        case("banned IPv4", v4("203.0.113.9").tcp(PORT, ACK), Banned),
-        case("banned IPv6", v6("2001:db8:0:9::9").tcp(PORT, SYN), Banned),
-        case("banned, but allowed", v4("203.0.113.200").tcp(PORT, SYN), Allowed),
-        case("blocked, to SSH", v4("198.51.100.7").tcp(22, SYN), NotServed),
-        case("banned, to SSH", v4("203.0.113.9").tcp(22, SYN), NotServed),
-        case("blocked, ICMP", v4("198.51.100.7").transport(1), NotServed),
-        case("blocked, UDP to the same port", v6("2001:db8:bad::99").transport(17), NotServed),
-        blocked("behind a VLAN tag", ethernet().vlan(5).ipv4("198.51.100.7").tcp(PORT, SYN), 7),
-        blocked("behind two tags", ethernet().qinq(5).vlan(6).ipv6("2001:db8:bad::1").tcp(PORT, SYN), 9),
-        blocked("behind IPv4 options", ethernet().ipv4_with("198.51.100.7", &[1; 40], 0).tcp(PORT, SYN), 7),
-        blocked(
-            "the first of several fragments",
-            ethernet().ipv4_with("198.51.100.7", &[], 0x2000).tcp(PORT, SYN),
-            7,
-        ),
-        blocked(
-            "behind all extension headers that RFC 8200 allows",
-            v6("2001:db8:bad::1")
-                .extension(0, 8)
-                .extension(60, 16)
-                .extension(43, 24)
-                .fragment(0, true)
-                .authentication(12)
-                .extension(60, 8)
-                .tcp(PORT, SYN),
-            9,
-        ),
-    ]
-}
-
-fn form_cases() -> Vec<Case> {
-    use Reason::{Accepted, Fragment, Malformed, NotIp, NotServed};
-    let cut = |frame: Vec<u8>, bytes: usize| frame[..bytes].to_vec();
-    let with = |mut frame: Vec<u8>, at: usize, value: u8| {
-        frame[at] = value;
-        frame
-    };
-    let nine_headers = (0..9).fold(v6("2001:db8::7"), |frame, _| frame.extension(60, 8));
-    vec![
-        case("ARP", ethernet().other(0x0806).raw(), NotIp),
-        case("three tags", ethernet().qinq(1).qinq(2).vlan(3).ipv4("192.0.2.7").tcp(PORT, SYN), NotIp),
-        case("nothing after Ethernet", ethernet().other(0x0800).raw()[..14].to_vec(), Malformed),
-        case(
-            "cut within a VLAN tag",
-            cut(ethernet().vlan(5).ipv4("192.0.2.7").tcp(PORT, SYN), 16),
-            Malformed,
-        ),
-        case("cut within IPv4", cut(v4("192.0.2.7").tcp(PORT, SYN), 14 + 19), Malformed),
-        case("cut within IPv6", cut(v6("2001:db8::7").tcp(PORT, SYN), 14 + 39), Malformed),
-        case("cut within TCP", cut(v4("192.0.2.7").tcp(PORT, SYN), 14 + 20 + 19), Malformed),
-        case("cut within TCP, another port", cut(v6("2001:db8::7").tcp(22, SYN), 14 + 40 + 3), Malformed),
-        case("no TCP at all", v4("192.0.2.7").tcp_cut(PORT, SYN, 0), Malformed),
-        case("IPv4 header of four words", with(v4("192.0.2.7").tcp(PORT, SYN), 14, 0x44), Malformed),
-        case("IPv6's version in IPv4", with(v4("192.0.2.7").tcp(PORT, SYN), 14, 0x65), Malformed),
-        case("IPv4 options beyond the end", with(v4("192.0.2.7").transport(17), 14, 0x4f), Malformed),
-        case("total length within the header", with(v4("192.0.2.7").tcp(PORT, SYN), 17, 19), Malformed),
-        case("a later fragment, IPv4", ethernet().ipv4_with("192.0.2.7", &[], 3).tcp(PORT, SYN), Fragment),
-        case("a later fragment, IPv6", v6("2001:db8::7").fragment(1, true).tcp(PORT, SYN), Fragment),
-        case("an atomic fragment (RFC 6946)", v6("2001:db8::7").fragment(0, false).tcp(PORT, SYN), Accepted),
-        case(
-            "tiny first fragment, IPv4 (RFC 1858)",
-            ethernet().ipv4_with("192.0.2.7", &[], 0x2000).tcp_cut(PORT, SYN, 8),
-            Malformed,
-        ),
-        case(
-            "tiny first fragment, padded to look whole",
-            [ethernet().ipv4_with("192.0.2.7", &[], 0x2000).tcp_cut(PORT, SYN, 8), vec![0; 18]].concat(),
-            Malformed,
-        ),
-        case(
-            "tiny first fragment, IPv6 (RFC 7112)",
-            [v6("2001:db8::7").fragment(0, true).tcp_cut(PORT, SYN, 8), vec![0; 18]].concat(),
-            Malformed,
-        ),
-        case("more extension headers than allowed", nine_headers.tcp(PORT, SYN), Malformed),
-        case(
-            "extension header beyond the end",
-            v6("2001:db8::7").extension(60, 8).raw()[..56].to_vec(),
-            Malformed,
-        ),
-        case("no next header", v6("2001:db8::7").extension(60, 8).transport(59), NotServed),
-        case("ESP", v6("2001:db8::7").transport(50), NotServed),
-        case("GRE", v4("192.0.2.7").transport(47), NotServed),
-    ]
-}
-
-fn assert_cases(test: &str, cases: &[Case]) {
-    let Some(mut xdp) = support::start(test, &lists()) else { return };
-    for address in ["203.0.113.9", "203.0.113.200", "2001:db8:0:9::9"] {
-        support::ban(&mut xdp, address, HOUR);
-    }
-    for Case { name, frame, reason, rule } in cases {
-        let before = xdp.counters(0).unwrap();
-        let (drops, found, count) = judge(&mut xdp, frame);
-        assert_eq!(found, *reason, "{name}");
-        assert_eq!(drops, reason.drops(), "{name}");
-        assert_eq!(count.packets, 1, "{name}");
-        let rules = xdp.counters(0).unwrap();
-        for id in [7, 8, 9] {
-            let expected = u64::from(*rule == Some(id));
-            assert_eq!(rules.rule(id).packets - before.rule(id).packets, expected, "{name}: rule {id}");
+#[test]
+fn every_case_gets_its_verdict() {
+    for (file, Cases { options, bans, cases }) in cases::files() {
+        let Some(mut xdp) = support::start("every_case_gets_its_verdict", &options) else { return };
+        for net in bans {
+            xdp.ban(net, HOUR, LetThrough::Nothing).unwrap();
+        }
+        assert!(!cases.is_empty(), "{file}");
+        for Case { name, frame, reason, rule, is_dry } in &cases {
+            let before = xdp.counters(0).unwrap();
+            let (drops, _) = xdp.test_run(frame, 1).unwrap();
+            let after = xdp.counters(0).unwrap();
+            let moved: Vec<(Reason, u64, u64)> = before
+                .reasons
+                .iter()
+                .zip(&after.reasons)
+                .map(|(old, new)| {
+                    let (count, dry) = (difference(old.count, new.count), difference(old.dry, new.dry));
+                    (new.reason, count.packets, dry.packets)
+                })
+                .filter(|&(_, count, dry)| count + dry > 0)
+                .collect();
+            assert_eq!(moved, [(*reason, u64::from(!is_dry), u64::from(*is_dry))], "{name}");
+            assert_eq!(drops, reason.drops() && !is_dry, "{name}");
+            for entry in &after.rules {
+                let expected = u64::from(*rule == Some(entry.rule));
+                let found = entry.count.packets - before.rule(entry.rule).packets;
+                assert_eq!(found, expected, "{name}: rule {}", entry.rule);
+            }
         }
     }
-}
-
-#[test]
-fn lists_and_bans_judge_packets_to_served_ports() {
-    assert_cases("lists_and_bans_judge_packets_to_served_ports", &list_cases());
-}
-
-#[test]
-fn what_no_host_can_use_is_dropped_and_what_is_not_ours_passes() {
-    assert_cases("what_no_host_can_use_is_dropped_and_what_is_not_ours_passes", &form_cases());
 }
 
 #[test]
@@ -229,7 +127,8 @@ fn mutated_frames_are_what_the_reference_says() {
     let Some(mut xdp) = support::start("mutated_frames_are_what_the_reference_says", &options) else {
         return;
     };
-    let frames: Vec<Vec<u8>> = list_cases().into_iter().chain(form_cases()).map(|case| case.frame).collect();
+    let all = cases::files().into_iter().flat_map(|(_, file)| file.cases);
+    let frames: Vec<Vec<u8>> = all.map(|case| case.frame).collect();
     let mut state = 1u64;
     let mut random = |below: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -261,13 +160,13 @@ fn mutated_frames_are_what_the_reference_says() {
 fn passed(xdp: &mut Xdp, frame: &[u8], count: u32, rate: Rate) -> (u32, u32) {
     let start = Instant::now();
     let passed = (0..count).filter(|_| !xdp.test_run(frame, 1).unwrap().0).count() as u32;
-    (passed, (start.elapsed().as_secs_f64() * f64::from(rate.per_second)) as u32 + 1)
+    (passed, (start.elapsed().as_secs_f64() * rate.per_second as f64) as u32 + 1)
 }
 
 #[test]
 fn syns_of_a_source_are_limited_and_nothing_else_is() {
     let rate = Rate { per_second: 1, burst: 5 };
-    let options = Options { source_syns: Some(rate), ..lists() };
+    let options = Options { source: syns(rate), ..lists() };
     let Some(mut xdp) = support::start("syns_of_a_source_are_limited_and_nothing_else_is", &options) else {
         return;
     };
@@ -285,7 +184,7 @@ fn syns_of_a_source_are_limited_and_nothing_else_is() {
 #[test]
 fn an_ipv6_subscriber_has_one_bucket_for_its_64() {
     let rate = Rate { per_second: 1, burst: 5 };
-    let options = Options { source_syns: Some(rate), ..lists() };
+    let options = Options { source: syns(rate), ..lists() };
     let Some(mut xdp) = support::start("an_ipv6_subscriber_has_one_bucket_for_its_64", &options) else {
         return;
     };
@@ -301,7 +200,7 @@ fn an_ipv6_subscriber_has_one_bucket_for_its_64() {
 fn all_packets_of_a_source_are_limited_and_rates_change_while_it_runs() {
     let rate = Rate { per_second: 1, burst: 20 };
     let test = "all_packets_of_a_source_are_limited_and_rates_change_while_it_runs";
-    let Some(mut xdp) = support::start(test, &Options { source_packets: Some(rate), ..lists() }) else {
+    let Some(mut xdp) = support::start(test, &Options { source: packets(rate), ..lists() }) else {
         return;
     };
     let frame = v4("192.0.2.1").tcp(PORT, ACK);
@@ -313,12 +212,83 @@ fn all_packets_of_a_source_are_limited_and_rates_change_while_it_runs() {
 }
 
 #[test]
+fn bytes_of_a_source_are_limited() {
+    let rate = Rate { per_second: 1_000, burst: Options::PACKET_BYTES_MAX };
+    let limits = Limits { bytes: Some(rate), ..Limits::default() };
+    let Some(mut xdp) =
+        support::start("bytes_of_a_source_are_limited", &Options { source: limits, ..lists() })
+    else {
+        return;
+    };
+    // The IP header's word counts, not what is in the buffer.
+    let mut frame = v4("192.0.2.1").tcp(PORT, ACK);
+    frame[16..18].copy_from_slice(&10_000u16.to_be_bytes());
+    let start = Instant::now();
+    let passed = (0..50).filter(|_| !xdp.test_run(&frame, 1).unwrap().0).count() as u64;
+    let refilled = start.elapsed().as_secs() * rate.per_second / 10_000 + 1;
+    assert!((6..=6 + refilled).contains(&passed), "{passed} of 50 packets of 10 KB passed");
+    assert_eq!(judge(&mut xdp, &frame).1, Reason::ByteRate);
+    assert_eq!(judge(&mut xdp, &v4("192.0.2.2").tcp(PORT, ACK)).1, Reason::Accepted);
+}
+
+#[test]
+fn a_prefix_has_rates_of_its_own() {
+    let rate = Rate { per_second: 1, burst: 10 };
+    let options = Options { source: syns(Rate { per_second: 1, burst: 3 }), prefix: syns(rate), ..lists() };
+    let Some(mut xdp) = support::start("a_prefix_has_rates_of_its_own", &options) else { return };
+    let near = (1..100u32).map(|host| v4(&format!("192.0.2.{host}")).tcp(PORT, SYN));
+    let frames: Vec<_> = near.collect();
+    let start = Instant::now();
+    let passed = frames.iter().filter(|frame| !xdp.test_run(frame, 1).unwrap().0).count() as u64;
+    assert!((10..=11 + start.elapsed().as_secs()).contains(&passed), "{passed} of 99 SYNs passed");
+    assert_eq!(judge(&mut xdp, &frames[98]).1, Reason::PrefixRate);
+    assert_eq!(judge(&mut xdp, &v4("192.0.3.1").tcp(PORT, SYN)).1, Reason::Accepted, "the next /24");
+    assert_eq!(judge(&mut xdp, &v4("192.0.2.99").tcp(PORT, ACK)).1, Reason::Accepted, "no SYN");
+
+    let of_v6 = |third: u32| v6(&format!("2001:db8:7:{third:x}::1")).tcp(PORT, SYN);
+    let passed = (0..100).filter(|third| !xdp.test_run(&of_v6(*third), 1).unwrap().0).count() as u64;
+    assert!((10..=11 + start.elapsed().as_secs()).contains(&passed), "{passed} of 100 SYNs of a /48 passed");
+
+    // A source that is over its own rate takes nothing from its prefix.
+    let (greedy, modest) = (v4("198.18.0.1").tcp(PORT, SYN), v4("198.18.0.2").tcp(PORT, SYN));
+    xdp.test_run(&greedy, 100).unwrap();
+    assert_eq!(judge(&mut xdp, &modest).1, Reason::Accepted);
+
+    let wider = Options { prefix_v4_bits: 16, ..options };
+    xdp.reconcile(&wider).unwrap();
+    let frames = (0..100u32).map(|third| v4(&format!("198.19.{third}.1")).tcp(PORT, SYN));
+    let start = Instant::now();
+    let passed = frames.filter(|frame| !xdp.test_run(frame, 1).unwrap().0).count() as u64;
+    assert!((10..=11 + start.elapsed().as_secs()).contains(&passed), "{passed} of 100 SYNs of a /16 passed");
+}
+
+#[test]
+fn all_sources_together_stay_within_the_budget_of_syns() {
+    let test = "all_sources_together_stay_within_the_budget_of_syns";
+    let options = Options { syn_budget: Some(Rate { per_second: 1, burst: 64 }), ..lists() };
+    let Some(mut xdp) = support::start(test, &options) else { return };
+    let start = Instant::now();
+    let frames =
+        (0..1_000u32).map(|index| v4(&format!("11.{}.{}.9", index / 250, index % 250)).tcp(PORT, SYN));
+    let passed = frames.filter(|frame| !xdp.test_run(frame, 1).unwrap().0).count() as u64;
+    // A lease of 16 is granted as a whole, and what a CPU has left of one counts too.
+    let leases = 16 * std::thread::available_parallelism().unwrap().get() as u64;
+    let most = 64 + leases + start.elapsed().as_secs();
+    assert!((64..=most).contains(&passed), "{passed} of 1000 SYNs passed");
+    let counters = xdp.counters(1).unwrap();
+    assert_eq!(counters.reason(Reason::SynBudget).packets, 1_000 - passed);
+    assert_eq!(counters.clients, [], "whoever meets the end of the budget is not to blame");
+    assert_eq!(judge(&mut xdp, &v4("192.0.2.1").tcp(PORT, ACK)).1, Reason::Accepted, "connections go on");
+    assert_eq!(judge(&mut xdp, &v4("198.51.100.10").tcp(PORT, SYN)).1, Reason::Allowed);
+}
+
+#[test]
 fn a_flood_from_random_sources_neither_evicts_a_heavy_one_nor_hides_it() {
     let test = "a_flood_from_random_sources_neither_evicts_a_heavy_one_nor_hides_it";
     let options = Options {
         block: vec![(net("0.0.0.0/0"), 1)],
         allow: vec![],
-        source_syns: Some(Rate { per_second: 1, burst: 5 }),
+        source: syns(Rate { per_second: 1, burst: 5 }),
         served_ports: vec![PORT],
         ..Options::default()
     };
@@ -444,7 +414,7 @@ fn one_connection_of_a_banned_source_passes_in_an_interval_and_only_so_much_of_i
 #[test]
 fn what_a_ban_lets_through_is_judged_by_lists_and_rates() {
     let test = "what_a_ban_lets_through_is_judged_by_lists_and_rates";
-    let options = Options { source_syns: Some(Rate { per_second: 1, burst: 1 }), ..lists() };
+    let options = Options { source: syns(Rate { per_second: 1, burst: 1 }), ..lists() };
     let Some(mut xdp) = support::start(test, &options) else { return };
     xdp.ban(net("198.51.100.7/32"), HOUR, LetThrough::Everything).unwrap();
     assert_eq!(judge(&mut xdp, &v4("198.51.100.7").tcp(PORT, SYN)).1, Reason::Blocked);
@@ -529,6 +499,43 @@ fn reconciling_changes_lists_and_forgets_rules_that_are_gone() {
     let wrong = Options { block: vec![(net("192.0.2.0/24"), 1 << 20)], ..lists() };
     assert!(!xdp.reconcile(&wrong).unwrap_err().is_unavailable());
     assert_eq!(judge(&mut xdp, &frame).1, Reason::Blocked, "a refused reconciliation changes nothing");
+}
+
+/// One thread asks the program about a source that every state of the lists blocks, while another replaces long lists.
+#[test]
+fn while_lists_are_replaced_no_packet_meets_an_empty_one() {
+    let test = "while_lists_are_replaced_no_packet_meets_an_empty_one";
+    let list = |seed: u32| {
+        let filler = (0..5_000u32).map(move |index| {
+            let address = std::net::Ipv4Addr::from(0x0b00_0000 + (index * 2 + seed) * 256);
+            (IpNet::new(address.into(), 24).unwrap(), 1)
+        });
+        let block: Vec<_> = filler.chain([(net("198.51.100.0/24"), 2)]).collect();
+        Options { block, served_ports: vec![PORT], ..Options::default() }
+    };
+    let Some(mut xdp) = support::start(test, &list(0)) else { return };
+    let frame = v4("198.51.100.7").tcp(PORT, SYN);
+    let runner = xdp.runner("gate").unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let asked = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut asked = 0;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(runner.run(&frame, 1).unwrap().0, "after {asked} that were dropped");
+                asked += 1;
+            }
+            asked
+        });
+        for round in 1..=10 {
+            xdp.reconcile(&list(round % 2)).unwrap();
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        asking.join().unwrap()
+    });
+    assert!(asked > 0);
+    let counters = xdp.counters(0).unwrap();
+    assert_eq!(counters.reason(Reason::Accepted).packets, 0);
+    assert_eq!(counters.rule(2).packets, asked);
 }
 
 #[test]

@@ -27,23 +27,26 @@ fn the_object_has_every_program_and_map_that_the_gateway_asks_for() {
     let names = [
         program::GATE,
         program::GATE_LINEAR,
+        program::IDLE,
+        program::FLOOD,
+        map::ACTIVE,
         map::SETTINGS,
         map::PORTS,
-        map::ALLOW4,
-        map::ALLOW6,
-        map::BLOCK4,
-        map::BLOCK6,
         map::BANS,
         map::BAN_FILTER,
         map::PACKET_BUCKETS,
         map::SYN_BUCKETS,
+        map::BYTE_BUCKETS,
+        map::SYN_BUDGET,
+        map::SYN_LEASE,
         map::REASONS,
         map::RULES,
         map::CLIENTS,
         map::EVENTS,
         map::EVENT_NEXT,
     ];
-    for name in names {
+    let tries = [map::ALLOW4, map::ALLOW6, map::BLOCK4, map::BLOCK6].concat();
+    for name in names.into_iter().chain(tries) {
         let symbol = [b"\0", name.as_bytes(), b"\0"].concat();
         assert!(
             sluice_xdp::EMBEDDED_OBJECT.windows(symbol.len()).any(|window| window == symbol),

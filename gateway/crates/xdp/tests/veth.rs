@@ -11,10 +11,14 @@
 mod support;
 
 use ipnet::IpNet;
-use sluice_xdp::{Counters, LetThrough, Mode, Options, Rate, Reason, Xdp, XdpError, subscriber};
+use sluice_xdp::{
+    Counters, LetThrough, Limits, Mode, Options, Rate, Reason, Xdp, XdpError, detach_pinned, subscriber,
+};
 use std::{
+    ffi::CString,
     io::{ErrorKind, Read as _, Write as _},
     net::{IpAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use support::netns::{Attempt, CLIENTS_V4, CLIENTS_V6, Wire};
@@ -240,7 +244,8 @@ fn a_source_that_opens_too_many_connections_is_limited_alone() {
     let rate = Rate { per_second: 1, burst: 3 };
     let Some(bench) = Bench::new(test) else { return };
     for mode in MODES {
-        let options = Options { source_syns: Some(rate), ..bench.options(mode) };
+        let options =
+            Options { source: Limits { syns: Some(rate), ..Limits::default() }, ..bench.options(mode) };
         let Some(xdp) = bench.start(test, &options) else { return };
         for (noisy, calm) in [(CLIENTS_V4[0], CLIENTS_V4[1]), (CLIENTS_V6[0], CLIENTS_V6[1])] {
             let before = xdp.counters(0).unwrap();
@@ -249,7 +254,7 @@ fn a_source_that_opens_too_many_connections_is_limited_alone() {
             wait_for(&xdp, "SYNs beyond the burst are dropped", |counters| {
                 let dropped =
                     counters.reason(Reason::SynRate).packets - before.reason(Reason::SynRate).packets;
-                let granted = u64::from(rate.burst) + start.elapsed().as_secs() + 1;
+                let granted = rate.burst + start.elapsed().as_secs() + 1;
                 dropped + granted >= ATTEMPTS
             });
             let connected =
@@ -343,15 +348,164 @@ fn an_interface_made_anew_gets_the_program_again() {
 }
 
 #[test]
-fn an_interface_with_a_program_already_is_left_alone() {
-    let test = "an_interface_with_a_program_already_is_left_alone";
+fn a_foreign_program_is_left_alone_or_replaced_by_force() {
+    let test = "a_foreign_program_is_left_alone_or_replaced_by_force";
     let Some(bench) = Bench::new(test) else { return };
-    let options = bench.options(Mode::Native);
-    let Some(xdp) = bench.start(test, &block(&options)) else { return };
-    let again = bench.wire.gateway.run(move || Xdp::start(&options).map(drop));
-    assert!(matches!(again.unwrap_err(), XdpError::Attach { .. }));
+    let options = bench.options(Mode::Auto);
+    let Some(first) = bench.start(test, &block(&options)) else { return };
+    let second = options.clone();
+    let again = bench.wire.gateway.run(move || Xdp::start(&second).map(drop));
+    let error = again.unwrap_err();
+    assert!(error.is_unavailable() && matches!(error, XdpError::Foreign { .. }), "{error}");
+    assert!(error.to_string().starts_with("gw0 has another XDP program, `gate` (id "), "{error}");
     let _attempt = bench.begin(CLIENTS_V4[1]);
-    wait_for(&xdp, "the first one still drops", |counters| counters.rule(1).packets > 0);
+    wait_for(&first, "the first one still drops", |counters| counters.rule(1).packets > 0);
+
+    // The first is held by a link, which ends.
+    let force = Options { force: true, ..options };
+    let Some(second) = bench.start(test, &force) else { return };
+    assert!(second.attachments()[0].replaced.as_ref().unwrap().starts_with("`gate`"));
+    bench.exchange(CLIENTS_V4[1]);
+    assert!(second.counters(0).unwrap().reason(Reason::Accepted).packets > 0);
+    drop(first);
+    assert!(has_program(&bench), "the end of the first is nothing to the second");
+    drop(second);
+    assert!(!has_program(&bench));
+
+    // One that was attached without a link.
+    let Some(pinned) = bpf_file_system(&bench, test) else { return };
+    let file = pinned.join("foreign");
+    let path = file.clone();
+    bench.wire.gateway.run(move || pin_trivial_program(&path));
+    bench.wire.gateway.ip(&format!("link set dev gw0 xdpgeneric pinned {}", file.display()));
+    let Some(third) = bench.start(test, &force) else { return };
+    assert!(third.attachments()[0].replaced.is_some());
+    assert_eq!(third.attachments()[0].mode, Mode::Native);
+}
+
+#[test]
+fn pinned_it_outlives_the_process_and_the_next_run_takes_over() {
+    let test = "pinned_it_outlives_the_process_and_the_next_run_takes_over";
+    let Some(bench) = Bench::new(test) else { return };
+    let Some(mounted) = bpf_file_system(&bench, test) else { return };
+    let folder = mounted.join("sluice");
+    let pinned = Options { pin_path: Some(folder.clone()), ..bench.options(Mode::Auto) };
+    let Some(mut xdp) = bench.start(test, &block(&pinned)) else { return };
+    assert!(xdp.attachments()[0].is_pinned);
+    support::ban(&mut xdp, CLIENTS_V4[2], HOUR);
+    let attempt = bench.begin(CLIENTS_V4[2]);
+    wait_for(&xdp, "a SYN is dropped", |counters| counters.reason(Reason::Banned).packets > 0);
+
+    // The end of a process, and of its descriptors.
+    drop(xdp);
+    assert!(has_program(&bench));
+    assert!(!attempt.is_settled_within(Duration::ZERO));
+    bench.exchange(CLIENTS_V4[0]);
+
+    // The next run asks for another interface, too.
+    let wider = Options { interfaces: vec!["gw0".to_owned(), "lo".to_owned()], ..pinned.clone() };
+    let Some(xdp) = bench.start(test, &wider) else { return };
+    assert_eq!(xdp.attachments().iter().filter(|attachment| attachment.is_pinned).count(), 2);
+    let bans = xdp.bans().unwrap();
+    assert_eq!(bans.len(), 1);
+    assert!(bans[0].seen.packets > 0 && bans[0].remaining > HOUR / 2, "{bans:?}");
+    wait_for(&xdp, "the ban acts on", |counters| counters.reason(Reason::Banned).packets > 0);
+    drop(xdp);
+
+    // Without pins again: what the run before left on `lo` goes, and at the end everything.
+    let Some(xdp) = bench.start(test, &pinned) else { return };
+    let unpinned = Options { pin_path: None, ..pinned.clone() };
+    let xdp = bench.reconcile(xdp, &unpinned);
+    assert!(!xdp.attachments()[0].is_pinned && has_program(&bench));
+    let gone = folder.clone();
+    assert!(!bench.wire.gateway.run(move || gone.exists()));
+    drop(xdp);
+    assert!(!has_program(&bench));
+
+    // From outside, as the command line does it.
+    let Some(xdp) = bench.start(test, &pinned) else { return };
+    drop(xdp);
+    let at = folder.clone();
+    assert_eq!(bench.wire.gateway.run(move || detach_pinned(&at)).unwrap(), ["gw0"]);
+    assert!(!has_program(&bench));
+
+    // And by the gateway itself.
+    let Some(xdp) = bench.start(test, &pinned) else { return };
+    bench.wire.gateway.run(move || xdp.detach()).unwrap();
+    assert!(!has_program(&bench));
+    assert!(!bench.wire.gateway.run(move || folder.exists()));
+}
+
+#[test]
+fn a_pinned_link_in_another_mode_or_of_an_interface_that_is_gone_is_not_taken_over() {
+    let test = "a_pinned_link_in_another_mode_or_of_an_interface_that_is_gone_is_not_taken_over";
+    let Some(bench) = Bench::new(test) else { return };
+    let Some(mounted) = bpf_file_system(&bench, test) else { return };
+    let options = |mode| Options {
+        interfaces: vec!["again0".to_owned()],
+        pin_path: Some(mounted.join("sluice")),
+        ..bench.options(mode)
+    };
+    let add = "link add again0 type veth peer name again1";
+    bench.wire.gateway.ip(add);
+    for mode in [Mode::Native, Mode::Generic] {
+        let Some(xdp) = bench.start(test, &options(mode)) else { return };
+        assert_eq!(xdp.attachments()[0].mode, mode);
+    }
+    bench.wire.gateway.ip("link del again0");
+    bench.wire.gateway.ip(add);
+    let Some(xdp) = bench.start(test, &options(Mode::Auto)) else { return };
+    assert_eq!((xdp.attachments()[0].mode, xdp.attachments()[0].is_pinned), (Mode::Native, true));
+}
+
+/// Whether `gw0` has any XDP program.
+fn has_program(bench: &Bench) -> bool {
+    bench.wire.gateway.run(|| {
+        let output = std::process::Command::new("ip").args(["link", "show", "dev", "gw0"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().contains("prog/xdp")
+    })
+}
+
+/// Mounts a BPF file system where only the gateway's thread sees it; it goes away with that.
+fn bpf_file_system(bench: &Bench, test: &str) -> Option<PathBuf> {
+    let folder = PathBuf::from("/sys/fs/bpf");
+    let at = CString::new(folder.to_str().unwrap()).unwrap();
+    let mounted = bench.wire.gateway.run(move || {
+        let (none, bpf) = (c"none".as_ptr(), c"bpf".as_ptr());
+        // SAFETY: constant strings and a live one; affects this thread alone, which gets mounts of its own first.
+        unsafe {
+            libc::unshare(libc::CLONE_NEWNS) == 0
+                && libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, std::ptr::null())
+                    == 0
+                && libc::mount(bpf, at.as_ptr(), bpf, 0, std::ptr::null()) == 0
+        }
+    });
+    if !mounted {
+        support::skipped(test, &format!("no BPF file system: {}", std::io::Error::last_os_error()));
+    }
+    mounted.then_some(folder)
+}
+
+/// Loads `return XDP_PASS` and pins it.
+fn pin_trivial_program(path: &Path) {
+    const PROG_LOAD: i64 = 5;
+    const OBJ_PIN: i64 = 6;
+    const TYPE_XDP: u32 = 6;
+    // r0 = 2; exit.
+    let instructions: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+    let license = c"GPL";
+    let mut load = [0u64; 16];
+    load[0] = u64::from(TYPE_XDP) | (instructions.len() as u64) << 32;
+    (load[1], load[2]) = (instructions.as_ptr() as u64, license.as_ptr() as u64);
+    let path = CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: both are laid out as `union bpf_attr` has them, with live pointers.
+    unsafe {
+        let program = libc::syscall(libc::SYS_bpf, PROG_LOAD, load.as_ptr(), size_of_val(&load));
+        assert!(program >= 0, "{}", std::io::Error::last_os_error());
+        let pin = [path.as_ptr() as u64, program as u64];
+        let pinned = libc::syscall(libc::SYS_bpf, OBJ_PIN, pin.as_ptr(), size_of_val(&pin));
+        assert!(pinned == 0, "{}", std::io::Error::last_os_error());
+    }
 }
 
 /// Takes every capability from the calling thread.

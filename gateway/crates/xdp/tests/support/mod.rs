@@ -1,6 +1,7 @@
 //! What the test programs share: skipping visibly, the object under test, frames, network namespaces.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod cases;
 pub(crate) mod frame;
 pub(crate) mod netns;
 pub(crate) mod reference;

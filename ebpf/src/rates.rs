@@ -1,0 +1,139 @@
+//! Rates: of each source, of the prefix that it is in, and of all. The arithmetic is `sluice_common::take`, here are the
+//! order and the concurrency.
+//!
+//! A SYN flood from forged sources knows neither source nor prefix, so every bucket grants it. What it meets first is the
+//! budget: once that is used up, a SYN costs a look at two words that are in the cache, and no place in a table.
+
+use sluice_common::{BUCKET_SETS, BUCKET_WAYS, Gcra, Reason, Settings, TICK_SHIFT, stage, take_shared};
+
+use crate::{
+    atomic::compare_exchange,
+    clock::now_ns,
+    maps::{BYTE_BUCKETS, PACKET_BUCKETS, SYN_BUCKETS, SYN_BUDGET, SYN_LEASE},
+    parse::{Address, Segment},
+};
+
+/// A second one is needed only when another CPU takes a token of the same source at the same instant.
+const ATTEMPTS: usize = 2;
+/// Prefixes share tables with sources, so their hashes must differ.
+const PREFIX_SALT: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Which table a bucket is in.
+#[derive(Clone, Copy)]
+enum Table {
+    Syns = 0,
+    Packets = 1,
+    Bytes = 2,
+}
+
+/// Which rate a packet of a source exceeds, if any; `hash` is its subscriber's. A source that is over its own rate takes
+/// nothing from its prefix, nor a prefix from the budget.
+#[inline(always)]
+pub(crate) fn exceeded(segment: &Segment, hash: u64, bytes: u64, settings: &Settings) -> Option<Reason> {
+    let stages = settings.stages;
+    if stages & stage::RATES == 0 {
+        return None;
+    }
+    let now_ticks = now_ns() >> TICK_SHIFT;
+    let is_budgeted = segment.is_syn && stages & stage::SYN_BUDGET != 0;
+    if is_budgeted && !has_budget(settings, now_ticks) {
+        return Some(Reason::SynBudget);
+    }
+    let (source, prefix) = (&settings.source, &settings.prefix);
+    let is_over = |bit: u32, table: Table, hash: u64, gcra: &Gcra, tokens: u64| {
+        stages & bit != 0
+            && take_tokens(table as u32, hash, now_ticks, gcra.ticks(tokens), gcra.burst_ticks) == 0
+    };
+    if segment.is_syn && is_over(stage::SOURCE_SYNS, Table::Syns, hash, &source.syns, 1) {
+        return Some(Reason::SynRate);
+    }
+    if is_over(stage::SOURCE_PACKETS, Table::Packets, hash, &source.packets, 1) {
+        return Some(Reason::PacketRate);
+    }
+    if is_over(stage::SOURCE_BYTES, Table::Bytes, hash, &source.bytes, bytes) {
+        return Some(Reason::ByteRate);
+    }
+    if stages & stage::PREFIX != 0 {
+        let hash = prefix_hash(&segment.source, settings);
+        if segment.is_syn && is_over(stage::PREFIX_SYNS, Table::Syns, hash, &prefix.syns, 1)
+            || is_over(stage::PREFIX_PACKETS, Table::Packets, hash, &prefix.packets, 1)
+            || is_over(stage::PREFIX_BYTES, Table::Bytes, hash, &prefix.bytes, bytes)
+        {
+            return Some(Reason::PrefixRate);
+        }
+    }
+    (is_budgeted && !take_budget(settings, now_ticks)).then_some(Reason::SynBudget)
+}
+
+#[inline(always)]
+fn prefix_hash(source: &Address, settings: &Settings) -> u64 {
+    let prefix = source.source.masked(source.is_v4, settings.prefix4_mask_be, settings.prefix6_mask_be);
+    prefix.hash(settings.seed ^ PREFIX_SALT)
+}
+
+/// Takes tokens from the bucket of the source with this hash; 0 if they are not there.
+///
+/// A global function: the verifier looks at it once, by itself, and not again on each of the ways that lead to it. For that
+/// it may take and return nothing but plain words.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take_tokens(table: u32, hash: u64, now_ticks: u64, cost_ticks: u64, burst_ticks: u64) -> u32 {
+    let table = match table {
+        0 => &SYN_BUCKETS,
+        1 => &PACKET_BUCKETS,
+        _ => &BYTE_BUCKETS,
+    };
+    let Some(set) = table.get_ptr_mut(hash as u32 & (BUCKET_SETS as u32 - 1)) else {
+        return 1;
+    };
+    let set = set.cast::<u64>();
+    for _ in 0..ATTEMPTS {
+        // SAFETY: `take` asks only for words of the set, whose words are aligned. A volatile read of such a word is one
+        // instruction, like the kernel's READ_ONCE; BPF has no atomic load before its fourth instruction set.
+        let read = |way: usize| unsafe { set.add(way).read_volatile() };
+        let Some(grant) = sluice_common::take(read, hash, now_ticks, cost_ticks, burst_ticks) else {
+            return 0;
+        };
+        // SAFETY: as above; the mask, a no-op, shows the verifier that the index is within the set.
+        if unsafe { compare_exchange(set.add(grant.way & (BUCKET_WAYS - 1)), grant.seen, grant.word) } {
+            return 1;
+        }
+    }
+    // Others in this set were granted meanwhile, one for each attempt: contention is no reason to cut anyone off.
+    1
+}
+
+/// Whether a SYN could be granted, without taking anything.
+#[inline(always)]
+fn has_budget(settings: &Settings, now_ticks: u64) -> bool {
+    let (Some(lease), Some(budget)) = (SYN_LEASE.get_ptr_mut(0), SYN_BUDGET.get_ptr_mut(0)) else {
+        return true;
+    };
+    // SAFETY: the first is this CPU's alone, the second is read by one instruction.
+    let (left, full_at) = unsafe { (*lease, budget.read_volatile()) };
+    left != 0 || take_shared(full_at, now_ticks, settings.syn_budget, settings.syn_lease).is_some()
+}
+
+/// Takes a SYN from what this CPU has leased, and a lease from the budget before that if need be.
+#[inline(always)]
+fn take_budget(settings: &Settings, now_ticks: u64) -> bool {
+    let (Some(lease), Some(budget)) = (SYN_LEASE.get_ptr_mut(0), SYN_BUDGET.get_ptr_mut(0)) else {
+        return true;
+    };
+    for _ in 0..ATTEMPTS {
+        // SAFETY: as in `has_budget`; the budget is changed atomically only.
+        unsafe {
+            if *lease != 0 {
+                *lease -= 1;
+                return true;
+            }
+            let seen = budget.read_volatile();
+            match take_shared(seen, now_ticks, settings.syn_budget, settings.syn_lease) {
+                Some(full_at) if compare_exchange(budget, seen, full_at) => *lease = settings.syn_lease,
+                Some(_) => {}
+                None => return false,
+            }
+        }
+    }
+    false
+}

@@ -1,0 +1,230 @@
+//! What the program should go by, as values: lists, ports, and settings.
+
+use aya::maps::lpm_trie::Key;
+use ipnet::IpNet;
+use sluice_common::{Gcra, Limits, PORT_WORDS, Settings, port_slot, stage};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a generation of the program's maps holds. Bans are not part of it: they come and go by themselves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Tables {
+    pub(crate) lists: Lists,
+    pub(crate) rates: Rates,
+}
+
+/// What is switched to as a whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Lists {
+    pub(crate) ports: BTreeSet<u16>,
+    pub(crate) allow: BTreeSet<IpNet>,
+    pub(crate) block: BTreeMap<IpNet, u32>,
+}
+
+/// What the settings say, but for bans.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Rates {
+    pub(crate) source: LimitSet,
+    pub(crate) prefix: LimitSet,
+    pub(crate) prefix_v4_bits: u8,
+    pub(crate) prefix_v6_bits: u8,
+    pub(crate) syn_budget: Option<Gcra>,
+    /// SYNs that a CPU takes out of the budget at once.
+    pub(crate) syn_lease: u64,
+    pub(crate) event_interval_ns: u64,
+    pub(crate) drops_udp: bool,
+    pub(crate) drops_fragments: bool,
+    pub(crate) is_dry: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct LimitSet {
+    pub(crate) syns: Option<Gcra>,
+    pub(crate) packets: Option<Gcra>,
+    pub(crate) bytes: Option<Gcra>,
+}
+
+impl LimitSet {
+    fn limits(&self) -> Limits {
+        Limits {
+            syns: self.syns.unwrap_or_default(),
+            packets: self.packets.unwrap_or_default(),
+            bytes: self.bytes.unwrap_or_default(),
+        }
+    }
+}
+
+/// Keys of both families as tries have them.
+pub(crate) type V4Keys = Vec<Key<[u8; 4]>>;
+pub(crate) type V6Keys = Vec<Key<[u8; 16]>>;
+
+/// Entries of a list, by family.
+#[derive(Default)]
+pub(crate) struct Entries {
+    pub(crate) v4: (V4Keys, Vec<u32>),
+    pub(crate) v6: (V6Keys, Vec<u32>),
+}
+
+impl Lists {
+    pub(crate) fn allow_entries(&self) -> Entries {
+        entries(self.allow.iter().map(|net| (*net, 0)))
+    }
+
+    pub(crate) fn block_entries(&self) -> Entries {
+        entries(self.block.iter().map(|(net, rule)| (*net, *rule)))
+    }
+
+    /// Rule ids in use.
+    pub(crate) fn rules(&self) -> BTreeSet<u32> {
+        self.block.values().copied().collect()
+    }
+
+    /// The port bitmap.
+    pub(crate) fn port_words(&self) -> Vec<u64> {
+        let mut words = vec![0; PORT_WORDS];
+        for &port in &self.ports {
+            let (index, mask) = port_slot(port);
+            if let Some(word) = words.get_mut(index as usize) {
+                *word |= mask;
+            }
+        }
+        words
+    }
+
+    fn stages(&self) -> u32 {
+        let v4 = |net: &IpNet| matches!(net, IpNet::V4(_));
+        let v6 = |net: &IpNet| matches!(net, IpNet::V6(_));
+        bits([
+            (self.allow.iter().any(v4), stage::ALLOW4),
+            (self.allow.iter().any(v6), stage::ALLOW6),
+            (self.block.keys().any(v4), stage::BLOCK4),
+            (self.block.keys().any(v6), stage::BLOCK6),
+        ])
+    }
+}
+
+fn entries(list: impl Iterator<Item = (IpNet, u32)>) -> Entries {
+    let mut all = Entries::default();
+    for (net, value) in list {
+        let prefix = u32::from(net.prefix_len());
+        match net {
+            IpNet::V4(net) => {
+                all.v4.0.push(Key::new(prefix, net.addr().octets()));
+                all.v4.1.push(value);
+            }
+            IpNet::V6(net) => {
+                all.v6.0.push(Key::new(prefix, net.addr().octets()));
+                all.v6.1.push(value);
+            }
+        }
+    }
+    all
+}
+
+impl Rates {
+    fn stages(&self) -> u32 {
+        let (source, prefix) = (&self.source, &self.prefix);
+        bits([
+            (source.syns.is_some(), stage::SOURCE_SYNS),
+            (source.packets.is_some(), stage::SOURCE_PACKETS),
+            (source.bytes.is_some(), stage::SOURCE_BYTES),
+            (prefix.syns.is_some(), stage::PREFIX_SYNS),
+            (prefix.packets.is_some(), stage::PREFIX_PACKETS),
+            (prefix.bytes.is_some(), stage::PREFIX_BYTES),
+            (self.syn_budget.is_some(), stage::SYN_BUDGET),
+            (self.drops_udp, stage::DROP_UDP),
+            (self.drops_fragments, stage::DROP_FRAGMENTS),
+            (self.is_dry, stage::DRY_RUN),
+        ])
+    }
+}
+
+impl Tables {
+    /// As the program reads it; `stages` are those of bans. A stage without work costs nothing.
+    pub(crate) fn settings(&self, seed: u64, stages: u32) -> Settings {
+        let rates = &self.rates;
+        Settings {
+            seed,
+            source: rates.source.limits(),
+            prefix: rates.prefix.limits(),
+            syn_budget: rates.syn_budget.unwrap_or_default(),
+            syn_lease: rates.syn_lease,
+            event_interval_ns: rates.event_interval_ns,
+            prefix6_mask_be: leading_ones(rates.prefix_v6_bits.into(), 64).to_be(),
+            prefix4_mask_be: (leading_ones(rates.prefix_v4_bits.into(), 32) as u32).to_be(),
+            stages: stages | self.lists.stages() | rates.stages(),
+        }
+    }
+}
+
+/// The `count` highest of the lowest `width` bits.
+fn leading_ones(count: u32, width: u32) -> u64 {
+    let below = width.saturating_sub(count);
+    let all = u64::MAX >> (64 - width);
+    if below >= width { 0 } else { all >> below << below }
+}
+
+fn bits<const N: usize>(flags: [(bool, u32); N]) -> u32 {
+    flags.into_iter().filter_map(|(is_set, bit)| is_set.then_some(bit)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn stages_without_work_stay_off() {
+        assert_eq!(Tables::default().settings(1, 0).stages, 0);
+        let tables = Tables {
+            lists: Lists {
+                block: [(net("2001:db8::/32"), 0)].into(),
+                allow: [net("10.0.0.0/8")].into(),
+                ..Lists::default()
+            },
+            rates: Rates {
+                source: LimitSet { syns: Gcra::new(1, 1), ..LimitSet::default() },
+                prefix: LimitSet { bytes: Gcra::new(1, 1), ..LimitSet::default() },
+                drops_udp: true,
+                ..Rates::default()
+            },
+        };
+        let expected = stage::BLOCK6
+            | stage::ALLOW4
+            | stage::SOURCE_SYNS
+            | stage::PREFIX_BYTES
+            | stage::DROP_UDP
+            | stage::BANS;
+        assert_eq!(tables.settings(1, stage::BANS).stages, expected);
+    }
+
+    #[test]
+    fn masks_are_in_the_packets_order() {
+        let rates = Rates { prefix_v4_bits: 24, prefix_v6_bits: 48, ..Rates::default() };
+        let settings = Tables { rates, ..Tables::default() }.settings(1, 0);
+        assert_eq!(settings.prefix4_mask_be.to_ne_bytes(), [255, 255, 255, 0]);
+        assert_eq!(settings.prefix6_mask_be.to_ne_bytes(), [255, 255, 255, 255, 255, 255, 0, 0]);
+        assert_eq!(
+            (leading_ones(64, 64), leading_ones(0, 64), leading_ones(32, 32)),
+            (u64::MAX, 0, 0xffff_ffff)
+        );
+    }
+
+    #[test]
+    fn ports_and_entries_are_complete() {
+        let lists = Lists {
+            ports: [80, 443, 65_535].into(),
+            block: [(net("192.0.2.0/24"), 3), (net("2001:db8::/32"), 4), (net("10.0.0.0/8"), 3)].into(),
+            ..Lists::default()
+        };
+        let words = lists.port_words();
+        assert_eq!(words.iter().map(|word| word.count_ones()).sum::<u32>(), 3);
+        assert!(words[1_023] >> 63 == 1 && words[1] & 1 << 16 != 0);
+        let entries = lists.block_entries();
+        assert_eq!((entries.v4.0.len(), entries.v4.1), (2, vec![3, 3]));
+        assert_eq!((entries.v6.0[0].prefix_len(), entries.v6.1), (32, vec![4]));
+        assert_eq!(lists.rules(), [3, 4].into());
+    }
+}
