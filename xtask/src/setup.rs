@@ -12,7 +12,7 @@ pub(crate) enum Need {
     Everything,
 }
 
-/// A program from the distribution.
+/// A program from the distribution, or a file of it.
 struct Program {
     name: &'static str,
     /// Debian's package.
@@ -29,6 +29,9 @@ const PROGRAMS: &[Program] = &[
     Program { name: "python3", package: "python3", test: true, bench: false, why: "readers of TOML and JSON Schema that are not ours" },
     Program { name: "wrk", package: "wrk", test: true, bench: true, why: "load" },
     Program { name: "nginx", package: "nginx-light", test: true, bench: true, why: "a real upstream, and the peer of all ratios" },
+    Program { name: "javac", package: "default-jdk-headless", test: true, bench: false, why: "runs the Java that templates come from" },
+    Program { name: "/usr/share/java/velocity.jar", package: "velocity", test: true, bench: false, why: "what templates are compared with" },
+    Program { name: "/usr/share/java/json-path.jar", package: "libjsonpath-java", test: true, bench: false, why: "what paths are compared with" },
     Program { name: "haproxy", package: "haproxy", test: false, bench: true, why: "a peer of the benchmark" },
     Program { name: "setpriv", package: "util-linux", test: true, bench: false, why: "a gateway without root, with capabilities" },
     Program { name: "unshare", package: "util-linux", test: false, bench: true, why: "a private network namespace" },
@@ -46,7 +49,7 @@ pub(crate) fn run(need: Need) -> Result<(), String> {
         return Err(explain(&missing));
     }
     apt_install(&missing.iter().map(|program| program.package).collect::<Vec<_>>())?;
-    let still: Vec<_> = missing.into_iter().filter(|program| sh::which(program.name).is_none()).collect();
+    let still: Vec<_> = missing.into_iter().filter(|program| !is_there(program.name)).collect();
     if still.is_empty() { Ok(()) } else { Err(explain(&still)) }
 }
 
@@ -58,8 +61,13 @@ fn missing(need: Need) -> Vec<&'static Program> {
             Need::Bench => program.bench,
             Need::Everything => true,
         })
-        .filter(|program| sh::which(program.name).is_none())
+        .filter(|program| !is_there(program.name))
         .collect()
+}
+
+/// A program on the path, or a file by its whole name.
+fn is_there(name: &str) -> bool {
+    if name.starts_with('/') { Path::new(name).exists() } else { sh::which(name).is_some() }
 }
 
 fn explain(missing: &[&Program]) -> String {

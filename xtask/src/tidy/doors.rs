@@ -10,6 +10,7 @@ use super::metadata::Metadata;
 const DOORS: &[(&str, &str)] = &[
     // Pure: values in, values out.
     ("cache", "wire"),
+    ("vtl", "jsonpath"),
     // Machinery: knows the kernel, not the gateway.
     ("tls", "rt"),
     ("h1", "rt"),

@@ -31,6 +31,8 @@ pub use parse::PathError;
 pub use path::Path;
 pub use pattern::{JavaPattern, PatternError};
 pub use read::{JsonError, parse};
+/// What a match captured.
+pub use regex::Captures;
 pub use text::Text;
 pub use value::Value;
 pub use write::{Out, WriteError, escape_jackson, write_java, write_json};
