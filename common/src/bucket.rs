@@ -84,7 +84,7 @@ pub struct Grant {
 }
 
 /// Asks the set that `read` reads for tokens that take `cost_ticks` for the source with this hash; `None` if its bucket,
-/// of `burst_ticks`, has not so many. The low bits of the hash choose the set, the high ones are the tag.
+/// of `burst_ticks` and at least `floor_ticks` from full, has not so many. The low bits of the hash choose the set, the high ones are the tag.
 #[inline(always)]
 pub fn take(
     read: impl Fn(usize) -> u64,
@@ -92,6 +92,7 @@ pub fn take(
     now_ticks: u64,
     cost_ticks: u64,
     burst_ticks: u64,
+    floor_ticks: u64,
 ) -> Option<Grant> {
     let tag = hash >> TIME_BITS;
     // The rank has the way in its lowest bits, so that the least of all names it. To the verifier that is a number below
@@ -112,7 +113,7 @@ pub fn take(
     let seen = read(way);
     let ahead = ahead_ticks(seen, now_ticks);
     let is_own = seen >> TIME_BITS == tag && ahead <= burst_ticks + SKEW_TICKS;
-    let ahead = if is_own { ahead } else { 0 } + cost_ticks;
+    let ahead = if is_own && ahead > floor_ticks { ahead } else { floor_ticks } + cost_ticks;
     if ahead > burst_ticks {
         return None;
     }
@@ -145,7 +146,7 @@ mod tests {
 
     /// What one CPU alone does with a set.
     fn ask(set: &mut BucketSet, hash: u64, now: u64, gcra: Gcra) -> bool {
-        let grant = take(|way| set[way], hash, now, gcra.ticks(1), gcra.burst_ticks);
+        let grant = take(|way| set[way], hash, now, gcra.ticks(1), gcra.burst_ticks, 0);
         if let Some(grant) = grant {
             assert_eq!(set[grant.way], grant.seen);
             set[grant.way] = grant.word;
@@ -183,7 +184,7 @@ mod tests {
         let gcra = Gcra::new(1_000_000, 100_000).unwrap();
         let mut set = BucketSet::default();
         let ask = |set: &BucketSet, hash, now, bytes| {
-            take(|way| set[way], hash, now, gcra.ticks(bytes), gcra.burst_ticks)
+            take(|way| set[way], hash, now, gcra.ticks(bytes), gcra.burst_ticks, 0)
         };
         let mut granted = 0;
         while let Some(grant) = ask(&set, hash(7), SECOND, 1_500) {

@@ -11,12 +11,14 @@
 mod ban;
 mod bucket;
 mod event;
+mod front;
 mod reason;
 mod source;
 
 pub use ban::{Ban, FILTER_WORDS, PROBE_PACKETS, filter_slot, policy, probe_of};
 pub use bucket::{BucketSet, Gcra, Grant, TICK_SHIFT, take, take_shared};
 pub use event::Event;
+pub use front::{FRONT_CELLS, Front, front};
 pub use reason::Reason;
 pub use source::Source;
 
@@ -58,6 +60,8 @@ pub mod map {
     pub const SYN_BUCKETS: &str = "SYN_BUCKETS";
     /// Byte buckets, see [`BUCKET_SETS`](super::BUCKET_SETS).
     pub const BYTE_BUCKETS: &str = "BYTE_BUCKETS";
+    /// Cells in front of each bucket table, in the same order, see [`front`](super::front).
+    pub const FRONTS: [&str; 3] = ["PACKET_FRONT", "SYN_FRONT", "BYTE_FRONT"];
     /// The SYN budget of all sources, see [`take_shared`](super::take_shared).
     pub const SYN_BUDGET: &str = "SYN_BUDGET";
     /// Per CPU: SYNs that it has taken out of the budget and not yet let pass.

@@ -7,7 +7,8 @@ use aya_ebpf::{
 };
 use sluice_common::{
     ALLOW_ENTRIES_MAX, BANS_MAX, BLOCK_ENTRIES_MAX, BUCKET_SETS, Ban, BucketSet, CLIENT_SETS, ClientSet,
-    EVENTS_BYTES, Event, FILTER_WORDS, GENERATIONS, PORT_WORDS, RULES_MAX, Reason, Settings, Source, Stat,
+    EVENTS_BYTES, Event, FILTER_WORDS, FRONT_CELLS, GENERATIONS, PORT_WORDS, RULES_MAX, Reason, Settings,
+    Source, Stat,
 };
 
 /// An IPv4 address as a trie key, in network order.
@@ -55,6 +56,12 @@ pub(crate) static PACKET_BUCKETS: Array<BucketSet, BUCKET_SETS> = Array::new();
 pub(crate) static SYN_BUCKETS: Array<BucketSet, BUCKET_SETS> = Array::new();
 #[btf_map]
 pub(crate) static BYTE_BUCKETS: Array<BucketSet, BUCKET_SETS> = Array::new();
+#[btf_map]
+pub(crate) static PACKET_FRONT: Array<u64, FRONT_CELLS> = Array::new();
+#[btf_map]
+pub(crate) static SYN_FRONT: Array<u64, FRONT_CELLS> = Array::new();
+#[btf_map]
+pub(crate) static BYTE_FRONT: Array<u64, FRONT_CELLS> = Array::new();
 #[btf_map]
 pub(crate) static SYN_BUDGET: Array<u64, 1> = Array::new();
 #[btf_map]

@@ -4,12 +4,16 @@
 //! A SYN flood from forged sources knows neither source nor prefix, so every bucket grants it. What it meets first is the
 //! budget: once that is used up, a SYN costs a look at two words that are in the cache, and no place in a table.
 
-use sluice_common::{BUCKET_SETS, BUCKET_WAYS, Gcra, Reason, Settings, TICK_SHIFT, stage, take_shared};
+use sluice_common::{
+    BUCKET_SETS, BUCKET_WAYS, FRONT_CELLS, Gcra, Reason, Settings, TICK_SHIFT, front, stage, take_shared,
+};
 
 use crate::{
     atomic::compare_exchange,
     clock::now_ns,
-    maps::{BYTE_BUCKETS, PACKET_BUCKETS, SYN_BUCKETS, SYN_BUDGET, SYN_LEASE},
+    maps::{
+        BYTE_BUCKETS, BYTE_FRONT, PACKET_BUCKETS, PACKET_FRONT, SYN_BUCKETS, SYN_BUDGET, SYN_FRONT, SYN_LEASE,
+    },
     parse::{Address, Segment},
 };
 
@@ -36,9 +40,6 @@ pub(crate) fn exceeded(segment: &Segment, hash: u64, bytes: u64, settings: &Sett
     }
     let now_ticks = now_ns() >> TICK_SHIFT;
     let is_budgeted = segment.is_syn && stages & stage::SYN_BUDGET != 0;
-    if is_budgeted && !has_budget(settings, now_ticks) {
-        return Some(Reason::SynBudget);
-    }
     let (source, prefix) = (&settings.source, &settings.prefix);
     let is_over = |bit: u32, table: Table, hash: u64, gcra: &Gcra, tokens: u64| {
         stages & bit != 0
@@ -78,12 +79,29 @@ fn prefix_hash(source: &Address, settings: &Settings) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn take_tokens(table: u32, hash: u64, now_ticks: u64, cost_ticks: u64, burst_ticks: u64) -> u32 {
-    let table = match table {
-        0 => &SYN_BUCKETS,
-        1 => &PACKET_BUCKETS,
-        _ => &BYTE_BUCKETS,
+    let (cells, sets) = match table {
+        0 => (&SYN_FRONT, &SYN_BUCKETS),
+        1 => (&PACKET_FRONT, &PACKET_BUCKETS),
+        _ => (&BYTE_FRONT, &BYTE_BUCKETS),
     };
-    let Some(set) = table.get_ptr_mut(hash as u32 & (BUCKET_SETS as u32 - 1)) else {
+    // Other bits of the hash than those that choose the set: who shares a cell is spread over sets.
+    let Some(cell) = cells.get_ptr_mut((hash >> 16) as u32 & (FRONT_CELLS as u32 - 1)) else {
+        return 1;
+    };
+    // SAFETY: an aligned word that is changed atomically only; the read is one instruction.
+    let front = unsafe {
+        let seen = cell.read_volatile();
+        let front = front(seen, now_ticks, cost_ticks, burst_ticks);
+        // If another CPU was faster: as below, contention is no reason to cut anyone off.
+        if front.word != seen {
+            compare_exchange(cell, seen, front.word);
+        }
+        front
+    };
+    if front.is_granted {
+        return 1;
+    }
+    let Some(set) = sets.get_ptr_mut(hash as u32 & (BUCKET_SETS as u32 - 1)) else {
         return 1;
     };
     let set = set.cast::<u64>();
@@ -91,7 +109,9 @@ extern "C" fn take_tokens(table: u32, hash: u64, now_ticks: u64, cost_ticks: u64
         // SAFETY: `take` asks only for words of the set, whose words are aligned. A volatile read of such a word is one
         // instruction, like the kernel's READ_ONCE; BPF has no atomic load before its fourth instruction set.
         let read = |way: usize| unsafe { set.add(way).read_volatile() };
-        let Some(grant) = sluice_common::take(read, hash, now_ticks, cost_ticks, burst_ticks) else {
+        let Some(grant) =
+            sluice_common::take(read, hash, now_ticks, cost_ticks, burst_ticks, front.floor_ticks)
+        else {
             return 0;
         };
         // SAFETY: as above; the mask, a no-op, shows the verifier that the index is within the set.
@@ -103,9 +123,10 @@ extern "C" fn take_tokens(table: u32, hash: u64, now_ticks: u64, cost_ticks: u64
     1
 }
 
-/// Whether a SYN could be granted, without taking anything.
+/// Whether a SYN could be granted, without taking anything. Asked before any list or table.
 #[inline(always)]
-fn has_budget(settings: &Settings, now_ticks: u64) -> bool {
+pub(crate) fn has_budget(settings: &Settings) -> bool {
+    let now_ticks = now_ns() >> TICK_SHIFT;
     let (Some(lease), Some(budget)) = (SYN_LEASE.get_ptr_mut(0), SYN_BUDGET.get_ptr_mut(0)) else {
         return true;
     };

@@ -89,6 +89,10 @@ fn stages(segment: &Segment, bytes: u64, generation: u32, settings: &Settings) -
             None => Verdict::of(Reason::Accepted),
         };
     }
+    // Before anything that would have to be looked up: in a flood this is what most packets come to.
+    if segment.is_syn && stages & stage::SYN_BUDGET != 0 && !rates::has_budget(settings) {
+        return Verdict::of(Reason::SynBudget);
+    }
     let hash = segment.source.subscriber().hash(settings.seed);
     let mut passing = Reason::Accepted;
     if stages & stage::BANS != 0 {

@@ -46,7 +46,8 @@ fn the_object_has_every_program_and_map_that_the_gateway_asks_for() {
         map::EVENT_NEXT,
     ];
     let tries = [map::ALLOW4, map::ALLOW6, map::BLOCK4, map::BLOCK6].concat();
-    for name in names.into_iter().chain(tries) {
+    let others = map::FRONTS.into_iter().chain(tries);
+    for name in names.into_iter().chain(others) {
         let symbol = [b"\0", name.as_bytes(), b"\0"].concat();
         assert!(
             sluice_xdp::EMBEDDED_OBJECT.windows(symbol.len()).any(|window| window == symbol),
