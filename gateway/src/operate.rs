@@ -42,7 +42,10 @@ impl Actions for Operator {
 }
 
 /// The body of a good answer, and the same read; anything else is a failure.
-fn read<T: DeserializeOwned>(admin: &str, answer: Result<Answer, String>) -> Result<(String, T), Failure> {
+pub(crate) fn read<T: DeserializeOwned>(
+    admin: &str,
+    answer: Result<Answer, String>,
+) -> Result<(String, T), Failure> {
     let answer = answer.map_err(Failure::Runtime)?;
     let body = answer.body.trim_end();
     if answer.status != 200 {

@@ -1,9 +1,9 @@
 //! The kernel path's place in the process: start it, keep it in step with the configuration, show it.
 
-use crate::Failure;
+use crate::{Failure, operate};
 use ipnet::IpNet;
 use sluice_config::{Settings, XdpLimits, XdpMode, XdpRate};
-use sluice_control::{XdpCount, XdpInterface, XdpReport, client, xdp_top};
+use sluice_control::{BanReport, XdpCount, XdpInterface, XdpReport, client, refused_table, xdp_top};
 use sluice_xdp::{LetThrough, Limits, Mode, Options, Rate, Xdp, read_block_file, subscriber};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
@@ -362,27 +362,20 @@ const TOP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// `sluice xdp top`.
 pub(crate) fn top(admin: &str, once: bool) -> Result<(), Failure> {
-    let mut earlier: Option<(XdpReport, Instant)> = None;
+    let mut earlier: Option<(XdpReport, BanReport, Instant)> = None;
     loop {
-        let answer = client::admin_get(admin, "/xdp").map_err(Failure::Runtime)?;
-        if answer.status != 200 {
-            return Err(Failure::Runtime(format!(
-                "the gateway answered {}: {}",
-                answer.status,
-                answer.body.trim_end()
-            )));
-        }
-        let report: XdpReport = serde_json::from_str(&answer.body)
-            .map_err(|error| Failure::Runtime(format!("{admin} does not answer like a gateway: {error}")))?;
-        let since = earlier.as_ref().map(|(report, at)| (report, at.elapsed()));
-        let text = xdp_top(&report, since);
+        let (_, report) = operate::read::<XdpReport>(admin, client::admin_get(admin, "/xdp"))?;
+        let (_, refused) = operate::read::<BanReport>(admin, client::admin_get(admin, "/xdp/bans"))?;
+        let since = earlier.as_ref().map(|(report, refused, at)| (report, refused, at.elapsed()));
+        let mut text = xdp_top(&report, since.map(|(report, _, elapsed)| (report, elapsed)));
+        text += &refused_table(&refused, since.map(|(_, refused, elapsed)| (refused, elapsed)));
         if once {
             print!("{text}");
             return Ok(());
         }
         // Home and clear below: no flicker.
         print!("\x1b[H\x1b[J{text}");
-        earlier = Some((report, Instant::now()));
+        earlier = Some((report, refused, Instant::now()));
         thread::sleep(TOP_INTERVAL);
     }
 }

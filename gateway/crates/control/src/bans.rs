@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sluice_telemetry::{Exposition, Kind};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// `GET /xdp/bans`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,6 +209,39 @@ pub fn ban_table(report: &BanReport) -> String {
     out
 }
 
+/// Rows of [`refused_table`].
+const TOP_REFUSED: usize = 10;
+
+/// The most refused clients and the keys that they used, below the packet filter's table in `sluice xdp top`. With an
+/// earlier report and the time since, rates too.
+pub fn refused_table(report: &BanReport, earlier: Option<(&BanReport, Duration)>) -> String {
+    let mut out = String::new();
+    if report.clients.is_empty() {
+        return out;
+    }
+    let total = |client: &RefusedClient| client.refused.values().sum::<u64>();
+    let title = "REFUSED CLIENT";
+    let _ = writeln!(out, "\n{title:<40} {:>12} {:>12}  {:<16} KINDS", "REFUSALS", "REFUSALS/S", "KEY");
+    for client in report.clients.iter().take(TOP_REFUSED) {
+        let rate = earlier.and_then(|(before, since)| {
+            let before = before.clients.iter().find(|one| one.client == client.client)?;
+            (!since.is_zero())
+                .then(|| total(client).saturating_sub(total(before)) as f64 / since.as_secs_f64())
+        });
+        let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
+        let key = printable(client.key.as_deref().unwrap_or("-"));
+        let (refusals, kinds) = (total(client), kinds(&client.refused));
+        let _ = writeln!(out, "{:<40} {refusals:>12} {rate:>12}  {key:<16} {kinds}", client.client);
+    }
+    if !report.key_dropped_packets.is_empty() {
+        let _ = writeln!(out, "\n{:<40} {:>12}", "KEY OF DROPPED CLIENTS", "PACKETS");
+    }
+    for (key, packets) in &report.key_dropped_packets {
+        let _ = writeln!(out, "{:<40} {packets:>12}", printable(key));
+    }
+    out
+}
+
 /// What is known of a client, as text.
 pub fn client_text(report: &ClientReport) -> String {
     let mut out = String::new();
@@ -333,6 +367,24 @@ mod tests {
         let mut text = String::new();
         ban_families(&report, &mut Exposition::new(&mut text));
         assert_eq!(text.matches("sluice_client_refusals_total{").count(), METRIC_CLIENTS);
+    }
+
+    #[test]
+    fn the_most_refused_are_shown_with_their_rate_and_key() {
+        let at = |refused| BanReport {
+            clients: vec![RefusedClient {
+                client: "192.0.2.1".into(),
+                refused: [("throttled".to_owned(), refused)].into(),
+                key: Some("mobile".into()),
+            }],
+            key_dropped_packets: [("mobile".to_owned(), 77)].into(),
+            ..BanReport::default()
+        };
+        let table = refused_table(&at(300), Some((&at(100), Duration::from_secs(2))));
+        let row: Vec<_> = table.lines().nth(2).unwrap().split_whitespace().collect();
+        assert_eq!(row, ["192.0.2.1", "300", "100", "mobile", "throttled", "300"]);
+        assert!(table.ends_with("77\n"), "{table}");
+        assert_eq!(refused_table(&BanReport::default(), None), "");
     }
 
     #[test]

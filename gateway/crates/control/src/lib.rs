@@ -28,7 +28,7 @@ mod xdp;
 pub use admin::{Actions, Admin, Health, Provider, Reload, RouteInfo};
 pub use bans::{
     BanInfo, BanReport, ClientReport, EvidenceInfo, RefusedClient, ReleaseInfo, StandingInfo, ban_families,
-    ban_table, client_text, duration, evidence,
+    ban_table, client_text, duration, evidence, refused_table,
 };
 pub use server::{ControlThread, serve};
 pub use xdp::{XdpCount, XdpInterface, XdpReport, xdp_families, xdp_top};

@@ -129,12 +129,13 @@ impl Handler for Core {
         record::unreadable(self, conn, error);
     }
 
-    fn http2(&self, event: Http2Event) {
+    fn http2(&self, peer: SocketAddr, event: Http2Event) {
         match event {
-            Http2Event::Connection => self.metrics.http2_connection(),
+            Http2Event::Connection => return self.metrics.http2_connection(),
             Http2Event::StreamError(label) => self.metrics.http2_stream_error(label),
             Http2Event::ConnectionError(label) => self.metrics.http2_connection_error(label),
         }
+        self.lookout.note(peer.ip(), Some(Refusal::Malformed), None);
     }
 }
 

@@ -109,8 +109,8 @@ pub trait Handler: 'static {
     fn finish(&self, conn: &mut Conn, waiting: Self::Waiting) -> impl Future<Output = After>;
     /// Writes the answer to a head that could not be read.
     fn refuse(&self, conn: &mut Conn, error: &HeadError);
-    /// Something happened on an HTTP/2 connection that is worth counting.
-    fn http2(&self, event: Http2Event);
+    /// Something happened on an HTTP/2 connection of this client that is worth counting.
+    fn http2(&self, peer: SocketAddr, event: Http2Event);
 }
 
 /// How far a request came without waiting.
