@@ -24,6 +24,7 @@ impl Bench {
     fn new() -> Self {
         let hub = Hub::new(1, Options::default());
         let record = Record {
+            tls: b"",
             route: hub.route_slot("users"),
             status: 200,
             refusal: None,

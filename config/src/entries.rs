@@ -3,8 +3,9 @@
 use crate::diagnostic::{Diagnostic, Located, Position, Reporter};
 use crate::read::Fields;
 use crate::settings::{
-    AccessLog, ApiKey, Bans, Cache, CacheKey, Forwarded, Limit, LogFormat, Mock, Route, RouteCache, Scope,
-    Secret, Server, Settings, Target, Upstream, Xdp, XdpLimits, XdpMode, XdpRate,
+    AccessLog, ApiKey, Bans, Cache, CacheKey, Certificate, ClientAuth, Forwarded, Limit, LogFormat, Mock,
+    Route, RouteCache, Scope, Secret, Server, Settings, Target, Tls, Upstream, UpstreamTls, Xdp, XdpLimits,
+    XdpMode, XdpRate,
 };
 use crate::spec::{SECTIONS, Section};
 use crate::suggest::known_names;
@@ -53,6 +54,8 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
     }
     let file_tables = Tables::new(root.get_ref(), &mut out);
     let server = server(&file_tables.single("server", &mut out), &mut out);
+    let certificates: Vec<Certificate> = file_tables.entries("certificates", &mut out, certificate);
+    let tls = tls(&file_tables.single("tls", &mut out), &server, &certificates, &mut out);
     let mut upstreams: Vec<Upstream> =
         file_tables.entries("upstreams", &mut out, |name, fields, out| upstream(name, fields, demo, out));
     let routes =
@@ -66,7 +69,20 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
     implicit_upstreams(&routes, &mut upstreams, &mut out);
     unique_key_values(&keys, &mut out);
     if out.is_clean() {
-        Ok(Settings { file, server, upstreams, routes, keys, limits, cache, access_log, xdp, bans })
+        Ok(Settings {
+            file,
+            server,
+            tls,
+            certificates,
+            upstreams,
+            routes,
+            keys,
+            limits,
+            cache,
+            access_log,
+            xdp,
+            bans,
+        })
     } else {
         Err(out.finish())
     }
@@ -174,15 +190,18 @@ fn check_name(name: &str, at: Position, out: &mut Reporter<'_>) {
 fn server(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Server {
     let mut listen: Vec<Located<SocketAddr>> =
         fields.texts("listen", out).iter().filter_map(|text| listener(text, "listen", out)).collect();
+    let listen_tls: Vec<Located<SocketAddr>> =
+        fields.texts("listen_tls", out).iter().filter_map(|text| listener(text, "listen_tls", out)).collect();
     if !fields.has("listen") {
         listen.push(Located::new(SocketAddr::from(([127, 0, 0, 1], 8080)), fields.at));
-    } else if fields.is_empty_list("listen") {
+    } else if fields.is_empty_list("listen") && listen_tls.is_empty() {
         out.error(fields.place("listen", out), "`listen` expects at least one address", None);
     }
     let admin = fields.text("admin_listen", out).filter(|text| text.value != "off");
     let admin_listen = admin.and_then(|text| listener(&text, "admin_listen", out));
     Server {
         listen,
+        listen_tls,
         admin_listen,
         cores: fields.integer_if_any("cores").and_then(|n| usize::try_from(n).ok()),
         steers_by_cpu: choice(fields, "steering", out) == "cpu",
@@ -206,6 +225,81 @@ fn server(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Server {
         via: fields.bool("via"),
         drain_timeout_ms: fields.integer("drain_timeout_ms"),
     }
+}
+
+fn tls(
+    fields: &Fields<'_, '_>,
+    server: &Server,
+    certificates: &[Certificate],
+    out: &mut Reporter<'_>,
+) -> Tls {
+    let client_auth = match choice(fields, "client_auth", out).as_str() {
+        "optional" => ClientAuth::Optional,
+        "required" => ClientAuth::Required,
+        _ => ClientAuth::Off,
+    };
+    let client_ca_file = file(fields, "client_ca_file", out);
+    if client_auth != ClientAuth::Off && client_ca_file.is_none() {
+        out.error(fields.place("client_auth", out), "`client_auth` needs `client_ca_file`", None);
+    }
+    if let (Some(listener), true) = (server.listen_tls.first(), certificates.is_empty()) {
+        let help = "write [certificates.NAME] with cert_file and key_file".to_owned();
+        out.error(listener.at, "`listen_tls` needs a certificate", Some(help));
+    }
+    if let [_, second, ..] = certificates.iter().filter(|c| c.default).collect::<Vec<_>>().as_slice() {
+        out.error(second.name.at, "another certificate is the default already", None);
+    }
+    Tls {
+        tls12: choice(fields, "min_version", out) != "1.3",
+        client_auth,
+        client_ca_file,
+        strict_sni: fields.bool("strict_sni"),
+        session_tickets: fields.bool("session_tickets"),
+        handshake_timeout_ms: fields.integer("handshake_timeout_ms"),
+        max_handshakes: fields.integer("max_handshakes"),
+    }
+}
+
+fn file(fields: &Fields<'_, '_>, name: &str, out: &Reporter<'_>) -> Option<Located<PathBuf>> {
+    fields.text(name, out).map(|text| Located::new(PathBuf::from(text.value), text.at))
+}
+
+fn certificate(name: Located<Arc<str>>, fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Certificate {
+    let required = |key, out: &Reporter<'_>| {
+        file(fields, key, out).unwrap_or_else(|| Located::new(PathBuf::new(), fields.at))
+    };
+    let names = fields.texts("names", out).into_iter().filter_map(|name| host(name, out)).collect();
+    Certificate {
+        name,
+        cert_file: required("cert_file", out),
+        key_file: required("key_file", out),
+        ocsp_file: file(fields, "ocsp_file", out),
+        names,
+        default: fields.bool("default"),
+    }
+}
+
+fn upstream_tls(targets: &[Target], fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Option<UpstreamTls> {
+    let by_key = fields.bool("tls").then(|| fields.place("tls", out));
+    let at = by_key.or_else(|| targets.iter().find(|t| t.tls).map(|t| t.at));
+    let (cert, key) = (file(fields, "tls_cert_file", out), file(fields, "tls_key_file", out));
+    if cert.is_some() != key.is_some() {
+        out.error(fields.at, "`tls_cert_file` and `tls_key_file` go together", None);
+    }
+    if at.is_none() {
+        for name in ["tls_server_name", "tls_ca_file", "tls_cert_file", "tls_key_file"] {
+            if fields.has(name) {
+                let help = Some("write tls = true, or https:// before the targets".to_owned());
+                out.error(fields.place(name, out), format!("`{name}` has no use without TLS"), help);
+            }
+        }
+    }
+    Some(UpstreamTls {
+        server_name: fields.text("tls_server_name", out).and_then(|text| host(text, out)),
+        ca_file: file(fields, "tls_ca_file", out),
+        identity: cert.zip(key),
+        at: at?,
+    })
 }
 
 fn choice(fields: &Fields<'_, '_>, name: &str, out: &Reporter<'_>) -> String {
@@ -234,12 +328,24 @@ fn upstream(
     if fields.is_empty_list("targets") {
         out.error(fields.place("targets", out), "`targets` expects at least one target", None);
     }
-    let targets = written.iter().filter_map(|text| target(text, demo, out)).collect();
-    group(name, targets, fields)
+    let targets: Vec<Target> = written.iter().filter_map(|text| target(text, demo, out)).collect();
+    if let (false, true, Some(plain)) =
+        (fields.bool("tls"), targets.iter().any(|t| t.tls), targets.iter().find(|t| !t.tls))
+    {
+        let help = "write https:// before each, or none".to_owned();
+        out.error(plain.at, "a group is https:// as a whole", Some(help));
+    }
+    group(name, targets, fields, out)
 }
 
-fn group(name: Located<Arc<str>>, targets: Vec<Target>, fields: &Fields<'_, '_>) -> Upstream {
+fn group(
+    name: Located<Arc<str>>,
+    targets: Vec<Target>,
+    fields: &Fields<'_, '_>,
+    out: &mut Reporter<'_>,
+) -> Upstream {
     Upstream {
+        tls: upstream_tls(&targets, fields, out),
         name,
         targets,
         connect_timeout_ms: fields.integer("connect_timeout_ms"),
@@ -257,12 +363,18 @@ fn group(name: Located<Arc<str>>, targets: Vec<Target>, fields: &Fields<'_, '_>)
 
 fn target(text: &Located<String>, demo: Option<SocketAddr>, out: &mut Reporter<'_>) -> Option<Target> {
     let mut words = text.value.split_ascii_whitespace();
-    let authority = words.next().unwrap_or("");
+    let written = words.next().unwrap_or("");
+    let (tls, authority) = match written.strip_prefix("https://") {
+        Some(rest) => (true, rest),
+        None => (false, written),
+    };
     if let (DEMO, Some(addr)) = (authority, demo) {
         let (host, authority) = (addr.ip().to_string(), addr.to_string().into());
-        return Some(Target { host, port: addr.port(), weight: 1, authority, at: text.at });
+        return Some(Target { host, port: addr.port(), weight: 1, tls, authority, at: text.at });
     }
-    let Some((host, port)) = host_port(authority) else {
+    let https = format!("{authority}:443");
+    let place = host_port(authority).or_else(|| host_port(&https).filter(|_| tls));
+    let Some((host, port)) = place else {
         let help = if authority == DEMO {
             "\"demo\" is the backend that `sluice run` without --config starts; name your own".to_owned()
         } else {
@@ -282,7 +394,7 @@ fn target(text: &Located<String>, demo: Option<SocketAddr>, out: &mut Reporter<'
             ),
         }
     }
-    Some(Target { host: host.to_owned(), port, weight, authority: authority.into(), at: text.at })
+    Some(Target { host: host.to_owned(), port, weight, tls, authority: authority.into(), at: text.at })
 }
 
 /// `host:port` or `[ipv6]:port`; the port is not 0.
@@ -617,6 +729,7 @@ fn implicit_upstreams(routes: &[Route], upstreams: &mut Vec<Upstream>, out: &mut
                 Located::new(written.value.as_str().into(), written.at),
                 vec![target],
                 &fields,
+                out,
             ));
         }
     }

@@ -14,6 +14,10 @@ pub struct Settings {
     pub file: Arc<str>,
     /// `[server]`.
     pub server: Server,
+    /// `[tls]`.
+    pub tls: Tls,
+    /// `[certificates.*]`.
+    pub certificates: Vec<Certificate>,
     /// `[upstreams.*]`, then the implicit groups of routes that name an address.
     pub upstreams: Vec<Upstream>,
     /// `[routes.*]`.
@@ -48,8 +52,10 @@ impl Settings {
 /// `[server]`: the client side.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Data listeners. Never empty.
+    /// Plain data listeners. Empty only where there are TLS listeners.
     pub listen: Vec<Located<SocketAddr>>,
+    /// TLS data listeners.
+    pub listen_tls: Vec<Located<SocketAddr>>,
     /// Admin listener, `None`: off.
     pub admin_listen: Option<Located<SocketAddr>>,
     /// Data cores, `None`: one for each CPU the process may use.
@@ -99,6 +105,66 @@ pub enum Forwarded {
     Off,
 }
 
+/// `[tls]`: TLS of the client side.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Whether TLS 1.2 is spoken beside 1.3.
+    pub tls12: bool,
+    /// What is asked of clients.
+    pub client_auth: ClientAuth,
+    /// Authorities of client certificates; present unless `client_auth` is off.
+    pub client_ca_file: Option<Located<PathBuf>>,
+    /// Refuse names without a certificate.
+    pub strict_sni: bool,
+    /// Let clients resume.
+    pub session_tickets: bool,
+    /// For a whole handshake.
+    pub handshake_timeout_ms: u64,
+    /// Handshakes at once, per core.
+    pub max_handshakes: usize,
+}
+
+/// Whether clients show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Not asked for.
+    Off,
+    /// Asked for.
+    Optional,
+    /// Refused without.
+    Required,
+}
+
+/// `[certificates.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// Name.
+    pub name: Located<Arc<str>>,
+    /// PEM chain.
+    pub cert_file: Located<PathBuf>,
+    /// PEM key.
+    pub key_file: Located<PathBuf>,
+    /// DER response to staple.
+    pub ocsp_file: Option<Located<PathBuf>>,
+    /// Names it is served for; empty: those in the certificate.
+    pub names: Vec<Located<String>>,
+    /// For clients that name no other.
+    pub default: bool,
+}
+
+/// `tls*` of an upstream group.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// Name asked for and verified, `None`: the target's host.
+    pub server_name: Option<Located<String>>,
+    /// Trusted authorities, `None`: the system's.
+    pub ca_file: Option<Located<PathBuf>>,
+    /// Our certificate and its key.
+    pub identity: Option<(Located<PathBuf>, Located<PathBuf>)>,
+    /// Where TLS was asked for.
+    pub at: Position,
+}
+
 /// `[upstreams.NAME]`: a group of equivalent servers.
 #[derive(Clone, Debug)]
 pub struct Upstream {
@@ -110,6 +176,8 @@ pub struct Upstream {
     pub http2: bool,
     /// HTTP/2 connections to a target, per core.
     pub http2_connections: usize,
+    /// TLS to all of them.
+    pub tls: Option<UpstreamTls>,
     /// Connect timeout.
     pub connect_timeout_ms: u64,
     /// Between two reads of a response.
@@ -137,6 +205,8 @@ pub struct Target {
     pub port: u16,
     /// Share of the traffic, 1 or more.
     pub weight: u32,
+    /// Written with `https://`.
+    pub tls: bool,
     /// `host:port` as written, without the weight.
     pub authority: Arc<str>,
     /// Where it was written.

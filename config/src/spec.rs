@@ -72,7 +72,7 @@ const RATE: Kind = Kind::Integer(0, 1 << 45, "");
 const BYTES_MAX: u64 = (1 << 53) - 1;
 
 pub(crate) const SECTIONS: &[Section] =
-    &[SERVER, UPSTREAMS, ROUTES, KEYS, LIMITS, CACHE, ACCESS_LOG, XDP, BANS];
+    &[SERVER, TLS, CERTIFICATES, UPSTREAMS, ROUTES, KEYS, LIMITS, CACHE, ACCESS_LOG, XDP, BANS];
 
 const SERVER: Section = Section {
     name: "server",
@@ -84,6 +84,12 @@ const SERVER: Section = Section {
             Kind::TextList,
             Default::EmptyList,
             "Addresses of the data listeners, `ip:port`; port 0 picks a free one. Default: [\"127.0.0.1:8080\"].",
+        ),
+        key(
+            "listen_tls",
+            Kind::TextList,
+            Default::EmptyList,
+            "Addresses of the data listeners that speak TLS; they need a certificate.",
         ),
         key(
             "admin_listen",
@@ -170,6 +176,79 @@ const SERVER: Section = Section {
     ],
 };
 
+const TLS: Section = Section {
+    name: "tls",
+    named: false,
+    doc: "TLS of the client side.",
+    keys: &[
+        key(
+            "min_version",
+            Kind::Choice(&["1.2", "1.3"]),
+            Default::Text("1.2"),
+            "Oldest version of TLS that is spoken.",
+        ),
+        key(
+            "client_auth",
+            Kind::Choice(&["off", "optional", "required"]),
+            Default::Text("off"),
+            "Whether clients are asked for a certificate, and refused without one. A bad one is always refused.",
+        ),
+        key(
+            "client_ca_file",
+            Kind::Text,
+            Default::Absent,
+            "PEM file of the authorities whose client certificates are accepted.",
+        ),
+        key(
+            "strict_sni",
+            Kind::Bool,
+            Default::Bool(false),
+            "Refuse clients that name no configured certificate, instead of showing them the default one.",
+        ),
+        key(
+            "session_tickets",
+            Kind::Bool,
+            Default::Bool(true),
+            "Let clients resume sessions; ticket keys are shared by the cores and change every six hours.",
+        ),
+        key("handshake_timeout_ms", TIMEOUT, Default::Integer(10_000), "For a whole TLS handshake."),
+        key(
+            "max_handshakes",
+            Kind::Integer(1, 65_536, "handshakes"),
+            Default::Integer(512),
+            "Handshakes under way at once, per core; more connections are closed.",
+        ),
+    ],
+};
+
+const CERTIFICATES: Section = Section {
+    name: "certificates",
+    named: true,
+    doc: "Certificates of the TLS listeners, chosen by the name that the client asks for (SNI).",
+    keys: &[
+        key("cert_file", Kind::Text, Default::Required, "PEM file of the certificate and its chain."),
+        key("key_file", Kind::Text, Default::Required, "PEM file of the private key."),
+        key(
+            "ocsp_file",
+            Kind::Text,
+            Default::Absent,
+            "DER file of an OCSP response to staple; read again at each reload.",
+        ),
+        key(
+            "names",
+            Kind::TextList,
+            Default::EmptyList,
+            "Names it is served for, exact or `*.example.com`. Default: those in the certificate.",
+        ),
+        key(
+            "default",
+            Kind::Bool,
+            Default::Bool(false),
+            "Serve it to clients that name no other. Default: the first certificate is the default.",
+        ),
+    ],
+};
+
 const UPSTREAMS: Section = Section {
     name: "upstreams",
     named: true,
@@ -179,7 +258,7 @@ const UPSTREAMS: Section = Section {
             "targets",
             Kind::TextList,
             Default::Required,
-            "`host:port`, IPv6 in brackets, optionally followed by ` weight=N`; names are resolved when the configuration is loaded.",
+            "`host:port`, IPv6 in brackets, with `https://` before it for TLS (then the port may be left out), optionally followed by ` weight=N`; names are resolved when the configuration is loaded.",
         ),
         key(
             "protocol",
@@ -193,6 +272,26 @@ const UPSTREAMS: Section = Section {
             Default::Integer(2),
             "HTTP/2 connections to a target, per core; a further one is opened when those there are full.",
         ),
+        key("tls", Kind::Bool, Default::Bool(false), "Speak TLS to the targets, as `https://` does."),
+        key(
+            "tls_server_name",
+            Kind::Text,
+            Default::Absent,
+            "Name asked for (SNI) and verified. Default: the target's host.",
+        ),
+        key(
+            "tls_ca_file",
+            Kind::Text,
+            Default::Absent,
+            "PEM file of the authorities that are trusted. Default: the system's.",
+        ),
+        key(
+            "tls_cert_file",
+            Kind::Text,
+            Default::Absent,
+            "PEM file of the certificate shown to the targets, with its chain.",
+        ),
+        key("tls_key_file", Kind::Text, Default::Absent, "PEM file of its private key."),
         key("connect_timeout_ms", TIMEOUT, Default::Integer(1000), "For a TCP connection (504)."),
         key("read_timeout_ms", TIMEOUT, Default::Integer(29_000), "Between two reads of a response (504)."),
         key(

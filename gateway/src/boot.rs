@@ -30,8 +30,8 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let cpus = affinity::allowed();
     let cores = settings.server.cores.unwrap_or(cpus.len());
     let hub = Hub::new(cores, Options::default());
-    let bound =
-        listeners::bind(settings.server.listen.iter().map(|l| l.value), cores).map_err(Failure::Runtime)?;
+    let bound = listeners::bind(listens(&settings).map(|l| l.value), cores).map_err(Failure::Runtime)?;
+    let plain = settings.server.listen.len();
     if settings.server.steers_by_cpu
         && let Err(error) = listeners::steer(&bound, &cpus)
     {
@@ -55,14 +55,14 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let connections = Arc::new(Connections::new(settings.server.max_connections));
     let publisher =
         Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), (kernel.clone(), bans.clone()), ports)?);
-    let shared = Shared { connections, reports };
+    let shared = Shared { connections, reports, plain };
     let handles = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
     let operator = Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections) };
     drop(shared);
     let draining = Arc::new(AtomicBool::new(false));
     let control = start_control(admin, &publisher, &hub, operator, &draining)?;
-    announce(&bound.addresses, control.as_ref(), quick_start);
+    announce(&bound.addresses, plain, control.as_ref(), quick_start);
     signals::wait(&publisher, &kernel, log.as_ref())?;
     draining.store(true, Ordering::Release);
     publisher.drain();
@@ -73,6 +73,11 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
 
 fn runtime(what: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::Runtime(format!("{what}: {error}"))
+}
+
+/// Data listeners, the plain ones first.
+fn listens(settings: &Settings) -> impl Iterator<Item = &sluice_config::Located<SocketAddr>> {
+    settings.server.listen.iter().chain(&settings.server.listen_tls)
 }
 
 fn start_log(settings: &Settings, hub: &Arc<Hub>) -> Result<Option<LogThread>, Failure> {
@@ -101,6 +106,8 @@ fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
 struct Shared {
     connections: Arc<Connections>,
     reports: SyncSender<Report>,
+    /// How many of each core's listeners are plain.
+    plain: usize,
 }
 
 fn start_cores(
@@ -116,8 +123,10 @@ fn start_cores(
             index,
             cpu,
             snapshot: publisher.current(),
+            tls: publisher.current_tls(),
             hub: Arc::clone(hub),
             listeners,
+            plain: shared.plain,
             connections: Arc::clone(&shared.connections),
             reports: shared.reports.clone(),
         };
@@ -196,9 +205,10 @@ fn state_families(publisher: &Publisher, out: &mut Exposition<'_>) {
 }
 
 /// Start-up lines on stderr; tools wait for the last one.
-fn announce(addresses: &[SocketAddr], control: Option<&ControlThread>, quick_start: bool) {
-    for address in addresses {
-        eprintln!("sluice: data listener http://{address}");
+fn announce(addresses: &[SocketAddr], plain: usize, control: Option<&ControlThread>, quick_start: bool) {
+    for (at, address) in addresses.iter().enumerate() {
+        let scheme = if at < plain { "http" } else { "https" };
+        eprintln!("sluice: data listener {scheme}://{address}");
     }
     if let Some(control) = control {
         eprintln!("sluice: admin listener http://{}", control.address());

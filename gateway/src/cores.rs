@@ -1,7 +1,7 @@
 //! Data core threads.
 
 use crate::affinity;
-use sluice_dataplane::{Connections, Core};
+use sluice_dataplane::{Connections, Core, TlsPlan};
 use sluice_promote::{Report, Watch};
 use sluice_rt::{Listener, Sender};
 use sluice_server::{Active, accept_loop};
@@ -18,7 +18,7 @@ use std::{io, process};
 /// What the control thread tells a core.
 pub(crate) enum Order {
     /// Serve this from the next request on.
-    Publish(Arc<Snapshot>),
+    Publish(Arc<Snapshot>, Arc<TlsPlan>),
     /// Tell of these sources when they are admitted.
     Watch(Arc<Watch>),
     /// Stop accepting, finish what is under way within this many milliseconds, end.
@@ -30,8 +30,11 @@ pub(crate) struct Seed {
     pub(crate) index: usize,
     pub(crate) cpu: usize,
     pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) tls: Arc<TlsPlan>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) listeners: Vec<TcpListener>,
+    /// How many of the listeners are plain; TLS ones follow.
+    pub(crate) plain: usize,
     pub(crate) connections: Arc<Connections>,
     pub(crate) reports: SyncSender<Report>,
 }
@@ -81,11 +84,18 @@ pub(crate) fn start(seed: Seed) -> io::Result<Handle> {
 
 async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     let metrics = seed.hub.core(seed.index);
-    let core =
-        Rc::new(Core::new(seed.index, seed.snapshot, metrics, seed.connections, random_seed(), unix_ns()));
+    let core = Rc::new(Core::new(
+        seed.index,
+        seed.snapshot,
+        seed.tls,
+        metrics,
+        seed.connections,
+        random_seed(),
+        unix_ns(),
+    ));
     let active = Rc::new(Active::default());
     let mut listeners = Vec::new();
-    for socket in seed.listeners {
+    for (at, socket) in seed.listeners.into_iter().enumerate() {
         let listener = match Listener::new(socket) {
             Ok(listener) => Rc::new(listener),
             Err(error) => {
@@ -95,6 +105,7 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
         };
         sluice_rt::spawn(accept_loop(
             Rc::clone(&listener),
+            at >= seed.plain,
             Rc::clone(&core),
             core.scratch(),
             Rc::clone(&active),
@@ -109,7 +120,7 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     drop(ready);
     let patience_ms = loop {
         match inbox.recv().await {
-            Some(Order::Publish(snapshot)) => core.publish(snapshot),
+            Some(Order::Publish(snapshot, tls)) => core.publish(snapshot, tls),
             Some(Order::Watch(watch)) => core.watch(watch),
             Some(Order::Drain(patience_ms)) => break patience_ms,
             // The control thread is gone: nobody would tell this core to end.

@@ -14,6 +14,7 @@ mod operate;
 mod publish;
 mod signals;
 mod slots;
+mod tls;
 mod xdp;
 
 use args::{Command, XdpCommand};

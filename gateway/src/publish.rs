@@ -4,10 +4,12 @@ use crate::Failure;
 use crate::bans::Bans;
 use crate::cores::Order;
 use crate::slots::HubSlots;
+use crate::tls::Tls;
 use crate::xdp::{self, Kernel};
 use sluice_compile::{Registry, compile};
 use sluice_config::{Diagnostic, Settings, Severity};
 use sluice_control::{Reload, RouteInfo};
+use sluice_dataplane::TlsPlan;
 use sluice_rt::Sender;
 use sluice_snapshot::Snapshot;
 use sluice_telemetry::Hub;
@@ -28,6 +30,7 @@ pub(crate) fn check(settings: &Settings) -> Result<Vec<String>, Failure> {
         return Err(Failure::Config(lines(&found)));
     }
     xdp::options(settings, &[]).map_err(Failure::Config)?;
+    Tls::default().plan(settings).map_err(Failure::Config)?;
     Ok(lines(&found))
 }
 
@@ -78,6 +81,9 @@ struct State {
     registry: Registry,
     settings: Settings,
     current: Arc<Snapshot>,
+    tls: Tls,
+    current_tls: Arc<TlsPlan>,
+    retired_tls: Vec<Arc<TlsPlan>>,
     /// Snapshots that a core may still serve from. They are dropped here, off the data cores.
     retired: Vec<Arc<Snapshot>>,
     cores: Vec<Sender<Order>>,
@@ -99,8 +105,19 @@ impl Publisher {
         for warning in lines(&compiled.warnings) {
             eprintln!("{warning}");
         }
+        let mut tls = Tls::default();
+        let current_tls = Arc::new(tls.plan(&settings).map_err(Failure::Config)?);
         let current = Arc::new(compiled.snapshot);
-        let state = State { registry, settings, current, retired: Vec::new(), cores: Vec::new() };
+        let state = State {
+            registry,
+            settings,
+            current,
+            tls,
+            current_tls,
+            retired_tls: Vec::new(),
+            retired: Vec::new(),
+            cores: Vec::new(),
+        };
         Ok(Self { origin, hub, kernel, bans, ports, state: Mutex::new(state) })
     }
 
@@ -113,6 +130,11 @@ impl Publisher {
         Arc::clone(&self.state().current)
     }
 
+    /// The certificates and authorities in use now.
+    pub(crate) fn current_tls(&self) -> Arc<TlsPlan> {
+        Arc::clone(&self.state().current_tls)
+    }
+
     /// The cores to publish to.
     pub(crate) fn attach(&self, cores: Vec<Sender<Order>>) {
         self.bans.attach(cores.clone());
@@ -121,7 +143,9 @@ impl Publisher {
 
     /// Frees the snapshots that no core uses any more.
     pub(crate) fn sweep(&self) {
-        self.state().retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        let mut state = self.state();
+        state.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        state.retired_tls.retain(|tls| Arc::strong_count(tls) > 1);
     }
 
     /// Tells every core to finish.
@@ -157,6 +181,7 @@ impl Publisher {
         let settings = self.origin.read().map_err(Failure::into_lines)?;
         let wanted = xdp::options(&settings, &self.ports)?;
         let mut state = self.state();
+        let next_tls = Arc::new(state.tls.plan(&settings)?);
         let compiled = compile(
             &settings,
             &mut state.registry,
@@ -178,10 +203,12 @@ impl Publisher {
         let generation = compiled.snapshot.generation;
         let next = Arc::new(compiled.snapshot);
         for core in &state.cores {
-            let _ = core.send(Order::Publish(Arc::clone(&next)));
+            let _ = core.send(Order::Publish(Arc::clone(&next), Arc::clone(&next_tls)));
         }
         let old = std::mem::replace(&mut state.current, next);
         state.retired.push(old);
+        let old = std::mem::replace(&mut state.current_tls, next_tls);
+        state.retired_tls.push(old);
         state.settings = settings;
         Ok(generation)
     }
@@ -213,6 +240,10 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let mut changed = Vec::new();
     if addresses(old) != addresses(new) {
         changed.push("server.listen");
+    }
+    let secured = |s: &Settings| s.server.listen_tls.iter().map(|l| l.value).collect::<Vec<_>>();
+    if secured(old) != secured(new) {
+        changed.push("server.listen_tls");
     }
     if admin(old) != admin(new) {
         changed.push("server.admin_listen");

@@ -190,6 +190,14 @@ impl Gateway {
         self.dir.path().join("gateway.toml")
     }
 
+    /// The first TLS listener.
+    pub fn tls_addr(&self) -> SocketAddr {
+        let lines = self.stderr();
+        let found =
+            lines.iter().find_map(|line| line.strip_prefix("sluice: data listener https://")?.parse().ok());
+        found.unwrap_or_else(|| panic!("no TLS listener in {lines:#?}"))
+    }
+
     /// Opens a connection to the data listener.
     pub fn conn(&self) -> Conn {
         Conn::open(self.data)

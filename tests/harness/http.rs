@@ -152,6 +152,11 @@ impl<R: Read> MessageReader<R> {
         Self { inner, buffer: Vec::new(), start: 0 }
     }
 
+    /// What it reads from.
+    pub fn inner_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
     /// Bytes received but not yet parsed.
     pub fn pending(&self) -> &[u8] {
         &self.buffer[self.start..]

@@ -7,6 +7,7 @@
 //! - [`Gateway`] runs one `sluice` process in a directory of its own, on ports of the kernel's choice.
 //! - [`Backend`] is an HTTP/1.1 server scripted by a closure; it records what it got, byte for byte.
 //! - [`Conn`] and [`Call`] are the client's side; [`Conn::send`] writes any bytes at all.
+//! - [`pki`] makes certificates and speaks TLS, as client and as server.
 //! - [`eventually`] waits for a condition with a deadline; no test sleeps to synchronise.
 
 pub mod backend;
@@ -18,6 +19,7 @@ pub mod lab;
 pub mod metrics;
 pub mod netns;
 pub mod pattern;
+pub mod pki;
 pub mod system;
 pub mod wait;
 

@@ -14,6 +14,7 @@ use balance::Balancer;
 use sluice_h1::Wire;
 use sluice_h2::Side;
 use sluice_rt::Stream;
+use sluice_tls::{ClientConfig, HandshakeError, ServerName};
 use sluice_wire::Method;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -30,6 +31,8 @@ pub struct TargetSpec {
     pub authority: Arc<str>,
     /// Share of the requests, 1 or more.
     pub weight: u32,
+    /// Whom TLS verifies; not asked for on plain connections.
+    pub server_name: Option<ServerName<'static>>,
 }
 
 /// A group, as configured.
@@ -39,7 +42,9 @@ pub struct GroupSpec {
     pub targets: Vec<TargetSpec>,
     /// Most HTTP/2 connections to a target; 0: they speak HTTP/1.
     pub http2_connections: usize,
-    /// Connect timeout, milliseconds.
+    /// TLS to the targets; `None`: plain.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Connect timeout, a TLS handshake included, milliseconds.
     pub connect_timeout_ms: u64,
     /// Idle connections kept for each target.
     pub keepalive_connections: usize,
@@ -90,19 +95,23 @@ impl Group {
         Self::build(spec, None)
     }
 
-    /// The group under a new configuration: targets with the same address keep their connections and health.
+    /// The group under a new configuration: targets with the same address keep their connections and health, unless TLS is
+    /// not what it was.
     #[must_use]
     pub fn renew(&self, spec: GroupSpec) -> Self {
         Self::build(spec, Some(self))
     }
 
     fn build(spec: GroupSpec, old: Option<&Self>) -> Self {
-        let known = |addr: SocketAddr| {
-            let old = old?;
-            let at = old.spec.targets.iter().position(|t| t.addr == addr)?;
+        let known = |addr: SocketAddr, name: &Option<ServerName<'static>>| {
+            let old = old.filter(|old| match (&old.spec.tls, &spec.tls) {
+                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                (before, now) => before.is_none() && now.is_none(),
+            })?;
+            let at = old.spec.targets.iter().position(|t| t.addr == addr && t.server_name == *name)?;
             old.states.get(at).cloned()
         };
-        let states = spec.targets.iter().map(|t| known(t.addr).unwrap_or_default()).collect();
+        let states = spec.targets.iter().map(|t| known(t.addr, &t.server_name).unwrap_or_default()).collect();
         let balancer = RefCell::new(Balancer::new(spec.targets.iter().map(|t| t.weight)));
         Self { spec, states, balancer }
     }
@@ -176,7 +185,7 @@ impl Group {
     /// Opens a connection to a target, within the connect timeout and not beyond `deadline_ms`.
     ///
     /// # Errors
-    /// What the socket reports; `TimedOut` past the deadline.
+    /// What the socket reports; `TimedOut` past the deadline; `InvalidData` where TLS finds the peer at fault.
     pub async fn connect(&self, target: usize, deadline_ms: u64) -> io::Result<Lease> {
         let stream = self.dial(target, deadline_ms).await?;
         Ok(Lease { wire: Side::H1(Wire::new(stream)), reused: false, target })
@@ -185,7 +194,15 @@ impl Group {
     async fn dial(&self, target: usize, deadline_ms: u64) -> io::Result<sluice_tls::Stream> {
         let spec = self.spec.targets.get(target).ok_or(io::ErrorKind::NotFound)?;
         let limit = deadline_ms.min(sluice_rt::now_ms() + self.spec.connect_timeout_ms);
-        Ok(Stream::connect(spec.addr, limit).await?.into())
+        let socket = Stream::connect(spec.addr, limit).await?;
+        let Some(config) = &self.spec.tls else { return Ok(socket.into()) };
+        let name = spec.server_name.clone().ok_or(io::ErrorKind::InvalidInput)?;
+        socket.set_deadline_ms(Some(limit));
+        let stream = Box::pin(sluice_tls::connect(socket, Arc::clone(config), name))
+            .await
+            .map_err(handshake_failed)?;
+        stream.set_deadline_ms(None);
+        Ok(stream)
     }
 
     /// Keeps a connection for the next request, if there is room and it is still clean.
@@ -241,5 +258,14 @@ impl Group {
     #[must_use]
     pub fn idle_count(&self) -> usize {
         self.states.iter().map(|s| s.idle.borrow().len()).sum()
+    }
+}
+
+fn handshake_failed(error: HandshakeError) -> io::Error {
+    match error {
+        HandshakeError::Io(error) => error,
+        HandshakeError::TimedOut => io::ErrorKind::TimedOut.into(),
+        HandshakeError::Closed => io::ErrorKind::ConnectionReset.into(),
+        error @ HandshakeError::Tls(_) => io::Error::new(io::ErrorKind::InvalidData, error),
     }
 }

@@ -4,6 +4,7 @@ use crate::connections::{Connections, Entry};
 use crate::head_out::HeadOut;
 use crate::ids::RequestIds;
 use crate::lookout::Lookout;
+use crate::secure::{TlsPlan, UpstreamTls, server_name};
 use sluice_cache::KeyBuilder;
 use sluice_client::{Group, GroupSpec, TargetSpec};
 use sluice_h1::Scratch;
@@ -21,6 +22,8 @@ use std::sync::Arc;
 pub struct View {
     /// The published snapshot. The publisher keeps a reference of its own, so that the last one is never dropped here.
     pub snapshot: Arc<Snapshot>,
+    /// Certificates and authorities. The publisher keeps a reference to these, too.
+    pub tls: Arc<TlsPlan>,
     /// By `UpstreamId`.
     pub groups: Vec<Rc<Group>>,
 }
@@ -35,6 +38,8 @@ pub struct Core {
     pub(crate) clock: WallClock,
     pub(crate) keys: RefCell<KeyBuilder>,
     pub(crate) lookout: Lookout,
+    /// TLS handshakes with clients under way on this core.
+    pub(crate) handshakes: Cell<usize>,
     /// Connections of the whole process, shared by all cores.
     connections: Arc<Connections>,
 }
@@ -46,14 +51,15 @@ impl Core {
     pub fn new(
         index: usize,
         snapshot: Arc<Snapshot>,
+        tls: Arc<TlsPlan>,
         metrics: CoreMetrics,
         connections: Arc<Connections>,
         seed: [u64; 2],
         unix_ns: u64,
     ) -> Self {
-        let groups = groups(&snapshot, None);
+        let groups = groups(&snapshot, &tls, None);
         Self {
-            view: RefCell::new(Rc::new(View { snapshot, groups })),
+            view: RefCell::new(Rc::new(View { snapshot, tls, groups })),
             leases: RefCell::new(Vec::new()),
             metrics,
             ids: RequestIds::new(seed),
@@ -61,6 +67,7 @@ impl Core {
             clock: WallClock::new(unix_ns),
             keys: RefCell::new(KeyBuilder::new()),
             lookout: Lookout::new(index),
+            handshakes: Cell::new(0),
             connections,
         }
     }
@@ -73,10 +80,10 @@ impl Core {
     }
 
     /// Swaps in a new snapshot; exchanges under way keep the one they pinned.
-    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+    pub fn publish(&self, snapshot: Arc<Snapshot>, tls: Arc<TlsPlan>) {
         let old = self.view();
-        let groups = groups(&snapshot, Some(&old));
-        self.view.replace(Rc::new(View { snapshot, groups }));
+        let groups = groups(&snapshot, &tls, Some(&old));
+        self.view.replace(Rc::new(View { snapshot, tls, groups }));
     }
 
     /// Recycled heads and vectors.
@@ -168,29 +175,31 @@ impl Core {
 }
 
 /// The groups of a snapshot; those that the old view knows by name keep their connections and health.
-fn groups(snapshot: &Snapshot, old: Option<&View>) -> Vec<Rc<Group>> {
+fn groups(snapshot: &Snapshot, tls: &TlsPlan, old: Option<&View>) -> Vec<Rc<Group>> {
     let known: HashMap<&str, &Rc<Group>> = old.map_or_else(HashMap::new, |view| {
         view.snapshot.upstreams.iter().map(|u| &*u.name).zip(&view.groups).collect()
     });
-    let build = |upstream: &Upstream| {
-        let spec = spec(upstream);
+    let build = |(at, upstream): (usize, &Upstream)| {
+        let spec = spec(upstream, tls.upstreams.get(at).and_then(Option::as_ref));
         match known.get(&*upstream.name) {
             Some(group) => Rc::new(group.renew(spec)),
             None => Rc::new(Group::new(spec)),
         }
     };
-    snapshot.upstreams.iter().map(build).collect()
+    snapshot.upstreams.iter().enumerate().map(build).collect()
 }
 
-fn spec(upstream: &Upstream) -> GroupSpec {
+fn spec(upstream: &Upstream, tls: Option<&UpstreamTls>) -> GroupSpec {
     let target = |t: &sluice_snapshot::Target| TargetSpec {
         addr: t.addr,
         authority: Arc::clone(&t.authority),
         weight: t.weight,
+        server_name: tls.and_then(|tls| tls.server_name.clone().or_else(|| server_name(&t.authority))),
     };
     GroupSpec {
         targets: upstream.targets.iter().map(target).collect(),
         http2_connections: upstream.http2_connections,
+        tls: tls.map(|tls| Arc::clone(&tls.config)),
         connect_timeout_ms: upstream.connect_timeout_ms,
         keepalive_connections: upstream.keepalive_connections,
         keepalive_idle_ms: upstream.keepalive_idle_ms,

@@ -15,6 +15,7 @@ use sluice_server::{Active, Conn, Request};
 use sluice_snapshot::{ApiKey, Captures, KeyId, Limit, Match, Route, RouteId};
 use sluice_telemetry::{CacheOutcome, Refusal};
 use sluice_throttle::{Decision, Pool};
+use sluice_tls::Facts;
 use sluice_wire::{BodyFraming, KnownHeader, Method, RequestHead, Version};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -28,6 +29,8 @@ pub(crate) struct Exchange {
     pub(crate) received_ns: u64,
     pub(crate) source: IpAddr,
     pub(crate) request_id: RequestId,
+    /// What the client's TLS handshake settled; `None` on a plain connection.
+    pub(crate) tls: Option<Rc<Facts>>,
     active: Rc<Active>,
     pub(crate) route: Option<RouteId>,
     pub(crate) captures: Captures,
@@ -72,6 +75,7 @@ impl Exchange {
             received_ns: request.received_ns,
             source: conn.peer.ip(),
             request_id: core.ids.next_id(),
+            tls: conn.tls.clone(),
             active: Rc::clone(&conn.active),
             route: None,
             captures: Captures::default(),

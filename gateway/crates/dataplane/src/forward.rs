@@ -162,11 +162,13 @@ fn x_forwarded(out: &mut impl HeadOut, ex: &Exchange) {
         joined(out, &ex.head.headers, bytes, KnownHeader::XForwardedFor);
         address(out, ex.source);
     });
-    out.field(KnownHeader::XForwardedProto, b"X-Forwarded-Proto", b"http");
+    let scheme: &[u8] = if ex.tls.is_some() { b"https" } else { b"http" };
+    out.field(KnownHeader::XForwardedProto, b"X-Forwarded-Proto", scheme);
     if !authority.is_empty() {
         out.field(KnownHeader::XForwardedHost, b"X-Forwarded-Host", authority);
     }
-    out.field(KnownHeader::XForwardedPort, b"X-Forwarded-Port", port_of(authority));
+    let port = port_of(authority, ex.tls.is_some());
+    out.field(KnownHeader::XForwardedPort, b"X-Forwarded-Port", port);
 }
 
 /// RFC 7239 4: each hop appends one element.
@@ -184,7 +186,7 @@ fn forwarded(out: &mut impl HeadOut, ex: &Exchange) {
                 out.extend_from_slice(b"]\"");
             }
         }
-        out.extend_from_slice(b";proto=http");
+        out.extend_from_slice(if ex.tls.is_some() { b";proto=https".as_slice() } else { b";proto=http" });
         let authority = ex.head.authority.of(ex.bytes.as_slice());
         // A valid authority has no quote or backslash, so quoting needs no escapes.
         if !authority.is_empty() {
@@ -195,14 +197,12 @@ fn forwarded(out: &mut impl HeadOut, ex: &Exchange) {
     });
 }
 
-/// Port of an authority, 80 where it names none.
-fn port_of(authority: &[u8]) -> &[u8] {
-    match authority.iter().rposition(|b| *b == b':') {
-        Some(at) => match authority.get(at + 1..) {
-            Some(port) if !port.is_empty() && port.iter().all(u8::is_ascii_digit) => port,
-            _ => b"80",
-        },
-        None => b"80",
+/// Port of an authority, the scheme's own where it names none.
+fn port_of(authority: &[u8], secure: bool) -> &[u8] {
+    let default: &[u8] = if secure { b"443" } else { b"80" };
+    match authority.iter().rposition(|b| *b == b':').and_then(|at| authority.get(at + 1..)) {
+        Some(port) if !port.is_empty() && port.iter().all(u8::is_ascii_digit) => port,
+        _ => default,
     }
 }
 

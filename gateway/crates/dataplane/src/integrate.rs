@@ -157,7 +157,11 @@ fn note_time(ex: &mut Exchange, started_ns: u64) {
 }
 
 fn connect_refusal(error: &io::Error) -> Refusal {
-    if error.kind() == io::ErrorKind::TimedOut { Refusal::UpstreamTimeout } else { Refusal::UpstreamConnect }
+    match error.kind() {
+        io::ErrorKind::TimedOut => Refusal::UpstreamTimeout,
+        io::ErrorKind::InvalidData => Refusal::UpstreamTls,
+        _ => Refusal::UpstreamConnect,
+    }
 }
 
 /// An idle connection or a fresh one; with HTTP/2 upstreams a stream on a connection that others share.

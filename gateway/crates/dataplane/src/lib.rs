@@ -24,10 +24,12 @@ mod lookout;
 mod record;
 mod relay;
 mod respond;
+mod secure;
 
 pub use crate::core::{Core, View};
 pub use connections::Connections;
 pub use ids::{RequestId, RequestIds};
+pub use secure::{TlsPlan, UpstreamTls};
 
 use cached::Lookup;
 use connections::Entry;
@@ -35,9 +37,10 @@ use exchange::{Exchange, Received, Refused, Validated};
 use respond::Leftover;
 use sluice_h1::HeadError;
 use sluice_h2::Side;
-use sluice_server::{After, Conn, Handler, Http2Event, Request, Settings, Step, Welcome};
+use sluice_server::{After, Conn, Handler, Http2Event, Request, Secure, Settings, Step, Welcome};
 use sluice_snapshot::Action;
 use sluice_telemetry::Refusal;
+use sluice_tls::{Facts, HandshakeError};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -77,6 +80,14 @@ impl Handler for Core {
     fn closed(&self, peer: SocketAddr) {
         self.disconnect(peer.ip());
         self.metrics.connection_closed();
+    }
+
+    fn handshake_begins(&self) -> Option<Secure> {
+        Self::handshake_begins(self)
+    }
+
+    fn handshake_ended(&self, outcome: Option<Result<&Facts, &HandshakeError>>) {
+        Self::handshake_ended(self, outcome);
     }
 
     fn shed(&self, conn: &mut Conn) {

@@ -40,6 +40,7 @@ pub(crate) fn exchange(core: &Core, ex: &Exchange) {
         source: ex.source,
         user_agent: ex.header(KnownHeader::UserAgent).unwrap_or_default(),
         referer: ex.header(KnownHeader::Referer).unwrap_or_default(),
+        tls: ex.tls.as_ref().map_or(b"", |facts| &facts.log),
         request_id: &ex.request_id,
     });
 }
@@ -113,6 +114,7 @@ fn bare(core: &Core, conn: &Conn, why: Refusal, status: u16, bytes_out: u64) {
         source: conn.peer.ip(),
         user_agent: b"",
         referer: b"",
+        tls: conn.tls.as_ref().map_or(b"", |facts| &facts.log),
         request_id: &core.ids.next_id(),
     });
 }

@@ -40,7 +40,8 @@ pub(crate) fn gateway_response(why: Refusal) -> GatewayResponse {
         Refusal::UpstreamUnavailable
         | Refusal::UpstreamConnect
         | Refusal::UpstreamReset
-        | Refusal::UpstreamMalformed => {
+        | Refusal::UpstreamMalformed
+        | Refusal::UpstreamTls => {
             (504, "Network error communicating with endpoint", "InternalServerErrorException")
         }
         Refusal::Shed => (503, "Service Unavailable", "ServiceUnavailableException"),

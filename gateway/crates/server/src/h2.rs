@@ -11,6 +11,7 @@
 use crate::{Active, After, Busy, Conn, Handler, Http2Event, Request, Step, linger};
 use sluice_h1::{HeadBytes, HeadError, Scratch};
 use sluice_h2::{Driver, End, Events, Host, Incoming, Side, Timing};
+use sluice_tls::Facts;
 use sluice_wire::h2::ErrorCode;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ const CONN_WINDOW: u32 = 1024 * 1024;
 
 /// Serves a connection whose preface has been read.
 pub(crate) async fn connection<H: Handler>(conn: Conn, handler: &Rc<H>) {
-    let Conn { client: Side::H1(wire), peer, scratch, active } = conn else { return };
+    let Conn { client: Side::H1(wire), peer, tls, scratch, active } = conn else { return };
     handler.http2(peer, Http2Event::Connection);
     let settings = handler.settings();
     let settings = sluice_h2::Settings {
@@ -35,7 +36,7 @@ pub(crate) async fn connection<H: Handler>(conn: Conn, handler: &Rc<H>) {
     };
     let mut driver = Driver::server(wire.into_stream(), settings, Rc::clone(&scratch), true);
     let _watching = poll_fn(|cx| Poll::Ready(active.watch(cx.waker().clone()))).await;
-    let mut host = Server { handler, peer, scratch: &scratch, active: &active };
+    let mut host = Server { handler, peer, tls, scratch: &scratch, active: &active };
     let busy = Busy::new(&active);
     let end = driver.run(&mut host).await;
     // A draining core waits for the last word, not for the client to go.
@@ -52,6 +53,7 @@ pub(crate) async fn connection<H: Handler>(conn: Conn, handler: &Rc<H>) {
 struct Server<'a, H> {
     handler: &'a Rc<H>,
     peer: SocketAddr,
+    tls: Option<Rc<Facts>>,
     scratch: &'a Rc<Scratch>,
     active: &'a Rc<Active>,
 }
@@ -60,7 +62,8 @@ impl<H: Handler> Events for Server<'_, H> {
     fn request(&mut self, incoming: Incoming) {
         let Incoming { stream, head, bytes, refused } = incoming;
         let (scratch, active) = (Rc::clone(self.scratch), Rc::clone(self.active));
-        let mut conn = Conn { client: Side::H2(stream, Vec::new()), peer: self.peer, scratch, active };
+        let tls = self.tls.clone();
+        let mut conn = Conn { client: Side::H2(stream, Vec::new()), peer: self.peer, tls, scratch, active };
         if let Some(error) = refused {
             self.scratch.put_request(head);
             self.scratch.put_bytes(bytes);

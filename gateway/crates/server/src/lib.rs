@@ -1,9 +1,12 @@
 //! Accept loop and connection life, generic over one [`Handler`].
 //!
 //! ```text
-//! accept -> opened? --Shed---> 503, linger, close
+//! accept -> opened? --Shed---> 503, linger, close (TLS: close at once)
 //!              |    \--Close--> close at once
 //!              | Serve
+//!              v
+//!        TLS listener: handshake --failed, too slow, too many--> close
+//!              |
 //!              v
 //!        wait for a head --EOF or idle timeout--> close
 //!              |     |\--broken head--> Handler::refuse -> linger, close
@@ -21,12 +24,14 @@ mod h2;
 
 use sluice_h1::{HeadBytes, HeadError, Scratch, Wire};
 use sluice_h2::Side;
-use sluice_rt::{Listener, Stream};
+use sluice_rt::Listener;
+use sluice_tls::{Facts, HandshakeError, ServerConfig, Stream};
 use sluice_wire::{Limits, RequestError, RequestHead, Version};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 
 /// What the connection loop needs to know; asked for before each request, so that a reload takes effect at the next one.
@@ -60,6 +65,8 @@ pub struct Conn {
     pub client: Side,
     /// The other end.
     pub peer: SocketAddr,
+    /// What the TLS handshake settled; `None` on a plain connection.
+    pub tls: Option<Rc<Facts>>,
     /// Recycled heads and vectors of this core.
     pub scratch: Rc<Scratch>,
     /// Whether the core is draining: then answers ask the client to leave.
@@ -91,6 +98,14 @@ pub enum Welcome {
     Close,
 }
 
+/// How to shake hands with a client.
+pub struct Secure {
+    /// Certificates and protocol.
+    pub config: Arc<ServerConfig>,
+    /// For the whole handshake, milliseconds.
+    pub timeout_ms: u64,
+}
+
 /// The service behind the connections of one core.
 pub trait Handler: 'static {
     /// Current settings.
@@ -99,6 +114,10 @@ pub trait Handler: 'static {
     fn opened(&self, peer: SocketAddr) -> Welcome;
     /// A connection that was to be served is gone.
     fn closed(&self, peer: SocketAddr);
+    /// A TLS handshake is about to begin; `None` refuses it.
+    fn handshake_begins(&self) -> Option<Secure>;
+    /// A handshake that began is over; `None`: its task was dropped.
+    fn handshake_ended(&self, outcome: Option<Result<&Facts, &HandshakeError>>);
     /// Writes the answer for a connection that `opened` refused.
     fn shed(&self, conn: &mut Conn);
     /// What a request needs that could not be answered at once.
@@ -139,9 +158,11 @@ const LINGER_MS: u64 = 2_000;
 /// How much of that is read at most.
 const LINGER_BYTES: usize = 1 << 20;
 
-/// Accepts until the listener is closed or fails for good; each connection is a task of its own.
+/// Accepts until the listener is closed or fails for good; each connection is a task of its own. `tls`: each begins with
+/// a handshake.
 pub async fn accept_loop<H: Handler>(
     listener: Rc<Listener>,
+    tls: bool,
     handler: Rc<H>,
     scratch: Rc<Scratch>,
     active: Rc<Active>,
@@ -150,7 +171,7 @@ pub async fn accept_loop<H: Handler>(
         let handler = Rc::clone(&handler);
         let scratch = Rc::clone(&scratch);
         let active = Rc::clone(&active);
-        sluice_rt::spawn(connection(stream, handler, scratch, active));
+        sluice_rt::spawn(connection(stream, tls, handler, scratch, active));
     }
 }
 
@@ -233,18 +254,37 @@ impl<H: Handler> Drop for Opened<'_, H> {
     }
 }
 
-async fn connection<H: Handler>(stream: Stream, handler: Rc<H>, scratch: Rc<Scratch>, active: Rc<Active>) {
-    let Some(peer) = stream.peer_addr() else { return };
-    let mut conn = Conn { client: Side::H1(Wire::new(stream.into())), peer, scratch, active };
+async fn connection<H: Handler>(
+    socket: sluice_rt::Stream,
+    tls: bool,
+    handler: Rc<H>,
+    scratch: Rc<Scratch>,
+    active: Rc<Active>,
+) {
+    let Some(peer) = socket.peer_addr() else { return };
     match handler.opened(peer) {
         Welcome::Serve => {}
-        Welcome::Shed => {
+        // Over TLS saying why would take the very handshake that there is no room for.
+        Welcome::Shed if !tls => {
+            let mut conn =
+                Conn { client: Side::H1(Wire::new(socket.into())), peer, tls: None, scratch, active };
             handler.shed(&mut conn);
             return linger_h1(&conn).await;
         }
-        Welcome::Close => return,
+        Welcome::Shed | Welcome::Close => return,
     }
     let _opened = Opened(&*handler, peer);
+    let stream = if tls {
+        // Boxed: a handshake's state would stay part of the connection's for as long as that lives.
+        match Box::pin(shake_hands(socket, &*handler)).await {
+            Some(stream) => stream,
+            None => return,
+        }
+    } else {
+        Stream::from(socket)
+    };
+    let facts = stream.tls().cloned();
+    let mut conn = Conn { client: Side::H1(Wire::new(stream)), peer, tls: facts, scratch, active };
     let after = loop {
         match next_request(&mut conn, &*handler).await {
             Next::After(After::KeepAlive) => {}
@@ -271,6 +311,38 @@ enum Next {
     After(After),
     /// The client speaks HTTP/2 from here on.
     Http2,
+}
+
+/// Counts a handshake for as long as it lives, also if its task is dropped.
+struct Shaking<'a, H: Handler> {
+    handler: &'a H,
+    over: bool,
+}
+
+impl<H: Handler> Drop for Shaking<'_, H> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.handler.handshake_ended(None);
+        }
+    }
+}
+
+async fn shake_hands<H: Handler>(socket: sluice_rt::Stream, handler: &H) -> Option<Stream> {
+    let Secure { config, timeout_ms } = handler.handshake_begins()?;
+    let mut shaking = Shaking { handler, over: false };
+    socket.set_deadline_ms(Some(sluice_rt::now_ms() + timeout_ms));
+    let result = sluice_tls::accept(socket, config).await;
+    shaking.over = true;
+    match result {
+        Ok(stream) => {
+            handler.handshake_ended(stream.tls().map(|facts| Ok(&**facts)));
+            Some(stream)
+        }
+        Err(error) => {
+            handler.handshake_ended(Some(Err(&error)));
+            None
+        }
+    }
 }
 
 /// Reads and serves one request.

@@ -3,7 +3,7 @@
 use crate::histogram::LatencyHistogram;
 use crate::log::codec;
 use crate::names::OVERFLOW;
-use crate::record::{CacheOutcome, EngineGauge, Http2Fault, Record, Refusal};
+use crate::record::{CacheOutcome, EngineGauge, HandshakeFailure, Http2Fault, Record, Refusal};
 use crate::ring::{self, Producer};
 use crate::shard::{RouteCell, Shard, UpstreamCell, status_class};
 use std::cell::OnceCell;
@@ -127,6 +127,19 @@ impl CoreMetrics {
     pub fn http2_stream_error(&self, label: &str) {
         let fault = Http2Fault::from_label(label) as usize;
         if let Some(counter) = self.shard.totals.http2_stream_errors.get(fault) {
+            counter.increment();
+        }
+    }
+
+    /// A client's TLS handshake succeeded.
+    pub fn handshake(&self, resumed: bool) {
+        let totals = &self.shard.totals;
+        if resumed { totals.handshakes_resumed.increment() } else { totals.handshakes.increment() }
+    }
+
+    /// A client's TLS handshake failed.
+    pub fn handshake_failed(&self, why: HandshakeFailure) {
+        if let Some(counter) = self.shard.totals.handshake_failures.get(why as usize) {
             counter.increment();
         }
     }

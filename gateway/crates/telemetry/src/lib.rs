@@ -34,7 +34,7 @@ pub use histogram::Quantiles;
 pub use hub::{Collector, Hub, Options, RouteTotals};
 pub use log::{LogFormat, LogOptions, LogTarget, LogThread};
 pub use names::OVERFLOW;
-pub use record::{CacheOutcome, EngineGauge, Http2Fault, Record, Refusal};
+pub use record::{CacheOutcome, EngineGauge, HandshakeFailure, Http2Fault, Record, Refusal};
 
 /// Route slot of requests that matched no route (and of those too malformed to be matched).
 pub const UNMATCHED: u32 = 1;

@@ -5,7 +5,7 @@ use crate::exposition::{Exposition, Kind};
 use crate::histogram::{LatencyHistogram, Merged};
 use crate::hub::Hub;
 use crate::names::{Names, OVERFLOW};
-use crate::record::{EngineGauge, Http2Fault, Refusal};
+use crate::record::{EngineGauge, HandshakeFailure, Http2Fault, Refusal};
 use crate::shard::{RouteCell, STATUS_CLASSES, Shard, Totals, UpstreamCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,6 +51,7 @@ pub(crate) fn render(hub: &Hub, out: &mut Exposition<'_>) {
     upstreams(hub, &shards, out);
     totals(&shards, out);
     http2(&shards, out);
+    handshakes(&shards, out);
     log(hub, &shards, out);
     engine(hub, &shards, out);
 }
@@ -231,6 +232,19 @@ fn totals(shards: &Shards, out: &mut Exposition<'_>) {
     let closed = sum(shards, |shard| Some(&shard.totals.connections_closed));
     let opened = sum(shards, |shard| Some(&shard.totals.connections_opened));
     out.sample(family, &[], opened.saturating_sub(closed));
+}
+
+fn handshakes(shards: &Shards, out: &mut Exposition<'_>) {
+    let family = "sluice_tls_handshakes_total";
+    out.family(family, Kind::Counter, "TLS handshakes with clients, full or resumed.");
+    out.sample(family, &[("kind", "full")], sum(shards, |shard| Some(&shard.totals.handshakes)));
+    out.sample(family, &[("kind", "resumed")], sum(shards, |shard| Some(&shard.totals.handshakes_resumed)));
+    let family = "sluice_tls_handshake_failures_total";
+    out.family(family, Kind::Counter, "TLS handshakes with clients that failed, by reason.");
+    for why in HandshakeFailure::ALL {
+        let value = sum(shards, |shard| shard.totals.handshake_failures.get(*why as usize));
+        out.sample(family, &[("reason", why.label())], value);
+    }
 }
 
 fn http2(shards: &Shards, out: &mut Exposition<'_>) {

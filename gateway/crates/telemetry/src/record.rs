@@ -41,6 +41,8 @@ pub struct Record<'a> {
     pub user_agent: &'a [u8],
     /// `Referer`, empty if absent.
     pub referer: &'a [u8],
+    /// TLS version, cipher suite and client certificate's subject, separated by line feeds; empty without TLS.
+    pub tls: &'a [u8],
     /// As in `x-amzn-RequestId`.
     pub request_id: &'a [u8],
 }
@@ -210,6 +212,8 @@ labelled! {
         UpstreamReset => "upstream_reset",
         /// The upstream answered something that isn't HTTP or must not be forwarded.
         UpstreamMalformed => "upstream_malformed",
+        /// The TLS handshake with the upstream failed: its certificate is not trusted, or they could not agree.
+        UpstreamTls => "upstream_tls",
         /// The gateway is full or draining.
         Shed => "shed",
         /// A fault of the gateway's own.
@@ -229,7 +233,8 @@ impl Refusal {
             Self::UpstreamUnavailable
             | Self::UpstreamConnect
             | Self::UpstreamReset
-            | Self::UpstreamMalformed => "INTEGRATION_FAILURE",
+            | Self::UpstreamMalformed
+            | Self::UpstreamTls => "INTEGRATION_FAILURE",
             Self::Shed | Self::Internal => "DEFAULT_5XX",
             Self::MethodNotAllowed
             | Self::UriTooLong
@@ -252,6 +257,7 @@ impl Refusal {
                 | Self::UpstreamTimeout
                 | Self::UpstreamReset
                 | Self::UpstreamMalformed
+                | Self::UpstreamTls
         )
     }
 
@@ -265,6 +271,41 @@ impl Refusal {
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
+    }
+}
+
+labelled! {
+    /// Why a TLS handshake with a client came to nothing.
+    HandshakeFailure {
+        /// Too many were under way.
+        TooMany => "too_many",
+        /// The client closed or reset.
+        Closed => "closed",
+        /// It took too long.
+        Timeout => "timeout",
+        /// The socket failed otherwise.
+        Io => "io",
+        /// The client's certificate is not trusted.
+        BadCertificate => "bad_certificate",
+        /// The client showed none, but must.
+        NoCertificate => "no_certificate",
+        /// No version, suite or protocol in common.
+        Incompatible => "incompatible",
+        /// The client refused.
+        Alert => "alert",
+        /// Not TLS, or broken.
+        Malformed => "malformed",
+        /// No certificate for the name that the client asked for.
+        NoServerCertificate => "no_server_certificate",
+        /// Anything else.
+        Tls => "tls",
+    }
+}
+
+impl HandshakeFailure {
+    /// By its label; `Tls` for one that is unknown.
+    pub fn by_label(label: &str) -> Self {
+        Self::ALL.iter().copied().find(|failure| failure.label() == label).unwrap_or(Self::Tls)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::counter::Counter;
 use crate::histogram::LatencyHistogram;
-use crate::record::{EngineGauge, Http2Fault, Refusal};
+use crate::record::{EngineGauge, HandshakeFailure, Http2Fault, Refusal};
 use crate::ring::Consumer;
 use std::sync::{Mutex, OnceLock};
 
@@ -53,6 +53,9 @@ pub(crate) struct Totals {
     pub(crate) http2_connections: Counter,
     pub(crate) http2_stream_errors: [Counter; Http2Fault::ALL.len()],
     pub(crate) http2_connection_errors: [Counter; Http2Fault::ALL.len()],
+    pub(crate) handshakes: Counter,
+    pub(crate) handshakes_resumed: Counter,
+    pub(crate) handshake_failures: [Counter; HandshakeFailure::ALL.len()],
     pub(crate) refusals: [Counter; Refusal::ALL.len()],
     pub(crate) engine: [Counter; EngineGauge::ALL.len()],
 }

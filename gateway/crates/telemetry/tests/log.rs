@@ -228,9 +228,9 @@ fn a_full_ring_loses_records_and_counts_each() {
     let full = lost(&hub, "ring_full") as u64;
     thread.stop().unwrap();
     let lines = kept.lines();
-    // 10 words, and 1 + 4 + 1 + 0 + 2 of text, in 8192 words.
-    assert_eq!(lines.len() as u64, 8192 / 18);
-    assert_eq!(full, RECORDS - 8192 / 18);
+    // 11 words, and 1 + 4 + 1 + 0 + 2 of text, in 8192 words.
+    assert_eq!(lines.len() as u64, 8192 / 19);
+    assert_eq!(full, RECORDS - 8192 / 19);
     assert_eq!(written(&hub) as usize, lines.len());
     for (number, line) in lines.iter().enumerate() {
         let line: Value = serde_json::from_str(line).unwrap();

@@ -107,11 +107,10 @@ pub async fn connect(
 async fn shake(stream: sluice_rt::Stream, machine: Machine) -> Result<Stream, HandshakeError> {
     let mut session = Box::new(Session::new(stream, machine));
     let mut incoming = pool::get();
+    let mut asked = None;
     loop {
         let established = advance(&mut session, &mut incoming)?;
-        if let Some(name) = certificates::asked() {
-            session.note_server_name(name);
-        }
+        asked = certificates::asked().or(asked);
         if established {
             break;
         }
@@ -123,7 +122,7 @@ async fn shake(stream: sluice_rt::Stream, machine: Machine) -> Result<Stream, Ha
             return Err(HandshakeError::Tls(rustls::Error::PeerSentOversizedRecord));
         }
     }
-    session.establish(incoming);
+    session.establish(asked, incoming);
     Ok(Stream::Tls(session))
 }
 

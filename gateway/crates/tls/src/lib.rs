@@ -17,14 +17,25 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod certificates;
+mod configs;
+mod files;
 mod handshake;
 mod machine;
+mod peer;
 mod pool;
 mod session;
 mod stream;
 
 pub use certificates::Certificates;
+pub use configs::{
+    ClientAuth, ServerOptions, client_config, serve, server_config, system_authorities, tickets,
+};
+pub use files::{Fault, Identity, authorities, identity, identity_from};
 pub use handshake::{HandshakeError, accept, connect};
+pub use peer::PeerCertificate;
 pub use rustls;
+pub use rustls::pki_types::ServerName;
+pub use rustls::server::ProducesTickets;
+pub use rustls::{ClientConfig, ServerConfig};
 pub use session::{Facts, Session};
 pub use stream::{Flushed, Recv, Stream};

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::machine::{Machine, Next, Send};
+use crate::peer::PeerCertificate;
 use crate::pool;
 use bytes::Bytes;
 use sluice_rt::Buf;
@@ -15,6 +16,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 /// Largest plain text of a record (RFC 8446 5.1).
@@ -41,13 +43,17 @@ pub struct Facts {
     pub cipher: &'static str,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
+    /// The client's certificate, verified.
+    pub peer: Option<PeerCertificate>,
+    /// Version, cipher suite and subject of the client's certificate for the access log, separated by line feeds.
+    pub log: Box<[u8]>,
 }
 
 /// A TLS session and its socket.
 pub struct Session {
     stream: sluice_rt::Stream,
     state: RefCell<State>,
-    facts: Facts,
+    facts: Rc<Facts>,
 }
 
 /// What changes as data flows.
@@ -86,7 +92,7 @@ impl Session {
             closed: false,
             failed: false,
         };
-        Self { stream, state: RefCell::new(state), facts: Facts::default() }
+        Self { stream, state: RefCell::new(state), facts: Rc::default() }
     }
 
     pub(crate) fn stream(&self) -> &sluice_rt::Stream {
@@ -97,20 +103,15 @@ impl Session {
         (&self.stream, self.state.get_mut())
     }
 
-    /// Notes the name that the client asked for.
-    pub(crate) fn note_server_name(&mut self, name: Box<str>) {
-        self.facts.server_name = Some(name);
-    }
-
     /// What the handshake settled.
-    pub fn facts(&self) -> &Facts {
+    pub fn facts(&self) -> &Rc<Facts> {
         &self.facts
     }
 
     /// Ends the handshake: `rest` came behind it.
-    pub(crate) fn establish(&mut self, rest: Vec<u8>) {
+    pub(crate) fn establish(&mut self, server_name: Option<Box<str>>, rest: Vec<u8>) {
         let state = self.state.get_mut();
-        self.facts = facts(&state.machine, self.facts.server_name.take());
+        self.facts = Rc::new(facts(&state.machine, server_name));
         if !state.early.is_empty() {
             state.plain.push_back(Buf::from(std::mem::take(&mut state.early)));
         }
@@ -356,7 +357,16 @@ fn facts(machine: &Machine, server_name: Option<Box<str>>) -> Facts {
     };
     let cipher =
         common.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default();
+    let peer = match machine {
+        Machine::Server(_) => {
+            common.peer_certificates().and_then(|chain| PeerCertificate::parse(chain.first()?))
+        }
+        Machine::Client(_) => None,
+    };
+    let subject = peer.as_ref().map(|peer| peer.subject.as_str()).unwrap_or_default();
     Facts {
+        log: [version, cipher, subject].join("\n").into_bytes().into(),
+        peer,
         alpn: common.alpn_protocol().map(Into::into),
         server_name,
         version,

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// A connection, plain or TLS, with the methods of [`sluice_rt::Stream`]: see there for what they promise.
@@ -40,7 +41,7 @@ impl Stream {
     /// What the TLS handshake settled.
     #[inline]
     #[must_use]
-    pub fn tls(&self) -> Option<&Facts> {
+    pub fn tls(&self) -> Option<&Rc<Facts>> {
         match self {
             Self::Plain(_) => None,
             Self::Tls(session) => Some(session.facts()),

@@ -1,4 +1,4 @@
-//! A record in the log ring: ten words, then the byte fields, each padded to whole words.
+//! A record in the log ring: eleven words, then the byte fields, each padded to whole words.
 //!
 //! | word | content |
 //! |---|---|
@@ -9,12 +9,13 @@
 //! | 5, 6 | route, upstream; key, limit (32 bits each; all ones: none) |
 //! | 7, 8 | client address, 128 bits, IPv4 in the low 32 |
 //! | 9 | lengths: method (8 bits), request id (8), user agent, referer, target (16 each) |
+//! | 10 | length of the TLS facts |
 
 use crate::record::{CacheOutcome, Record, Refusal};
 use crate::ring::{Producer, Relaxed, Word};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-const FIXED_WORDS: usize = 10;
+const FIXED_WORDS: usize = 11;
 const NONE: u32 = u32::MAX;
 const FLAG_IPV6: u8 = 1;
 /// Longer fields are cut. A target is at most a request line, 8 KiB by default.
@@ -23,9 +24,10 @@ const REQUEST_ID_MAX: usize = 64;
 const USER_AGENT_MAX: usize = 1024;
 const REFERER_MAX: usize = 2048;
 const TARGET_MAX: usize = 8192;
+const TLS_MAX: usize = 1024;
 /// The largest record, so that the log thread's buffer holds at least one.
 pub(crate) const RECORD_BYTES_MAX: usize =
-    FIXED_WORDS * 8 + METHOD_MAX + REQUEST_ID_MAX + USER_AGENT_MAX + REFERER_MAX + TARGET_MAX;
+    FIXED_WORDS * 8 + METHOD_MAX + REQUEST_ID_MAX + USER_AGENT_MAX + REFERER_MAX + TARGET_MAX + TLS_MAX;
 
 /// Copies a record into the ring; false when it is full.
 #[inline]
@@ -36,6 +38,7 @@ pub(crate) fn push(producer: &Producer, record: &Record<'_>) -> bool {
         cut(record.user_agent, USER_AGENT_MAX),
         cut(record.referer, REFERER_MAX),
         cut(record.path, TARGET_MAX),
+        cut(record.tls, TLS_MAX),
     ];
     let count = FIXED_WORDS + fields.iter().map(|field| field.len().div_ceil(8)).sum::<usize>();
     producer.push(count, |words| fill(words, record, &fields))
@@ -47,7 +50,7 @@ fn cut(field: &[u8], max: usize) -> &[u8] {
 }
 
 #[inline]
-fn fill(words: &[Word], record: &Record<'_>, fields: &[&[u8]; 5]) {
+fn fill(words: &[Word], record: &Record<'_>, fields: &[&[u8]; 6]) {
     let (address, flags) = match record.source {
         IpAddr::V4(address) => (u128::from(address.to_bits()), 0),
         IpAddr::V6(address) => (address.to_bits(), FLAG_IPV6),
@@ -70,6 +73,7 @@ fn fill(words: &[Word], record: &Record<'_>, fields: &[&[u8]; 5]) {
         address as u64,
         (address >> 64) as u64,
         lengths(fields),
+        fields.last().map_or(0, |tls| tls.len() as u64),
     ];
     let Some((head, mut rest)) = words.split_at_checked(FIXED_WORDS) else { return };
     for (word, value) in head.iter().zip(fixed) {
@@ -88,7 +92,7 @@ fn pair(low: u32, high: u32) -> u64 {
 }
 
 #[inline]
-fn lengths([method, request_id, user_agent, referer, target]: &[&[u8]; 5]) -> u64 {
+fn lengths([method, request_id, user_agent, referer, target, _]: &[&[u8]; 6]) -> u64 {
     method.len() as u64
         | (request_id.len() as u64) << 8
         | (user_agent.len() as u64) << 16
@@ -134,6 +138,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) user_agent: &'a [u8],
     pub(crate) referer: &'a [u8],
     pub(crate) target: &'a [u8],
+    pub(crate) tls: &'a [u8],
 }
 
 /// Takes the record at the front of `bytes`, and moves past it. `None` at the end.
@@ -144,7 +149,7 @@ pub(crate) fn take<'a>(bytes: &mut &'a [u8]) -> Option<Entry<'a>> {
     *bytes = rest;
     let (fixed, mut fields) = record.split_at_checked(FIXED_WORDS * 8)?;
     let words: &[[u8; 8]; FIXED_WORDS] = fixed.as_chunks().0.first_chunk()?;
-    let [head, time, latency, bytes_in, bytes_out, place, limits, address_low, address_high, lengths] =
+    let [head, time, latency, bytes_in, bytes_out, place, limits, address_low, address_high, lengths, tls] =
         words.map(u64::from_le_bytes);
     let address = u128::from(address_low) | u128::from(address_high) << 64;
     Some(Entry {
@@ -170,6 +175,7 @@ pub(crate) fn take<'a>(bytes: &mut &'a [u8]) -> Option<Entry<'a>> {
         user_agent: field(&mut fields, lengths >> 16 & 0xffff)?,
         referer: field(&mut fields, lengths >> 32 & 0xffff)?,
         target: field(&mut fields, lengths >> 48)?,
+        tls: field(&mut fields, tls)?,
     })
 }
 

@@ -142,6 +142,9 @@ impl Formatter {
             text::json(out, entry.referer);
             out.push(b'"');
         }
+        if !entry.tls.is_empty() {
+            tls_fields(out, entry.tls);
+        }
         if let Some(refusal) = entry.refusal {
             out.extend_from_slice(b",\"error\":\"");
             out.extend_from_slice(refusal.label().as_bytes());
@@ -186,5 +189,19 @@ impl Formatter {
             out.push(b'"');
         }
         out.push(b'\n');
+    }
+}
+
+/// What the TLS handshake settled: see `Record::tls`.
+fn tls_fields(out: &mut Vec<u8>, facts: &[u8]) {
+    let names = ["tlsVersion", "cipherSuite", "clientCertSubject"];
+    for (name, value) in names.into_iter().zip(facts.splitn(3, |byte| *byte == b'\n')) {
+        if !value.is_empty() {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":\"");
+            text::json(out, value);
+            out.push(b'"');
+        }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn record() -> Record<'static> {
         source: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)),
         user_agent: b"curl/8.0",
         referer: b"",
+        tls: b"",
         request_id: b"0af7651916cd43dd8448eb211c80319c",
     }
 }

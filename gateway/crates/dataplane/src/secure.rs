@@ -1,0 +1,86 @@
+//! TLS as a core sees it: what listeners serve, how upstreams are reached, and how many handshakes are under way.
+
+use crate::core::Core;
+use sluice_server::Secure;
+use sluice_telemetry::HandshakeFailure;
+use sluice_tls::{ClientConfig, Facts, HandshakeError, ServerConfig, ServerName};
+use std::fmt;
+use std::sync::Arc;
+
+/// Everything about TLS that is published with a snapshot.
+#[derive(Default)]
+pub struct TlsPlan {
+    /// For the TLS listeners; `None` where there are none.
+    pub server: Option<Arc<ServerConfig>>,
+    /// For a whole handshake, milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// Handshakes at once, per core.
+    pub max_handshakes: usize,
+    /// By `UpstreamId`; `None`: plain.
+    pub upstreams: Vec<Option<UpstreamTls>>,
+}
+
+/// TLS towards one upstream group.
+#[derive(Clone)]
+pub struct UpstreamTls {
+    /// Authorities and our certificate.
+    pub config: Arc<ClientConfig>,
+    /// Name asked for and verified; `None`: the target's host.
+    pub server_name: Option<ServerName<'static>>,
+}
+
+impl fmt::Debug for TlsPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsPlan")
+            .field("server", &self.server.is_some())
+            .field("upstreams", &self.upstreams.iter().filter(|u| u.is_some()).count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// `host:port`, `[ipv6]:port` or `host`, as the name to verify.
+pub(crate) fn server_name(authority: &str) -> Option<ServerName<'static>> {
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((inner, _)) => inner,
+        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+    };
+    ServerName::try_from(host.to_owned()).ok()
+}
+
+impl Core {
+    /// How to shake hands with a client, unless too many are at it.
+    pub(crate) fn handshake_begins(&self) -> Option<Secure> {
+        let view = self.view();
+        let config = view.tls.server.clone()?;
+        if self.handshakes.get() >= view.tls.max_handshakes {
+            self.metrics.handshake_failed(HandshakeFailure::TooMany);
+            return None;
+        }
+        self.handshakes.set(self.handshakes.get() + 1);
+        Some(Secure { config, timeout_ms: view.tls.handshake_timeout_ms })
+    }
+
+    pub(crate) fn handshake_ended(&self, outcome: Option<Result<&Facts, &HandshakeError>>) {
+        self.handshakes.set(self.handshakes.get().saturating_sub(1));
+        match outcome {
+            Some(Ok(facts)) => self.metrics.handshake(facts.resumed),
+            Some(Err(error)) => self.metrics.handshake_failed(HandshakeFailure::by_label(error.label())),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::server_name;
+
+    #[test]
+    fn authorities_name_who_is_verified() {
+        let name = |authority: &str| server_name(authority).map(|name| name.to_str().into_owned());
+        assert_eq!(name("users.internal:9001").as_deref(), Some("users.internal"));
+        assert_eq!(name("users.internal").as_deref(), Some("users.internal"));
+        assert_eq!(name("127.0.0.1:9001").as_deref(), Some("127.0.0.1"));
+        assert_eq!(name("[::1]:9001").as_deref(), Some("::1"));
+        assert_eq!(name(""), None);
+    }
+}
