@@ -1,9 +1,14 @@
 //! `sluice run`, from start to end.
 
 use crate::bans::Bans;
-use crate::cores::{self, Handle, Seed};
+use crate::cores::{self, Handle, Pulse, Seed};
+use crate::listeners::{Bound, Given};
+use crate::notify::Notifier;
 use crate::operate::Operator;
 use crate::publish::{Origin, Publisher};
+use crate::signals::{Asker, End, Main};
+use crate::upgrade::{self, Predecessor, Upgrader};
+use crate::watchdog::Watchdog;
 use crate::xdp::Kernel;
 use crate::{Failure, affinity, demo, listeners, signals, xdp};
 use sluice_config::{LogFormat as ConfigLogFormat, Settings};
@@ -19,6 +24,8 @@ use std::sync::mpsc::SyncSender;
 
 /// Serves until told to end.
 pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
+    let notifier = Notifier::from_env();
+    let (given, predecessor) = inherit()?;
     let origin = match config {
         Some(file) => Origin::File(file.to_owned()),
         None => Origin::QuickStart(demo::start().map_err(|e| runtime("can't start the demo backend", &e))?),
@@ -30,8 +37,7 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let cpus = affinity::allowed();
     let cores = settings.server.cores.unwrap_or(cpus.len());
     let hub = Hub::new(cores, Options::default());
-    let bound =
-        listeners::bind(settings.server.listen.iter().map(|l| l.value), cores).map_err(Failure::Runtime)?;
+    let bound = listen(&settings, cores, given)?;
     if settings.server.steers_by_cpu
         && let Err(error) = listeners::steer(&bound, &cpus)
     {
@@ -39,13 +45,11 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
             "sluice: warning: connections are spread by hash, the kernel refused to steer them: {error}"
         );
     }
-    let admin = bind_admin(&settings)?;
     let ports: Vec<u16> = bound.addresses.iter().map(SocketAddr::port).collect();
+    let wanted = xdp::options(&settings, &ports).map_err(Failure::Config)?;
     let kernel = Kernel::default();
-    kernel.apply(xdp::options(&settings, &ports).map_err(Failure::Config)?).map_err(Failure::Runtime)?;
-    // Before the first thread is started: each has capabilities of its own.
-    if settings.xdp.as_ref().is_some_and(|xdp| xdp.drop_capabilities) {
-        affinity::drop_bpf_capabilities().map_err(|error| runtime("can't drop capabilities", &error))?;
+    if predecessor.is_none() {
+        start_kernel(&kernel, &settings, wanted.clone())?;
     }
     let log = start_log(&settings, &hub)?;
     let quick_start = matches!(origin, Origin::QuickStart(_));
@@ -56,16 +60,100 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let publisher =
         Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), (kernel.clone(), bans.clone()), ports)?);
     let shared = Shared { connections, reports };
-    let handles = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
+    let (handles, pulses) = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
     let operator = Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections) };
     drop(shared);
+    let upgrader = Upgrader::new(bound.kept).map_err(|e| runtime("can't find the program's own path", &e))?;
+    let (asker, asks) = signals::asking();
     let draining = Arc::new(AtomicBool::new(false));
-    let control = start_control(admin, &publisher, &hub, operator, &draining)?;
+    let control = start_control(bound.admin, &publisher, &hub, operator, &draining, asker)?;
+    if let Some(predecessor) = predecessor {
+        take_over(predecessor, &kernel, wanted);
+    }
     announce(&bound.addresses, control.as_ref(), quick_start);
-    signals::wait(&publisher, &kernel, log.as_ref())?;
+    notifier.ready("serving");
+    let main = Main {
+        publisher: &publisher,
+        kernel: &kernel,
+        log: log.as_ref(),
+        upgrader: Arc::new(upgrader),
+        notifier: &notifier,
+        watchdog: Watchdog::new(pulses),
+    };
+    // Its end closes the listening sockets that were kept for a successor.
+    let end = main.wait(asks)?;
     draining.store(true, Ordering::Release);
-    publisher.drain();
+    finish(end, Running { publisher, kernel, handles, control, log }, &notifier)
+}
+
+fn listen(settings: &Settings, cores: usize, given: Given) -> Result<Bound, Failure> {
+    let data = settings.server.listen.iter().map(|at| at.value);
+    let admin = settings.server.admin_listen.as_ref().map(|at| at.value);
+    listeners::bind(data, admin, cores, given).map_err(Failure::Runtime)
+}
+
+/// Attaches XDP. Before the first thread is started: each has capabilities of its own.
+fn start_kernel(
+    kernel: &Kernel,
+    settings: &Settings,
+    wanted: Option<(sluice_xdp::Options, Vec<String>)>,
+) -> Result<(), Failure> {
+    kernel.apply(wanted).map_err(Failure::Runtime)?;
+    if settings.xdp.as_ref().is_some_and(|xdp| xdp.drop_capabilities) {
+        affinity::drop_bpf_capabilities().map_err(|error| runtime("can't drop capabilities", &error))?;
+    }
+    Ok(())
+}
+
+/// The sockets that the process was started with, and the link to the process that it replaces.
+fn inherit() -> Result<(Given, Option<Predecessor>), Failure> {
+    let inherited =
+        sluice_rt::inherited().map_err(|error| runtime("can't take inherited sockets", &error))?;
+    let (mut links, sockets): (Vec<_>, Vec<_>) =
+        inherited.into_iter().partition(|given| given.handed_over && given.name == upgrade::LINK);
+    Ok((Given::new(sockets), links.pop().map(|link| Predecessor::new(link.socket))))
+}
+
+/// Serving already: the old process may go. Only then is the network interface free for our program.
+fn take_over(predecessor: Predecessor, kernel: &Kernel, wanted: Option<(sluice_xdp::Options, Vec<String>)>) {
+    let taken = predecessor.take_over().and_then(|()| kernel.apply(wanted));
+    if let Err(error) = taken {
+        eprintln!("sluice: warning: {error}");
+    }
+}
+
+/// What runs until the end.
+struct Running {
+    publisher: Arc<Publisher>,
+    kernel: Kernel,
+    handles: Vec<Handle>,
+    control: Option<ControlThread>,
+    log: Option<LogThread>,
+}
+
+/// Drains the cores and ends the threads.
+fn finish(end: End, running: Running, notifier: &Notifier) -> Result<(), Failure> {
+    let Running { publisher, kernel, handles, mut control, log } = running;
+    let succeeded = match end {
+        End::Told => {
+            notifier.stopping();
+            false
+        }
+        End::Succeeded(successor) => {
+            if let Err(error) = kernel.apply(None) {
+                eprintln!("sluice: warning: {error}");
+            }
+            notifier.main_pid(successor.pid);
+            drop(successor);
+            true
+        }
+    };
+    publisher.drain(succeeded);
+    if succeeded && let Some(control) = control.take() {
+        // The successor answers there, too.
+        control.stop().map_err(|error| runtime("the admin listener failed", &error))?;
+    }
     let crashed = handles.into_iter().map(|h| h.thread.join()).filter(Result::is_err).count();
     stop(control, log)?;
     if crashed > 0 { Err(Failure::Runtime(format!("{crashed} data core threads panicked"))) } else { Ok(()) }
@@ -90,13 +178,6 @@ fn start_log(settings: &Settings, hub: &Arc<Hub>) -> Result<Option<LogThread>, F
         .map_err(|error| runtime("can't open the access log", &error))
 }
 
-fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
-    let Some(address) = &settings.server.admin_listen else { return Ok(None) };
-    let listener = TcpListener::bind(address.value)
-        .map_err(|error| runtime(&format!("can't listen on {} (admin)", address.value), &error))?;
-    Ok(Some(listener))
-}
-
 /// What all cores have in common.
 struct Shared {
     connections: Arc<Connections>,
@@ -109,9 +190,11 @@ fn start_cores(
     shared: &Shared,
     sockets: Vec<Vec<TcpListener>>,
     cpus: &[usize],
-) -> Result<Vec<Handle>, Failure> {
-    let mut handles = Vec::new();
+) -> Result<(Vec<Handle>, Vec<Arc<Pulse>>), Failure> {
+    let (mut handles, mut pulses) = (Vec::new(), Vec::new());
     for (index, (listeners, cpu)) in sockets.into_iter().zip(cpus.iter().copied().cycle()).enumerate() {
+        let pulse = Arc::new(Pulse::default());
+        pulses.push(Arc::clone(&pulse));
         let seed = Seed {
             index,
             cpu,
@@ -120,10 +203,11 @@ fn start_cores(
             listeners,
             connections: Arc::clone(&shared.connections),
             reports: shared.reports.clone(),
+            pulse,
         };
         handles.push(cores::start(seed).map_err(|error| runtime("can't start a data core", &error))?);
     }
-    Ok(handles)
+    Ok((handles, pulses))
 }
 
 fn start_control(
@@ -132,6 +216,7 @@ fn start_control(
     hub: &Arc<Hub>,
     operator: Operator,
     draining: &Arc<AtomicBool>,
+    asker: Asker,
 ) -> Result<Option<ControlThread>, Failure> {
     let Some(listener) = listener else { return Ok(None) };
     let (for_health, for_routes) = (Arc::clone(publisher), Arc::clone(publisher));
@@ -149,6 +234,7 @@ fn start_control(
     let admin = Admin {
         hub: Arc::clone(hub),
         reload,
+        upgrade: Arc::new(move || asker.upgrade()),
         health: Arc::new(health),
         routes: Arc::new(move || for_routes.routes()),
         xdp: Arc::new(move || for_xdp.report()),

@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::bans::Bans;
-use crate::cores::Order;
+use crate::cores::{Drain, Order};
 use crate::slots::HubSlots;
 use crate::xdp::{self, Kernel};
 use sluice_compile::{Registry, compile};
@@ -124,12 +124,13 @@ impl Publisher {
         self.state().retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
-    /// Tells every core to finish.
-    pub(crate) fn drain(&self) {
+    /// Tells every core to finish; `succeeded`: another process serves already.
+    pub(crate) fn drain(&self, succeeded: bool) {
         let state = self.state();
+        let how = Drain { patience_ms: state.settings.server.drain_timeout_ms, succeeded };
         for core in &state.cores {
             // A core that is gone needs no telling.
-            let _ = core.send(Order::Drain(state.settings.server.drain_timeout_ms));
+            let _ = core.send(Order::Drain(how));
         }
     }
 

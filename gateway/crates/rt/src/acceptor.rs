@@ -3,6 +3,7 @@
 use crate::{
     io::{Arm, Ios, TimerOwner, gone},
     ring::{Op, Token},
+    socket,
     task::Waiter,
     wheel::TimerId,
 };
@@ -24,6 +25,8 @@ pub(crate) struct Acceptor {
     arm: Arm,
     /// No more accepts, by request or by a fatal error.
     closed: bool,
+    /// Before the socket is closed, the kernel's queue is emptied into ours.
+    empties: bool,
     /// Backing off until the timer fires.
     resting: bool,
     error: i32,
@@ -52,6 +55,7 @@ impl Ios {
             generation,
             arm: Arm::Off,
             closed: false,
+            empties: false,
             resting: false,
             error: 0,
             queue: VecDeque::new(),
@@ -162,10 +166,11 @@ impl Ios {
         }
     }
 
-    /// Ends accepting. What was accepted already can still be taken.
-    pub(crate) fn close_acceptor(&mut self, index: u32) -> Waiter {
+    /// Ends accepting. What was accepted already can still be taken, and with `empty` what the kernel has queued.
+    pub(crate) fn close_acceptor(&mut self, index: u32, empty: bool) -> Waiter {
         let Some(acceptor) = self.acceptor(index) else { return Waiter::Nobody };
         acceptor.closed = true;
+        acceptor.empties = empty;
         let waiter = acceptor.waiter.take();
         self.disarm_accept(index);
         self.finish_acceptor(index);
@@ -174,7 +179,7 @@ impl Ios {
 
     /// The handle was dropped: cancel, wait, close. Returns what must be dropped elsewhere.
     pub(crate) fn release_acceptor(&mut self, index: u32) -> Waiter {
-        let waiter = self.close_acceptor(index);
+        let waiter = self.close_acceptor(index, false);
         if let Some(acceptor) = self.acceptor(index) {
             acceptor.queue.clear();
             acceptor.held = false;
@@ -189,7 +194,13 @@ impl Ios {
         if !acceptor.closed || acceptor.arm != Arm::Off {
             return;
         }
-        acceptor.fd = None;
+        if let Some(fd) = acceptor.fd.take()
+            && acceptor.empties
+        {
+            while let Some(accepted) = socket::accept_queued(fd.as_raw_fd()) {
+                acceptor.queue.push_back(accepted);
+            }
+        }
         if !acceptor.held {
             acceptor.queue.clear();
             if let Some(timer) = acceptor.timer.take() {

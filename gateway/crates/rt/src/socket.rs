@@ -122,6 +122,20 @@ pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
     check(unsafe { libc::shutdown(fd, libc::SHUT_WR) }).map(drop)
 }
 
+/// A connection that waits in the queue of a listener, if there is one. Never blocks as long as nobody else accepts.
+pub(crate) fn accept_queued(listener: RawFd) -> Option<OwnedFd> {
+    let mut ready = libc::pollfd { fd: listener, events: libc::POLLIN, revents: 0 };
+    // SAFETY: reads and writes one local entry; returns at once.
+    if unsafe { libc::poll(&raw mut ready, 1, 0) } != 1 {
+        return None;
+    }
+    // SAFETY: writes no address, since none is asked for.
+    let fd =
+        unsafe { libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) };
+    // SAFETY: just made, owned by nobody else.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// A listener that shares its port with those of other cores: the kernel spreads connections over them.
 ///
 /// Port 0 picks a free port; bind the other cores' to the [`TcpListener::local_addr`] of the first.
