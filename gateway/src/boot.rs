@@ -11,7 +11,7 @@ use crate::upgrade::{self, Predecessor, Upgrader};
 use crate::watchdog::Watchdog;
 use crate::xdp::Kernel;
 use crate::{Failure, affinity, demo, listeners, signals, xdp};
-use sluice_config::{LogFormat as ConfigLogFormat, Settings};
+use sluice_config::{Engine, LogFormat as ConfigLogFormat, Settings, Wait};
 use sluice_control::{Admin, ControlThread, Health, Reload, ban_families, xdp_families};
 use sluice_dataplane::Connections;
 use sluice_promote::Report;
@@ -34,6 +34,7 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     if let Err(error) = affinity::raise_descriptor_limit() {
         eprintln!("sluice: warning: the limit of open files stays as it is: {error}");
     }
+    let engine = engine(&settings);
     let cpus = affinity::allowed();
     let cores = settings.server.cores.unwrap_or(cpus.len());
     let hub = Hub::new(cores, Options::default());
@@ -59,7 +60,7 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let connections = Arc::new(Connections::new(settings.server.max_connections));
     let publisher =
         Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), (kernel.clone(), bans.clone()), ports)?);
-    let shared = Shared { connections, reports };
+    let shared = Shared { connections, reports, engine };
     let (handles, pulses) = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
     let operator = Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections) };
@@ -104,6 +105,32 @@ fn start_kernel(
         affinity::drop_bpf_capabilities().map_err(|error| runtime("can't drop capabilities", &error))?;
     }
     Ok(())
+}
+
+/// For `wait = "low_latency"`.
+const SPIN_US: u32 = 50;
+/// For `wait = "efficient"`.
+const MIN_WAIT_US: u32 = 200;
+
+/// The engine as configured. Where io_uring is refused this says so, once for all cores.
+fn engine(settings: &Settings) -> sluice_rt::Config {
+    let engine = match settings.server.engine {
+        Engine::IoUring => sluice_rt::Engine::IoUring,
+        Engine::Epoll => sluice_rt::Engine::Epoll,
+        Engine::Auto => match sluice_rt::check_io_uring() {
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+                eprintln!("sluice: note: {error}: epoll serves instead");
+                sluice_rt::Engine::Epoll
+            }
+            _ => sluice_rt::Engine::IoUring,
+        },
+    };
+    let wait = match settings.server.wait {
+        Wait::Balanced => sluice_rt::Wait::Sleep,
+        Wait::LowLatency => sluice_rt::Wait::Spin { spin_us: SPIN_US },
+        Wait::Efficient => sluice_rt::Wait::Gather { min_wait_us: MIN_WAIT_US },
+    };
+    sluice_rt::Config { engine, wait, ..sluice_rt::Config::default() }
 }
 
 /// The sockets that the process was started with, and the link to the process that it replaces.
@@ -182,6 +209,7 @@ fn start_log(settings: &Settings, hub: &Arc<Hub>) -> Result<Option<LogThread>, F
 struct Shared {
     connections: Arc<Connections>,
     reports: SyncSender<Report>,
+    engine: sluice_rt::Config,
 }
 
 fn start_cores(
@@ -204,6 +232,7 @@ fn start_cores(
             connections: Arc::clone(&shared.connections),
             reports: shared.reports.clone(),
             pulse,
+            engine: shared.engine.clone(),
         };
         handles.push(cores::start(seed).map_err(|error| runtime("can't start a data core", &error))?);
     }

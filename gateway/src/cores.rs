@@ -47,6 +47,7 @@ pub(crate) struct Seed {
     pub(crate) connections: Arc<Connections>,
     pub(crate) reports: SyncSender<Report>,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) engine: sluice_rt::Config,
 }
 
 /// Shows that a core's loop turns.
@@ -95,7 +96,7 @@ pub(crate) fn start(seed: Seed) -> io::Result<Handle> {
             eprintln!("sluice: warning: data core {} is not pinned to CPU {}: {error}", seed.index, seed.cpu);
         }
         let index = seed.index;
-        let config = sluice_rt::Config::default();
+        let config = seed.engine.clone();
         if let Err(error) = contain(|| sluice_rt::run(config, move || serve(seed, ready))) {
             let told = format!("data core {index} failed: {error}");
             // Nobody listens any more once start-up is over.
@@ -224,6 +225,7 @@ fn random_seed() -> [u64; 2] {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "what is tested")]
 mod tests {
     use super::*;
 

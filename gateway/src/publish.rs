@@ -224,6 +224,12 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     if old.server.steers_by_cpu != new.server.steers_by_cpu {
         changed.push("server.steering");
     }
+    if old.server.engine != new.server.engine {
+        changed.push("server.engine");
+    }
+    if old.server.wait != new.server.wait {
+        changed.push("server.wait");
+    }
     if old.access_log != new.access_log {
         changed.push("access_log");
     }
