@@ -3,9 +3,9 @@
 use crate::diagnostic::{Diagnostic, Located, Position, Reporter};
 use crate::read::Fields;
 use crate::settings::{
-    AccessLog, ApiKey, Bans, Cache, CacheKey, Certificate, ClientAuth, Forwarded, Limit, LogFormat, Mock,
-    Route, RouteCache, Scope, Secret, Server, Settings, Target, Tls, Upstream, UpstreamTls, Xdp, XdpLimits,
-    XdpMode, XdpRate,
+    AccessLog, ApiKey, Bans, Cache, CacheKey, Certificate, ClientAuth, Engine, Forwarded, Limit, LogFormat,
+    Mock, Route, RouteCache, Scope, Secret, Server, Settings, Target, Tls, Upstream, UpstreamTls, Wait, Xdp,
+    XdpLimits, XdpMode, XdpRate,
 };
 use crate::spec::{SECTIONS, Section};
 use crate::suggest::known_names;
@@ -224,6 +224,16 @@ fn server(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Server {
         http2_max_streams: fields.integer("http2_max_streams"),
         via: fields.bool("via"),
         drain_timeout_ms: fields.integer("drain_timeout_ms"),
+        engine: match choice(fields, "engine", out).as_str() {
+            "io_uring" => Engine::IoUring,
+            "epoll" => Engine::Epoll,
+            _ => Engine::Auto,
+        },
+        wait: match choice(fields, "wait", out).as_str() {
+            "low_latency" => Wait::LowLatency,
+            "efficient" => Wait::Efficient,
+            _ => Wait::Balanced,
+        },
     }
 }
 

@@ -90,6 +90,32 @@ pub struct Server {
     pub via: bool,
     /// For requests in flight when the gateway stops.
     pub drain_timeout_ms: u64,
+    /// What carries I/O out.
+    pub engine: Engine,
+    /// What an idle core does.
+    pub wait: Wait,
+}
+
+/// What carries I/O out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// io_uring, or epoll where that is refused.
+    Auto,
+    /// io_uring or nothing.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// What an idle core does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Sleeps until something completes.
+    Balanced,
+    /// Polls for a moment before it sleeps.
+    LowLatency,
+    /// Lets completions gather for a moment before it wakes.
+    Efficient,
 }
 
 /// How the client is named to upstreams.

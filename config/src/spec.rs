@@ -173,6 +173,18 @@ const SERVER: Section = Section {
             Default::Integer(10_000),
             "For requests in flight when the gateway stops.",
         ),
+        key(
+            "engine",
+            Kind::Choice(&["auto", "io_uring", "epoll"]),
+            Default::Text("auto"),
+            "What carries I/O out: `auto` is io_uring, or epoll where that is refused.",
+        ),
+        key(
+            "wait",
+            Kind::Choice(&["balanced", "low_latency", "efficient"]),
+            Default::Text("balanced"),
+            "What an idle core does: sleep, poll for a moment first, or let completions gather.",
+        ),
     ],
 };
 

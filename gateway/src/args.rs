@@ -11,7 +11,8 @@ const DEFAULT_ADMIN: &str = "127.0.0.1:8081";
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 success, 1 failure while running, 2 bad command line, 3 invalid configuration.
-Signals: SIGHUP reloads the configuration, SIGUSR1 reopens the access log, SIGTERM and SIGINT drain and exit.";
+Signals: SIGHUP reloads the configuration, SIGUSR1 reopens the access log, SIGUSR2 upgrades the program,
+SIGTERM and SIGINT drain and exit.";
 
 #[derive(Parser)]
 #[command(
@@ -41,6 +42,15 @@ pub(crate) enum Command {
     },
     /// Tell a running gateway to read its configuration again.
     Reload {
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+    },
+    /// Put the program's present file, with its present configuration, in a running gateway's place.
+    ///
+    /// The new process gets the listening sockets, and no connection is refused or reset; the old one drains and ends. If
+    /// the new one doesn't get ready, nothing changes.
+    Upgrade {
         /// The gateway's admin listener.
         #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
         admin: String,

@@ -1,12 +1,17 @@
 //! `sluice run`, from start to end.
 
 use crate::bans::Bans;
-use crate::cores::{self, Handle, Seed};
+use crate::cores::{self, Handle, Pulse, Seed};
+use crate::listeners::{Bound, Given, Listening};
+use crate::notify::Notifier;
 use crate::operate::Operator;
 use crate::publish::{Origin, Publisher};
+use crate::signals::{Asker, End, Main};
+use crate::upgrade::{self, Predecessor, Upgrader};
+use crate::watchdog::Watchdog;
 use crate::xdp::Kernel;
 use crate::{Failure, affinity, demo, listeners, signals, xdp};
-use sluice_config::{LogFormat as ConfigLogFormat, Settings};
+use sluice_config::{Engine, LogFormat as ConfigLogFormat, Settings, Wait};
 use sluice_control::{Admin, ControlThread, Health, Reload, ban_families, xdp_families};
 use sluice_dataplane::Connections;
 use sluice_promote::Report;
@@ -19,6 +24,8 @@ use std::sync::mpsc::SyncSender;
 
 /// Serves until told to end.
 pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
+    let notifier = Notifier::from_env();
+    let (given, predecessor) = inherit()?;
     let origin = match config {
         Some(file) => Origin::File(file.to_owned()),
         None => Origin::QuickStart(demo::start().map_err(|e| runtime("can't start the demo backend", &e))?),
@@ -27,10 +34,11 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     if let Err(error) = affinity::raise_descriptor_limit() {
         eprintln!("sluice: warning: the limit of open files stays as it is: {error}");
     }
+    let engine = engine(&settings);
     let cpus = affinity::allowed();
     let cores = settings.server.cores.unwrap_or(cpus.len());
     let hub = Hub::new(cores, Options::default());
-    let bound = listeners::bind(listens(&settings).map(|l| l.value), cores).map_err(Failure::Runtime)?;
+    let bound = listen(&settings, cores, given)?;
     let plain = settings.server.listen.len();
     if settings.server.steers_by_cpu
         && let Err(error) = listeners::steer(&bound, &cpus)
@@ -39,13 +47,11 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
             "sluice: warning: connections are spread by hash, the kernel refused to steer them: {error}"
         );
     }
-    let admin = bind_admin(&settings)?;
     let ports: Vec<u16> = bound.addresses.iter().map(SocketAddr::port).collect();
+    let wanted = xdp::options(&settings, &ports).map_err(Failure::Config)?;
     let kernel = Kernel::default();
-    kernel.apply(xdp::options(&settings, &ports).map_err(Failure::Config)?).map_err(Failure::Runtime)?;
-    // Before the first thread is started: each has capabilities of its own.
-    if settings.xdp.as_ref().is_some_and(|xdp| xdp.drop_capabilities) {
-        affinity::drop_bpf_capabilities().map_err(|error| runtime("can't drop capabilities", &error))?;
+    if predecessor.is_none() {
+        start_kernel(&kernel, &settings, wanted.clone())?;
     }
     let log = start_log(&settings, &hub)?;
     let quick_start = matches!(origin, Origin::QuickStart(_));
@@ -55,17 +61,124 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let connections = Arc::new(Connections::new(settings.server.max_connections));
     let publisher =
         Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), (kernel.clone(), bans.clone()), ports)?);
-    let shared = Shared { connections, reports, plain };
-    let handles = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
+    let shared = Shared { connections, reports, engine };
+    let (handles, pulses) = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
     let operator = Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections) };
     drop(shared);
+    let upgrader = Upgrader::new(bound.kept).map_err(|e| runtime("can't find the program's own path", &e))?;
+    let (asker, asks) = signals::asking();
     let draining = Arc::new(AtomicBool::new(false));
-    let control = start_control(admin, &publisher, &hub, operator, &draining)?;
+    let control = start_control(bound.admin, &publisher, &hub, operator, &draining, asker)?;
+    if let Some(predecessor) = predecessor {
+        take_over(predecessor, &kernel, wanted);
+    }
     announce(&bound.addresses, plain, control.as_ref(), quick_start);
-    signals::wait(&publisher, &kernel, log.as_ref())?;
+    notifier.ready("serving");
+    let main = Main {
+        publisher: &publisher,
+        kernel: &kernel,
+        log: log.as_ref(),
+        upgrader: Arc::new(upgrader),
+        notifier: &notifier,
+        watchdog: Watchdog::new(pulses),
+    };
+    // Its end closes the listening sockets that were kept for a successor.
+    let end = main.wait(asks)?;
     draining.store(true, Ordering::Release);
-    publisher.drain();
+    finish(end, Running { publisher, kernel, handles, control, log }, &notifier)
+}
+
+fn listen(settings: &Settings, cores: usize, given: Given) -> Result<Bound, Failure> {
+    let plain = settings.server.listen.len();
+    let data = listens(settings).enumerate().map(|(nth, at)| (at.value, nth >= plain));
+    let admin = settings.server.admin_listen.as_ref().map(|at| at.value);
+    listeners::bind(data, admin, cores, given).map_err(Failure::Runtime)
+}
+
+/// Attaches XDP. Before the first thread is started: each has capabilities of its own.
+fn start_kernel(kernel: &Kernel, settings: &Settings, wanted: Option<xdp::Wanted>) -> Result<(), Failure> {
+    kernel.apply(wanted).map_err(Failure::Runtime)?;
+    if settings.xdp.as_ref().is_some_and(|xdp| xdp.drop_capabilities) {
+        affinity::drop_bpf_capabilities().map_err(|error| runtime("can't drop capabilities", &error))?;
+    }
+    Ok(())
+}
+
+/// For `wait = "low_latency"`.
+const SPIN_US: u32 = 50;
+/// For `wait = "efficient"`.
+const MIN_WAIT_US: u32 = 200;
+
+/// The engine as configured. Where io_uring is refused this says so, once for all cores.
+fn engine(settings: &Settings) -> sluice_rt::Config {
+    let engine = match settings.server.engine {
+        Engine::IoUring => sluice_rt::Engine::IoUring,
+        Engine::Epoll => sluice_rt::Engine::Epoll,
+        Engine::Auto => match sluice_rt::check_io_uring() {
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+                eprintln!("sluice: note: {error}: epoll serves instead");
+                sluice_rt::Engine::Epoll
+            }
+            _ => sluice_rt::Engine::IoUring,
+        },
+    };
+    let wait = match settings.server.wait {
+        Wait::Balanced => sluice_rt::Wait::Sleep,
+        Wait::LowLatency => sluice_rt::Wait::Spin { spin_us: SPIN_US },
+        Wait::Efficient => sluice_rt::Wait::Gather { min_wait_us: MIN_WAIT_US },
+    };
+    sluice_rt::Config { engine, wait, ..sluice_rt::Config::default() }
+}
+
+/// The sockets that the process was started with, and the link to the process that it replaces.
+fn inherit() -> Result<(Given, Option<Predecessor>), Failure> {
+    let inherited =
+        sluice_rt::inherited().map_err(|error| runtime("can't take inherited sockets", &error))?;
+    let (mut links, sockets): (Vec<_>, Vec<_>) =
+        inherited.into_iter().partition(|given| given.handed_over && given.name == upgrade::LINK);
+    Ok((Given::new(sockets), links.pop().map(|link| Predecessor::new(link.socket))))
+}
+
+/// Serving already: the old process may go. Only then is the network interface free for our program.
+fn take_over(predecessor: Predecessor, kernel: &Kernel, wanted: Option<xdp::Wanted>) {
+    let taken = predecessor.take_over().and_then(|()| kernel.apply(wanted));
+    if let Err(error) = taken {
+        eprintln!("sluice: warning: {error}");
+    }
+}
+
+/// What runs until the end.
+struct Running {
+    publisher: Arc<Publisher>,
+    kernel: Kernel,
+    handles: Vec<Handle>,
+    control: Option<ControlThread>,
+    log: Option<LogThread>,
+}
+
+/// Drains the cores and ends the threads.
+fn finish(end: End, running: Running, notifier: &Notifier) -> Result<(), Failure> {
+    let Running { publisher, kernel, handles, mut control, log } = running;
+    let succeeded = match end {
+        End::Told => {
+            notifier.stopping();
+            false
+        }
+        End::Succeeded(successor) => {
+            if let Err(error) = kernel.apply(None) {
+                eprintln!("sluice: warning: {error}");
+            }
+            notifier.main_pid(successor.pid);
+            drop(successor);
+            true
+        }
+    };
+    publisher.drain(succeeded);
+    if succeeded && let Some(control) = control.take() {
+        // The successor answers there, too.
+        control.stop().map_err(|error| runtime("the admin listener failed", &error))?;
+    }
     let crashed = handles.into_iter().map(|h| h.thread.join()).filter(Result::is_err).count();
     stop(control, log)?;
     if crashed > 0 { Err(Failure::Runtime(format!("{crashed} data core threads panicked"))) } else { Ok(()) }
@@ -95,30 +208,24 @@ fn start_log(settings: &Settings, hub: &Arc<Hub>) -> Result<Option<LogThread>, F
         .map_err(|error| runtime("can't open the access log", &error))
 }
 
-fn bind_admin(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
-    let Some(address) = &settings.server.admin_listen else { return Ok(None) };
-    let listener = TcpListener::bind(address.value)
-        .map_err(|error| runtime(&format!("can't listen on {} (admin)", address.value), &error))?;
-    Ok(Some(listener))
-}
-
 /// What all cores have in common.
 struct Shared {
     connections: Arc<Connections>,
     reports: SyncSender<Report>,
-    /// How many of each core's listeners are plain.
-    plain: usize,
+    engine: sluice_rt::Config,
 }
 
 fn start_cores(
     publisher: &Publisher,
     hub: &Arc<Hub>,
     shared: &Shared,
-    sockets: Vec<Vec<TcpListener>>,
+    sockets: Vec<Vec<Listening>>,
     cpus: &[usize],
-) -> Result<Vec<Handle>, Failure> {
-    let mut handles = Vec::new();
+) -> Result<(Vec<Handle>, Vec<Arc<Pulse>>), Failure> {
+    let (mut handles, mut pulses) = (Vec::new(), Vec::new());
     for (index, (listeners, cpu)) in sockets.into_iter().zip(cpus.iter().copied().cycle()).enumerate() {
+        let pulse = Arc::new(Pulse::default());
+        pulses.push(Arc::clone(&pulse));
         let seed = Seed {
             index,
             cpu,
@@ -126,13 +233,14 @@ fn start_cores(
             tls: publisher.current_tls(),
             hub: Arc::clone(hub),
             listeners,
-            plain: shared.plain,
             connections: Arc::clone(&shared.connections),
             reports: shared.reports.clone(),
+            pulse,
+            engine: shared.engine.clone(),
         };
         handles.push(cores::start(seed).map_err(|error| runtime("can't start a data core", &error))?);
     }
-    Ok(handles)
+    Ok((handles, pulses))
 }
 
 fn start_control(
@@ -141,6 +249,7 @@ fn start_control(
     hub: &Arc<Hub>,
     operator: Operator,
     draining: &Arc<AtomicBool>,
+    asker: Asker,
 ) -> Result<Option<ControlThread>, Failure> {
     let Some(listener) = listener else { return Ok(None) };
     let (for_health, for_routes) = (Arc::clone(publisher), Arc::clone(publisher));
@@ -158,6 +267,7 @@ fn start_control(
     let admin = Admin {
         hub: Arc::clone(hub),
         reload,
+        upgrade: Arc::new(move || asker.upgrade()),
         health: Arc::new(health),
         routes: Arc::new(move || for_routes.routes()),
         xdp: Arc::new(move || for_xdp.report()),

@@ -1,15 +1,17 @@
 //! Data core threads.
 
 use crate::affinity;
+use crate::listeners::Listening;
 use sluice_dataplane::{Connections, Core, TlsPlan};
 use sluice_promote::{Report, Watch};
 use sluice_rt::{Listener, Sender};
 use sluice_server::{Active, accept_loop};
 use sluice_snapshot::Snapshot;
 use sluice_telemetry::Hub;
-use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,8 +23,18 @@ pub(crate) enum Order {
     Publish(Arc<Snapshot>, Arc<TlsPlan>),
     /// Tell of these sources when they are admitted.
     Watch(Arc<Watch>),
-    /// Stop accepting, finish what is under way within this many milliseconds, end.
-    Drain(u64),
+    /// Stop accepting, finish what is under way, end.
+    Drain(Drain),
+}
+
+/// How a core is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    /// The longest it may take, milliseconds.
+    pub(crate) patience_ms: u64,
+    /// A successor has the listening sockets, too, and serves: what waits in them is left to it, and clients of idle
+    /// connections have time to hear, with their next answer, that they are to leave.
+    pub(crate) succeeded: bool,
 }
 
 /// What a core needs to start.
@@ -32,11 +44,26 @@ pub(crate) struct Seed {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) tls: Arc<TlsPlan>,
     pub(crate) hub: Arc<Hub>,
-    pub(crate) listeners: Vec<TcpListener>,
-    /// How many of the listeners are plain; TLS ones follow.
-    pub(crate) plain: usize,
+    pub(crate) listeners: Vec<Listening>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) reports: SyncSender<Report>,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) engine: sluice_rt::Config,
+}
+
+/// Shows that a core's loop turns.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse(AtomicU64);
+
+impl Pulse {
+    pub(crate) fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Beats so far: at least four a second while the loop turns.
+    pub(crate) fn beats(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A running core.
@@ -55,6 +82,9 @@ const IDLE_TICK_MS: u64 = 250;
 const REPORT_MS: u64 = 250;
 /// How often a draining core looks whether it is done.
 const DRAIN_POLL_MS: u64 = 10;
+/// How long a connection that was just used, or just made, may take for its next request before a draining core ends. A
+/// request that is on its way when a connection is closed is lost (RFC 9112 9.5).
+const SETTLE_MS: u64 = 250;
 
 /// Starts a core and waits until its engine runs.
 pub(crate) fn start(seed: Seed) -> io::Result<Handle> {
@@ -66,12 +96,15 @@ pub(crate) fn start(seed: Seed) -> io::Result<Handle> {
         if let Err(error) = affinity::pin(seed.cpu) {
             eprintln!("sluice: warning: data core {} is not pinned to CPU {}: {error}", seed.index, seed.cpu);
         }
-        let config = sluice_rt::Config::default();
-        if let Err(error) = sluice_rt::run(config, move || serve(seed, ready)) {
+        let index = seed.index;
+        let config = seed.engine.clone();
+        if let Err(error) = contain(|| sluice_rt::run(config, move || serve(seed, ready))) {
+            let told = format!("data core {index} failed: {error}");
             // Nobody listens any more once start-up is over.
-            if failed.send(Err(io::Error::other(error.to_string()))).is_err() {
-                eprintln!("sluice: error: a data core's engine failed: {error}");
-                process::exit(1);
+            if failed.send(Err(io::Error::other(told.clone()))).is_err() {
+                // A gateway that lacks a core serves some of its clients and not the others: the supervisor's turn.
+                eprintln!("sluice: fatal: {told}; ending the process so that it is started again");
+                process::exit(EXIT_CORE_FAILED);
             }
         }
     })?;
@@ -80,6 +113,19 @@ pub(crate) fn start(seed: Seed) -> io::Result<Handle> {
         Ok(Err(error)) => Err(error),
         Err(_) => Err(io::Error::other("a data core ended before it was ready")),
     }
+}
+
+/// The exit code after the loss of a core, `EX_SOFTWARE` of sysexits.h.
+const EXIT_CORE_FAILED: i32 = 70;
+
+/// A panic becomes an error like others. (Panics of single tasks don't get here: the engine ends and counts them.)
+fn contain(run: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+        let said = (payload.downcast_ref::<&str>().copied())
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("without a word");
+        Err(io::Error::other(format!("panicked: {said}")))
+    })
 }
 
 async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
@@ -95,7 +141,7 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     ));
     let active = Rc::new(Active::default());
     let mut listeners = Vec::new();
-    for (at, socket) in seed.listeners.into_iter().enumerate() {
+    for Listening { socket, tls } in seed.listeners {
         let listener = match Listener::new(socket) {
             Ok(listener) => Rc::new(listener),
             Err(error) => {
@@ -105,44 +151,57 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
         };
         sluice_rt::spawn(accept_loop(
             Rc::clone(&listener),
-            at >= seed.plain,
+            tls,
             Rc::clone(&core),
             core.scratch(),
             Rc::clone(&active),
         ));
         listeners.push(listener);
     }
-    sluice_rt::spawn(housekeeping(Rc::clone(&core), seed.reports));
+    sluice_rt::spawn(housekeeping(Rc::clone(&core), seed.reports, seed.pulse));
     let (orders, mut inbox) = sluice_rt::mailbox();
     if ready.send(Ok(orders)).is_err() {
         return;
     }
     drop(ready);
-    let patience_ms = loop {
+    let how = loop {
         match inbox.recv().await {
             Some(Order::Publish(snapshot, tls)) => core.publish(snapshot, tls),
             Some(Order::Watch(watch)) => core.watch(watch),
-            Some(Order::Drain(patience_ms)) => break patience_ms,
+            Some(Order::Drain(how)) => break how,
             // The control thread is gone: nobody would tell this core to end.
-            None => break 0,
+            None => break Drain { patience_ms: 0, succeeded: false },
         }
     };
     for listener in &listeners {
-        listener.close();
+        if how.succeeded { listener.leave() } else { listener.close() }
     }
+    drain(&active, how).await;
+}
+
+async fn drain(active: &Active, how: Drain) {
     active.drain();
-    let until_ms = sluice_rt::now_ms() + patience_ms;
-    while active.exchanges() > 0 && sluice_rt::now_ms() < until_ms {
-        sluice_rt::sleep_until_ms(sluice_rt::now_ms() + DRAIN_POLL_MS).await;
+    let until_ms = sluice_rt::now_ms() + how.patience_ms;
+    loop {
+        // What the listeners brought last is taken first.
+        sluice_rt::yield_now().await;
+        let now_ms = sluice_rt::now_ms();
+        let settled = !how.succeeded && now_ms >= active.used_ms() + SETTLE_MS;
+        let done = active.exchanges() == 0 && (active.connections() == 0 || settled);
+        if done || now_ms >= until_ms {
+            return;
+        }
+        sluice_rt::sleep_until_ms(now_ms + DRAIN_POLL_MS).await;
     }
 }
 
-async fn housekeeping(core: Rc<Core>, reports: SyncSender<Report>) {
+async fn housekeeping(core: Rc<Core>, reports: SyncSender<Report>, pulse: Arc<Pulse>) {
     let mut due_ms = sluice_rt::now_ms() + TICK_MS;
     let mut report_due_ms = 0;
     // One that found no room: the next is not made before it is sent, so that nothing is lost and little is kept.
     let mut waiting = None;
     loop {
+        pulse.beat();
         let lent = core.expire_leases(sluice_rt::now_ns());
         let pause_ms = if lent { LEASE_TICK_MS } else { IDLE_TICK_MS };
         sluice_rt::sleep_until_ms(sluice_rt::now_ms() + pause_ms).await;
@@ -172,4 +231,21 @@ fn unix_ns() -> u64 {
 fn random_seed() -> [u64; 2] {
     use std::hash::{BuildHasher, RandomState};
     [RandomState::new().hash_one(0_u8), RandomState::new().hash_one(unix_ns())]
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "what is tested")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_with_its_words() {
+        assert!(contain(|| Ok(())).is_ok());
+        let plain = contain(|| Err(io::Error::other("no ring")));
+        assert_eq!(plain.map_err(|error| error.to_string()), Err("no ring".to_owned()));
+        let panicked = contain(|| std::panic::panic_any("a defect"));
+        assert_eq!(panicked.map_err(|error| error.to_string()), Err("panicked: a defect".to_owned()));
+        let formatted = contain(|| std::panic::panic_any(format!("defect {}", 2)));
+        assert_eq!(formatted.map_err(|error| error.to_string()), Err("panicked: defect 2".to_owned()));
+    }
 }

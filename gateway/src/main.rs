@@ -10,11 +10,14 @@ mod boot;
 mod cores;
 mod demo;
 mod listeners;
+mod notify;
 mod operate;
 mod publish;
 mod signals;
 mod slots;
 mod tls;
+mod upgrade;
+mod watchdog;
 mod xdp;
 
 use args::{Command, XdpCommand};
@@ -83,6 +86,16 @@ fn dispatch(command: Command) -> Result<(), Failure> {
                     "the gateway answered {status}: {}",
                     answer.body.trim_end()
                 ))),
+            }
+        }
+        Command::Upgrade { admin } => {
+            let answer = sluice_control::client::admin_post(&admin, "/upgrade").map_err(Failure::Runtime)?;
+            match answer.status {
+                200 => {
+                    println!("{}", answer.body.trim_end());
+                    Ok(())
+                }
+                _ => Err(Failure::Runtime(publish::errors_of(&answer.body).join("\n"))),
             }
         }
         Command::Xdp { command: XdpCommand::Top { admin, once } } => xdp::top(&admin, once),

@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::bans::Bans;
-use crate::cores::Order;
+use crate::cores::{Drain, Order};
 use crate::slots::HubSlots;
 use crate::tls::Tls;
 use crate::xdp::{self, Kernel};
@@ -148,12 +148,13 @@ impl Publisher {
         state.retired_tls.retain(|tls| Arc::strong_count(tls) > 1);
     }
 
-    /// Tells every core to finish.
-    pub(crate) fn drain(&self) {
+    /// Tells every core to finish; `succeeded`: another process serves already.
+    pub(crate) fn drain(&self, succeeded: bool) {
         let state = self.state();
+        let how = Drain { patience_ms: state.settings.server.drain_timeout_ms, succeeded };
         for core in &state.cores {
             // A core that is gone needs no telling.
-            let _ = core.send(Order::Drain(state.settings.server.drain_timeout_ms));
+            let _ = core.send(Order::Drain(how));
         }
     }
 
@@ -253,6 +254,12 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     }
     if old.server.steers_by_cpu != new.server.steers_by_cpu {
         changed.push("server.steering");
+    }
+    if old.server.engine != new.server.engine {
+        changed.push("server.engine");
+    }
+    if old.server.wait != new.server.wait {
+        changed.push("server.wait");
     }
     if old.access_log != new.access_log {
         changed.push("access_log");

@@ -31,6 +31,7 @@ struct State {
 }
 
 /// Where lists come from, and how the files looked when they were read.
+#[derive(Clone)]
 struct ListOrigin {
     config: sluice_config::Xdp,
     ports: Vec<u16>,
@@ -59,6 +60,7 @@ fn stamp(path: &Path) -> Stamp {
 }
 
 /// What is asked of the packet filter.
+#[derive(Clone)]
 pub(crate) struct Wanted {
     options: Options,
     /// Names of the block rules, by id.

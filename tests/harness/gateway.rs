@@ -1,5 +1,6 @@
 //! Runs the real `sluice` binary.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -57,6 +58,8 @@ impl Sluice {
 /// A running `sluice run`, killed when dropped.
 pub struct Gateway {
     child: Child,
+    /// The process that serves since an upgrade. Not our child: its parent has ended.
+    successor: Option<u32>,
     stderr: Arc<Mutex<Vec<String>>>,
     dir: TempDir,
     server: String,
@@ -68,6 +71,8 @@ pub struct Gateway {
 pub struct Builder {
     server: String,
     before: Vec<String>,
+    program: PathBuf,
+    environment: Vec<(OsString, OsString)>,
 }
 
 impl Builder {
@@ -84,26 +89,38 @@ impl Builder {
         self
     }
 
+    /// Runs another file than the workspace's binary.
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = path.to_owned();
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     /// Starts the gateway and waits until it is ready.
     pub fn start(self, config: &str) -> Gateway {
         let dir = TempDir::new();
         let path = dir.file("gateway.toml", &whole_config(&self.server, config));
         let stdout = fs::File::create(dir.path().join("stdout.log")).unwrap();
         let mut command = self.command(&dir);
-        command.args(["run", "--config"]).arg(&path).current_dir(dir.path());
+        command.args(["run", "--config"]).arg(&path).current_dir(dir.path()).envs(self.environment);
         let mut child =
             command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().expect("start sluice");
         let stderr = collect_lines(&mut child);
         let (data, admin) = wait_until_ready(&mut child, &stderr);
-        Gateway { child, stderr, dir, server: self.server, data, admin }
+        Gateway { child, successor: None, stderr, dir, server: self.server, data, admin }
     }
 
     fn command(&self, dir: &TempDir) -> Command {
         let Some((program, arguments)) = self.before.split_first() else {
-            return Command::new(sluice_binary());
+            return Command::new(&self.program);
         };
         let copy = dir.path().join("sluice");
-        fs::copy(sluice_binary(), &copy).unwrap();
+        fs::copy(&self.program, &copy).unwrap();
         let mut command = Command::new(program);
         command.args(arguments).arg(copy);
         command
@@ -162,7 +179,12 @@ impl Gateway {
     }
 
     pub fn builder() -> Builder {
-        Builder { server: String::new(), before: Vec::new() }
+        Builder {
+            server: String::new(),
+            before: Vec::new(),
+            program: sluice_binary().to_owned(),
+            environment: Vec::new(),
+        }
     }
 
     /// Starts a gateway that proxies everything to one backend.
@@ -178,8 +200,25 @@ impl Gateway {
         self.admin
     }
 
+    /// The process that serves.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.successor.unwrap_or(self.child.id())
+    }
+
+    /// After an upgrade was asked for: waits until another process serves and the old one has ended. Lines of stderr before
+    /// `after` are of earlier upgrades.
+    pub fn wait_for_successor(&mut self, after: usize) -> u32 {
+        let old = self.pid();
+        let line = self.wait_for_line(after, "sluice: upgraded: process ");
+        let pid = line.split(' ').nth(3).and_then(|pid| pid.parse().ok());
+        let pid = pid.unwrap_or_else(|| panic!("no process id in {line:?}"));
+        self.successor = Some(pid);
+        if old == self.child.id() {
+            assert!(self.wait_for_exit().success(), "the old process failed");
+        } else {
+            eventually("the end of the old process", || (!is_alive(old)).then_some(()));
+        }
+        pid
     }
 
     pub fn dir(&self) -> &Path {
@@ -235,8 +274,14 @@ impl Gateway {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    fn signal_if_alive(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// What it printed on stderr so far.
@@ -256,13 +301,16 @@ impl Gateway {
         })
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process that was started, not one that has succeeded it, to end by itself.
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         eventually("the end of sluice", || self.child.try_wait().unwrap())
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        match self.successor {
+            Some(pid) => is_alive(pid),
+            None => self.child.try_wait().unwrap().is_none(),
+        }
     }
 
     pub fn rss_bytes(&self) -> u64 {
@@ -282,12 +330,21 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         let (ended, fds) = (self.child.try_wait(), self.open_fds());
+        if self.successor.is_some() {
+            self.signal_if_alive(Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("sluice (ended: {ended:?}, descriptors: {fds}) said:\n{}", self.stderr().join("\n"));
         }
     }
+}
+
+/// Whether a process exists that has not ended (a zombie has).
+fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X'])))
 }
 
 /// A configuration with one route for everything.

@@ -32,6 +32,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "javac", package: "default-jdk-headless", test: true, bench: false, why: "runs the Java that templates come from" },
     Program { name: "/usr/share/java/velocity.jar", package: "velocity", test: true, bench: false, why: "what templates are compared with" },
     Program { name: "/usr/share/java/json-path.jar", package: "libjsonpath-java", test: true, bench: false, why: "what paths are compared with" },
+    Program { name: "systemd-analyze", package: "systemd", test: true, bench: false, why: "a reader of units that is not ours" },
     Program { name: "haproxy", package: "haproxy", test: false, bench: true, why: "a peer of the benchmark" },
     Program { name: "setpriv", package: "util-linux", test: true, bench: false, why: "a gateway without root, with capabilities" },
     Program { name: "unshare", package: "util-linux", test: false, bench: true, why: "a private network namespace" },

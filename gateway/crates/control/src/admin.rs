@@ -39,6 +39,8 @@ pub struct Admin {
     pub hub: Arc<Hub>,
     /// What `POST /reload` does.
     pub reload: Arc<dyn Reload>,
+    /// What `POST /upgrade` does: gives the id of the process that serves from now on, or says why there is none. May block.
+    pub upgrade: Provider<Result<u32, String>>,
     /// What `GET /health` tells.
     pub health: Provider<Health>,
     /// What `GET /routes` tells.

@@ -59,6 +59,7 @@ fn router(admin: Admin) -> Router {
         .route("/xdp/detach", post(detach))
         .route("/clients/{address}", get(client))
         .route("/reload", post(reload))
+        .route("/upgrade", post(upgrade))
         .fallback(async || message(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || message(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"))
         .layer(middleware::from_fn_with_state(context.clone(), operator))
@@ -141,6 +142,13 @@ async fn reload(State(context): State<Context>) -> Result<(StatusCode, Json<Valu
     Ok(match outcome.await? {
         Ok(generation) => (StatusCode::OK, Json(json!({ "generation": generation }))),
         Err(errors) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "errors": errors }))),
+    })
+}
+
+async fn upgrade(State(context): State<Context>) -> Result<(StatusCode, Json<Value>), Response> {
+    Ok(match blocking(move || (context.admin.upgrade)()).await? {
+        Ok(pid) => (StatusCode::OK, Json(json!({ "pid": pid }))),
+        Err(why) => (StatusCode::CONFLICT, Json(json!({ "errors": [why] }))),
     })
 }
 

@@ -77,6 +77,7 @@ fn admin(reload: Arc<dyn Reload>) -> Admin {
     Admin {
         hub: Hub::new(1, Options::default()),
         reload,
+        upgrade: Arc::new(|| Err("no upgrades here".to_owned())),
         health: Arc::new(|| Health { status: "ok".into(), generation: 1 }),
         routes: Arc::new(|| vec![route()]),
         xdp: Arc::new(report),

@@ -121,6 +121,7 @@ impl Core {
             (EngineGauge::BufferCopies, stats.buffers_low),
             (EngineGauge::ReceivePauses, stats.recv_paused),
             (EngineGauge::AcceptErrors, stats.accept_errors),
+            (EngineGauge::AcceptsShed, stats.accepts_shed),
             (EngineGauge::RemoteWakes, stats.remote_wakes),
             (EngineGauge::TaskPanics, stats.task_panics),
             (EngineGauge::StrayCompletions, stats.stray_completions),

@@ -3,20 +3,24 @@
 use crate::{
     io::{Arm, Ios, TimerOwner, gone},
     ring::{Op, Token},
+    socket,
     task::Waiter,
     wheel::TimerId,
 };
-use io_uring::{opcode, types};
 use std::{
     collections::VecDeque,
     io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
 
 /// Accepted and not yet taken; more stay in the kernel's backlog.
 const QUEUE_MAX: usize = 256;
 /// Pause after running out of descriptors or memory.
 const BACKOFF_MS: u64 = 100;
+/// So many pauses in a row, and those who wait are shed: better told at once than left hanging.
+const SHED_AFTER: u32 = 5;
+/// Connections shed in one go.
+const SHED_MAX: u64 = 1_024;
 
 pub(crate) struct Acceptor {
     fd: Option<OwnedFd>,
@@ -24,8 +28,12 @@ pub(crate) struct Acceptor {
     arm: Arm,
     /// No more accepts, by request or by a fatal error.
     closed: bool,
+    /// Before the socket is closed, the kernel's queue is emptied into ours.
+    empties: bool,
     /// Backing off until the timer fires.
     resting: bool,
+    /// Times in a row that there was no descriptor or memory.
+    short: u32,
     error: i32,
     queue: VecDeque<OwnedFd>,
     pub(crate) waiter: Waiter,
@@ -52,7 +60,9 @@ impl Ios {
             generation,
             arm: Arm::Off,
             closed: false,
+            empties: false,
             resting: false,
+            short: 0,
             error: 0,
             queue: VecDeque::new(),
             waiter: Waiter::Nobody,
@@ -80,19 +90,16 @@ impl Ios {
             return;
         }
         acceptor.arm = Arm::On;
-        let entry = opcode::AcceptMulti::new(types::Fd(fd.as_raw_fd()))
-            .flags(libc::SOCK_CLOEXEC)
-            .build()
-            .user_data(Token::new(Op::Accept, acceptor.generation, index).encode());
-        // SAFETY: points to no memory.
-        unsafe { self.ring.push(entry) };
+        let (fd, token) = (fd.as_raw_fd(), Token::new(Op::Accept, acceptor.generation, index));
+        self.ring.accept(fd, token);
     }
 
     fn disarm_accept(&mut self, index: u32) {
         let Some(acceptor) = self.acceptor(index).filter(|acceptor| acceptor.arm == Arm::On) else { return };
         acceptor.arm = Arm::Cancelling;
         let token = Token::new(Op::Accept, acceptor.generation, index);
-        self.ring.cancel(token);
+        let fd = acceptor.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        self.ring.cancel(fd, token);
     }
 
     pub(crate) fn on_accept(&mut self, index: u32, result: i32, more: bool) -> Waiter {
@@ -101,13 +108,22 @@ impl Ios {
             acceptor.arm = Arm::Off;
         }
         match result {
-            // SAFETY: a descriptor the kernel just made for us.
-            fd @ 0.. => acceptor.queue.push_back(unsafe { OwnedFd::from_raw_fd(fd) }),
+            fd @ 0.. => {
+                acceptor.short = 0;
+                // SAFETY: a descriptor the kernel just made for us.
+                acceptor.queue.push_back(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
             error => match -error {
                 libc::ECANCELED => {}
                 libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
                     self.stats.accept_errors += 1;
                     acceptor.resting = true;
+                    acceptor.short += 1;
+                    if acceptor.short >= SHED_AFTER
+                        && let Some(listener) = &acceptor.fd
+                    {
+                        self.stats.accepts_shed += shed(&mut self.reserve, listener.as_raw_fd());
+                    }
                     if let Some(timer) = acceptor.timer {
                         self.wheel.set(timer, self.now_ms + BACKOFF_MS);
                     }
@@ -162,10 +178,11 @@ impl Ios {
         }
     }
 
-    /// Ends accepting. What was accepted already can still be taken.
-    pub(crate) fn close_acceptor(&mut self, index: u32) -> Waiter {
+    /// Ends accepting. What was accepted already can still be taken, and with `empty` what the kernel has queued.
+    pub(crate) fn close_acceptor(&mut self, index: u32, empty: bool) -> Waiter {
         let Some(acceptor) = self.acceptor(index) else { return Waiter::Nobody };
         acceptor.closed = true;
+        acceptor.empties = empty;
         let waiter = acceptor.waiter.take();
         self.disarm_accept(index);
         self.finish_acceptor(index);
@@ -174,7 +191,7 @@ impl Ios {
 
     /// The handle was dropped: cancel, wait, close. Returns what must be dropped elsewhere.
     pub(crate) fn release_acceptor(&mut self, index: u32) -> Waiter {
-        let waiter = self.close_acceptor(index);
+        let waiter = self.close_acceptor(index, false);
         if let Some(acceptor) = self.acceptor(index) {
             acceptor.queue.clear();
             acceptor.held = false;
@@ -189,7 +206,13 @@ impl Ios {
         if !acceptor.closed || acceptor.arm != Arm::Off {
             return;
         }
-        acceptor.fd = None;
+        if let Some(fd) = acceptor.fd.take()
+            && acceptor.empties
+        {
+            while let Ok(Some(accepted)) = socket::accept_queued(fd.as_raw_fd()) {
+                acceptor.queue.push_back(accepted);
+            }
+        }
         if !acceptor.held {
             acceptor.queue.clear();
             if let Some(timer) = acceptor.timer.take() {
@@ -197,4 +220,15 @@ impl Ios {
             }
         }
     }
+}
+
+/// Closes the connections that wait at `listener`, by means of the descriptor in reserve. Returns how many.
+fn shed(reserve: &mut Option<OwnedFd>, listener: RawFd) -> u64 {
+    drop(reserve.take());
+    let mut count = 0;
+    while count < SHED_MAX && matches!(socket::accept_queued(listener), Ok(Some(_))) {
+        count += 1;
+    }
+    *reserve = socket::spare_descriptor();
+    count
 }

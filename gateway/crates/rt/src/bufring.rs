@@ -53,14 +53,16 @@ pub(crate) struct BufRing {
     count: u16,
     buffer_bytes: usize,
     tail: Cell<u16>,
+    /// The next entry to be used, where it is not the kernel who picks.
+    head: Cell<u16>,
     published: Cell<u16>,
     /// Buffers the kernel has, as far as reaped completions tell.
     free: Cell<u16>,
 }
 
 impl BufRing {
-    /// Registers `count` buffers (a power of two) as `group`. The caller keeps the result alive as long as `ring`.
-    pub(crate) fn new(ring: &Ring, group: u16, count: u16, buffer_bytes: u32) -> io::Result<Rc<BufRing>> {
+    /// Makes `count` buffers (a power of two) that are `group`.
+    pub(crate) fn new(group: u16, count: u16, buffer_bytes: u32) -> io::Result<Rc<BufRing>> {
         let valid = count.is_power_of_two() && count <= 1 << 15 && (1..=1 << 24).contains(&buffer_bytes);
         if !valid {
             return Err(io::Error::new(
@@ -73,8 +75,6 @@ impl BufRing {
         let buffer_bytes = buffer_bytes as usize;
         let memory = Mapping::new(usize::from(count) * (buffer_bytes + STRIDE_PAD_BYTES))?;
         let entries = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
-        // SAFETY: the mapping is page aligned and outlives the ring, see above.
-        unsafe { ring.register_buffers(entries.base.as_ptr() as u64, count, group)? };
         let zero = || Cell::new(0);
         let pool = BufRing {
             entries,
@@ -83,12 +83,37 @@ impl BufRing {
             count,
             buffer_bytes,
             tail: zero(),
+            head: zero(),
             published: zero(),
             free: zero(),
         };
         (0..count).for_each(|id| pool.put(id));
         pool.publish();
         Ok(Rc::new(pool))
+    }
+
+    /// Gives the buffers to the kernel. The caller keeps them alive as long as `ring`.
+    pub(crate) fn register(&self, ring: &Ring) -> io::Result<()> {
+        let address = self.entries.base.as_ptr() as u64;
+        // SAFETY: the mapping is page aligned and outlives the ring, see above.
+        unsafe { ring.register_buffers(address, self.count, self.group) }
+    }
+
+    /// For drivers that do the kernel's part: the buffer that the next receive fills, its first byte and its size.
+    pub(crate) fn peek(&self) -> Option<(u16, *mut u8, usize)> {
+        let head = self.head.get();
+        if head == self.tail.get() {
+            return None;
+        }
+        let slot = usize::from(head & (self.count - 1));
+        // SAFETY: in the mapping, as in `put`, which has filled the entry in.
+        let id = unsafe { (*self.entries.base.as_ptr().cast::<BufRingEntry>().add(slot)).bid() };
+        Some((id, self.start(id), self.buffer_bytes))
+    }
+
+    /// The peeked buffer has been filled.
+    pub(crate) fn pop(&self) {
+        self.head.set(self.head.get().wrapping_add(1));
     }
 
     pub(crate) fn group(&self) -> u16 {

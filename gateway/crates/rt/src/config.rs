@@ -19,6 +19,18 @@ pub enum Wait {
     },
 }
 
+/// What carries the operations out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Engine {
+    /// io_uring, or epoll where that is refused.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    IoUring,
+    /// epoll: 3 to 14% dearer, and at home everywhere.
+    Epoll,
+}
+
 /// Sizes of one core's engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -31,11 +43,13 @@ pub struct Config {
     pub buffer_bytes: u32,
     /// What to do when idle.
     pub wait: Wait,
+    /// What carries the operations out.
+    pub engine: Engine,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { entries: 4096, buffers: 256, buffer_bytes: 4096, wait: Wait::Sleep }
+        Config { entries: 4096, buffers: 256, buffer_bytes: 4096, wait: Wait::Sleep, engine: Engine::Auto }
     }
 }
 
@@ -51,6 +65,8 @@ pub struct Stats {
     pub enobufs: u64,
     /// Failed accepts (descriptor or memory exhaustion, aborted connections).
     pub accept_errors: u64,
+    /// Connections closed unserved because there was no descriptor or memory for them for half a second.
+    pub accepts_shed: u64,
     /// Received buffers that were copied to the heap because their group ran low.
     pub buffers_low: u64,
     /// Receives stopped because their reader lagged behind.

@@ -79,9 +79,14 @@ pub fn stats() -> Stats {
     with_current(Core::stats).unwrap_or_default()
 }
 
+/// What drives this thread's core: `io_uring` or `epoll`. `None` outside [`run`].
+pub fn driver() -> Option<&'static str> {
+    with_current(|core| core.io.borrow().ring.name())
+}
+
 /// Runs a core on this thread until the future made by `root` ends. Tasks left over are dropped, connections closed.
 ///
-/// Fails with an [`crate::Unsupported`] inside if the system refuses io_uring or is too old. Panics if `root`'s
+/// Fails with an [`crate::Unsupported`] inside if the system refuses io_uring or is too old, and epoll is not allowed. Panics if `root`'s
 /// future does.
 pub fn run<M, F>(config: Config, root: M) -> io::Result<()>
 where

@@ -15,13 +15,13 @@ use crate::{
     acceptor::Acceptor,
     bufring::{Buf, BufRing},
     config::{Config, Stats},
+    driver::Driver,
     out::{Flight, OutQueue, VecPool},
-    ring::{Op, Ring, Token},
+    ring::{Op, Token},
     socket::{self, RawAddr},
     task::Waiter,
     wheel::{NEVER, TimerId, Wheel},
 };
-use io_uring::{opcode, types};
 use std::{
     cell::Cell,
     collections::VecDeque,
@@ -158,7 +158,7 @@ impl TimerOwner {
 
 /// All I/O state of a core. Borrowed for moments only: never while a task, a waker or a closure of the user runs.
 pub(crate) struct Ios {
-    pub(crate) ring: Ring,
+    pub(crate) ring: Driver,
     pub(crate) slots: Vec<Io>,
     free: Vec<u32>,
     pub(crate) accepted: Rc<BufRing>,
@@ -178,14 +178,16 @@ pub(crate) struct Ios {
     /// Where the kernel puts the eventfd's count.
     bell_count: Box<Cell<u64>>,
     pub(crate) shutting_down: bool,
+    /// Given up for a moment when there is no descriptor left to accept with.
+    pub(crate) reserve: Option<OwnedFd>,
     pub(crate) pipes: crate::splice::PipePool,
 }
 
 impl Ios {
     pub(crate) fn new(config: &Config, bell: RawFd, now_ms: u64) -> io::Result<Ios> {
-        let ring = Ring::new(config)?;
-        let accepted = BufRing::new(&ring, 0, config.buffers, config.buffer_bytes)?;
-        let connected = BufRing::new(&ring, 1, config.buffers, config.buffer_bytes)?;
+        let mut ring = Driver::new(config)?;
+        let accepted = ring.add_buffers(0, config)?;
+        let connected = ring.add_buffers(1, config)?;
         Ok(Ios {
             ring,
             slots: Vec::new(),
@@ -204,6 +206,7 @@ impl Ios {
             bell_armed: false,
             bell_count: Box::new(Cell::new(0)),
             shutting_down: false,
+            reserve: socket::spare_descriptor(),
             pipes: Default::default(),
         })
     }
@@ -278,14 +281,12 @@ impl Ios {
         let index = self.adopt(fd, Group::Connected, Phase::Connecting);
         let Some(io) = self.slots.get_mut(index as usize) else { return Err(gone()) };
         let raw = io.connect_to.insert(Box::new(RawAddr::new(addr)));
-        let entry = opcode::Connect::new(types::Fd(io.fd), raw.as_ptr(), raw.len())
-            .build()
-            .user_data(Token::new(Op::Connect, io.generation, index).encode());
+        let (fd, token) = (io.fd, Token::new(Op::Connect, io.generation, index));
         io.connecting = true;
         io.peer = Some(addr);
         self.wheel.set(io.timer, deadline_ms);
         // SAFETY: the address is boxed and stays until the completion.
-        unsafe { self.ring.push(entry) };
+        unsafe { self.ring.connect(fd, raw.as_ptr(), raw.len(), token) };
         Ok(index)
     }
 
@@ -330,7 +331,7 @@ impl Ios {
         let (poll_in, poll_out, connecting) = (io.poll_in, io.poll_out, io.connecting);
         for (armed, op) in [(poll_in, Op::PollIn), (poll_out, Op::PollOut), (connecting, Op::Connect)] {
             if armed {
-                self.ring.cancel(Token::new(op, io.generation, index));
+                self.ring.cancel(io.fd, Token::new(op, io.generation, index));
             }
         }
         io.phase = Phase::Closing;
@@ -365,12 +366,9 @@ impl Ios {
             return;
         }
         self.bell_armed = true;
-        let buffer = self.bell_count.as_ptr().cast::<u8>();
-        let entry = opcode::Read::new(types::Fd(self.bell), buffer, 8)
-            .build()
-            .user_data(Token::new(Op::Bell, 0, 0).encode());
+        let token = Token::new(Op::Bell, 0, 0);
         // SAFETY: the count is boxed, and freed only after the ring.
-        unsafe { self.ring.push(entry) };
+        unsafe { self.ring.read_bell(self.bell, self.bell_count.as_ptr(), token) };
     }
 
     pub(crate) fn on_bell(&mut self) {
@@ -395,7 +393,7 @@ impl Ios {
         match io.phase {
             Phase::Open => [io.recv_waiter.take(), io.send_waiter.take()],
             Phase::Connecting => {
-                self.ring.cancel(Token::new(Op::Connect, io.generation, index));
+                self.ring.cancel(io.fd, Token::new(Op::Connect, io.generation, index));
                 Default::default()
             }
             Phase::Closing => {
@@ -411,6 +409,7 @@ impl Ios {
         self.slots.clear();
         self.acceptors.clear();
         self.pipes.clear();
+        self.reserve = None;
     }
 
     /// Releases everything that is still open; `waiters` are to be dropped elsewhere. True once nothing is in flight.
@@ -423,7 +422,7 @@ impl Ios {
                 waiters.push(self.release_acceptor(index));
             }
             if self.bell_armed {
-                self.ring.cancel(Token::new(Op::Bell, 0, 0));
+                self.ring.cancel(self.bell, Token::new(Op::Bell, 0, 0));
             }
         }
         self.stats.sockets == 0 && !self.bell_armed && self.acceptors.iter().all(Acceptor::is_gone)

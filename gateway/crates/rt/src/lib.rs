@@ -1,4 +1,5 @@
-//! A thin single-threaded executor on io_uring: one ring and one thread per core, nothing shared between cores.
+//! A thin single-threaded executor on io_uring: one ring and one thread per core, nothing shared between cores. Where
+//! io_uring is refused, [`Engine::Auto`] does the same on epoll.
 //!
 //! [`run`] turns the calling thread into a core. Inside, [`spawn`] adds tasks, [`Listener`] and [`Stream`] do network
 //! I/O, [`sleep_until_ms`] waits, and [`mailbox`] receives from other threads. No handle can leave its thread, but
@@ -25,6 +26,8 @@
 //!
 //! # Completions that are not what one hoped for
 //!
+//! In io_uring's terms, which the epoll driver speaks, too. `sim.rs` has a test for each line, on a simulated kernel.
+//!
 //! | operation | result | meaning | what happens |
 //! |---|---|---|---|
 //! | receive | 0 | the peer ended its half | `recv` returns `None` after what is queued |
@@ -37,7 +40,7 @@
 //! | send | EPIPE, ECONNRESET … | connection lost | output forgotten, `flushed` fails with it |
 //! | send | EAGAIN, EINTR | as for receive | submitted again |
 //! | send | ECANCELED | a dropped stream ran out of patience | closed |
-//! | accept | EMFILE, ENFILE, ENOBUFS, ENOMEM | out of descriptors or memory | counted, pause of 100 ms |
+//! | accept | EMFILE, ENFILE, ENOBUFS, ENOMEM | out of descriptors or memory | counted, pause of 100 ms; the fifth time in a row all who wait are closed and counted |
 //! | accept | ECONNABORTED, EPROTO, … | that connection is gone | counted, armed again |
 //! | accept | EINVAL, EBADF … | not a usable listener | `accept` fails with it |
 //! | connect | ECONNREFUSED, ENETUNREACH … | | `connect` fails with it |
@@ -51,9 +54,12 @@
 mod acceptor;
 mod bufring;
 mod config;
+mod driver;
+mod epoll;
 mod error;
 mod executor;
 mod inbox;
+mod inherit;
 mod io;
 mod listener;
 mod mailbox;
@@ -61,6 +67,8 @@ mod out;
 mod recv;
 mod ring;
 mod send;
+#[cfg(test)]
+mod sim;
 mod socket;
 mod splice;
 mod stream;
@@ -71,11 +79,13 @@ mod waker_cell;
 mod wheel;
 
 pub use bufring::Buf;
-pub use config::{Config, Stats, Wait};
+pub use config::{Config, Engine, Stats, Wait};
 pub use error::Unsupported;
-pub use executor::{run, spawn, stats};
+pub use executor::{driver, run, spawn, stats};
+pub use inherit::{HANDOVER_VARIABLE, Inherited, handover_value, inherited};
 pub use listener::{Accept, Listener};
 pub use mailbox::{Receiver, Sender, mailbox};
+pub use ring::check_io_uring;
 pub use socket::{bind_reuseport, steer_by_cpu};
 pub use splice::Splice;
 pub use stream::{Flushed, Recv, Stream};

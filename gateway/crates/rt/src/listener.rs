@@ -44,9 +44,16 @@ impl Listener {
         Accept { listener: self }
     }
 
-    /// Stops accepting and closes the socket. Connections accepted before can still be taken.
+    /// Stops accepting, takes what the kernel has queued, and closes the socket: the kernel would reset connections that
+    /// it has established and nobody has accepted. All of them can still be taken with [`Listener::accept`].
     pub fn close(&self) {
-        let waiter = self.core.io.borrow_mut().close_acceptor(self.index);
+        let waiter = self.core.io.borrow_mut().close_acceptor(self.index, true);
+        waiter.wake();
+    }
+
+    /// As [`Listener::close`], for a socket that somebody else has, too: what is queued is left to them.
+    pub fn leave(&self) {
+        let waiter = self.core.io.borrow_mut().close_acceptor(self.index, false);
         waiter.wake();
     }
 

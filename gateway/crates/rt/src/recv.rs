@@ -14,7 +14,6 @@ use crate::{
     ring::Op,
     task::Waiter,
 };
-use io_uring::{opcode, squeue, types};
 use std::io;
 
 /// More unread buffers than this on one stream stop its receive …
@@ -30,17 +29,9 @@ impl Ios {
             Group::Accepted => self.accepted.group(),
             Group::Connected => self.connected.group(),
         };
-        let fd = types::Fd(io.fd);
-        let entry = if io.bulk {
-            let receive = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(group).build();
-            receive.flags(squeue::Flags::BUFFER_SELECT)
-        } else {
-            opcode::RecvMulti::new(fd, group).build()
-        };
-        let entry = entry.user_data(io.token(Op::Recv, index).encode());
         io.recv_arm = Arm::On;
-        // SAFETY: points to no memory; the buffers of the group outlive the ring.
-        unsafe { self.ring.push(entry) };
+        let (fd, multishot, token) = (io.fd, !io.bulk, io.token(Op::Recv, index));
+        self.ring.recv(fd, group, multishot, token);
     }
 
     /// Takes effect with the next receive: the one that is armed stays as it is.
@@ -54,7 +45,8 @@ impl Ios {
     pub(crate) fn disarm_recv(&mut self, index: u32) {
         let Some(io) = self.slots.get_mut(index as usize).filter(|io| io.recv_arm == Arm::On) else { return };
         io.recv_arm = Arm::Cancelling;
-        self.ring.cancel(io.token(Op::Recv, index));
+        let (fd, token) = (io.fd, io.token(Op::Recv, index));
+        self.ring.cancel(fd, token);
     }
 
     /// What a reader gets now, or `None` to wait.

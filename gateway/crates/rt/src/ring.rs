@@ -1,6 +1,7 @@
 //! The io_uring instance of one core: setup, submission, waiting, and the tokens that tie completions to sockets.
 
 use crate::{
+    bufring::BufRing,
     config::{Config, Wait},
     error::Unsupported,
 };
@@ -99,6 +100,9 @@ pub(crate) struct Ring {
     gather_us: u32,
 }
 
+/// The kernel itself goes on after a partial send.
+const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+
 /// With [`Wait::Gather`]: as many completions end the wait early.
 const GATHER_COMPLETIONS: u32 = 64;
 
@@ -141,15 +145,80 @@ impl Ring {
     /// # Safety
     /// Whatever memory the entry points to must stay valid and unchanged until its final completion was reaped.
     #[inline]
-    pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
+    unsafe fn push(&mut self, entry: squeue::Entry) {
         // SAFETY: passed on to the caller.
         if !self.backlog.is_empty() || unsafe { self.uring.submission().push(&entry) }.is_err() {
             self.backlog.push_back(entry);
         }
     }
 
-    /// Queues the cancellation of the operation submitted with `token`. Harmless if it is over.
-    pub(crate) fn cancel(&mut self, token: Token) {
+    /// See [`crate::driver::Driver`] for these.
+    pub(crate) fn accept(&mut self, fd: RawFd, token: Token) {
+        let entry = opcode::AcceptMulti::new(types::Fd(fd)).flags(libc::SOCK_CLOEXEC).build();
+        // SAFETY: points to no memory.
+        unsafe { self.push(entry.user_data(token.encode())) }
+    }
+
+    #[inline]
+    pub(crate) fn recv(&mut self, fd: RawFd, group: u16, multishot: bool, token: Token) {
+        let fd = types::Fd(fd);
+        let entry = if multishot {
+            opcode::RecvMulti::new(fd, group).build()
+        } else {
+            let receive = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(group).build();
+            receive.flags(squeue::Flags::BUFFER_SELECT)
+        };
+        // SAFETY: points to no memory; the buffers of the group outlive the ring.
+        unsafe { self.push(entry.user_data(token.encode())) };
+    }
+
+    /// # Safety
+    /// The bytes must stay valid and unchanged until the completion.
+    #[inline]
+    pub(crate) unsafe fn send(&mut self, fd: RawFd, bytes: *const u8, len: u32, token: Token) {
+        let entry = opcode::Send::new(types::Fd(fd), bytes, len).flags(SEND_FLAGS).build();
+        // SAFETY: passed on to the caller.
+        unsafe { self.push(entry.user_data(token.encode())) };
+    }
+
+    /// # Safety
+    /// The message and what it points to must stay valid and unchanged until the completion.
+    #[inline]
+    pub(crate) unsafe fn send_msg(&mut self, fd: RawFd, message: *const libc::msghdr, token: Token) {
+        let entry = opcode::SendMsg::new(types::Fd(fd), message).flags(SEND_FLAGS as u32).build();
+        // SAFETY: passed on to the caller.
+        unsafe { self.push(entry.user_data(token.encode())) };
+    }
+
+    /// # Safety
+    /// The address must stay valid and unchanged until the completion.
+    pub(crate) unsafe fn connect(
+        &mut self,
+        fd: RawFd,
+        addr: *const libc::sockaddr,
+        len: libc::socklen_t,
+        token: Token,
+    ) {
+        let entry = opcode::Connect::new(types::Fd(fd), addr, len).build();
+        // SAFETY: passed on to the caller.
+        unsafe { self.push(entry.user_data(token.encode())) };
+    }
+
+    pub(crate) fn poll(&mut self, fd: RawFd, events: i16, token: Token) {
+        let entry = opcode::PollAdd::new(types::Fd(fd), events as u32).build();
+        // SAFETY: points to no memory.
+        unsafe { self.push(entry.user_data(token.encode())) };
+    }
+
+    /// # Safety
+    /// The count must stay valid until the completion.
+    pub(crate) unsafe fn read_bell(&mut self, fd: RawFd, count: *mut u64, token: Token) {
+        let entry = opcode::Read::new(types::Fd(fd), count.cast(), size_of::<u64>() as u32).build();
+        // SAFETY: passed on to the caller.
+        unsafe { self.push(entry.user_data(token.encode())) };
+    }
+
+    pub(crate) fn cancel(&mut self, _fd: RawFd, token: Token) {
         let entry = opcode::AsyncCancel::new(token.encode())
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
@@ -158,7 +227,6 @@ impl Ring {
         unsafe { self.push(entry) }
     }
 
-    /// Queues the closing of `fd`.
     pub(crate) fn close(&mut self, fd: RawFd, token: Token) {
         let entry = opcode::Close::new(types::Fd(fd)).build().user_data(token.encode());
         // SAFETY: a close points to no memory.
@@ -227,6 +295,16 @@ impl Ring {
             flags: entry.flags(),
         }));
     }
+}
+
+/// Whether io_uring can be used here as the engine uses it; an [`Unsupported`] inside says what is in the way.
+pub fn check_io_uring() -> io::Result<()> {
+    let ring = Ring::new(&Config { entries: 8, ..Config::default() })?;
+    let buffers = BufRing::new(0, 8, 64)?;
+    let registered = buffers.register(&ring);
+    // The ring first: it may use the buffers.
+    drop(ring);
+    registered
 }
 
 /// Creates the instance, or says which feature is missing.

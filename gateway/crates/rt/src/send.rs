@@ -7,7 +7,6 @@ use crate::{
     socket,
     task::Waiter,
 };
-use io_uring::{opcode, types};
 use std::io;
 
 impl Ios {
@@ -86,22 +85,18 @@ impl Ios {
     /// Submits the flight, or what is left of it.
     pub(crate) fn submit_send(&mut self, index: u32) {
         let Some(io) = self.slots.get_mut(index as usize) else { return };
-        let token = Token::new(Op::Send, io.generation, index).encode();
-        // The kernel itself goes on after a partial send.
-        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-        let entry = match &mut io.flight {
-            Flight::Idle => return,
+        let (fd, token) = (io.fd, Token::new(Op::Send, io.generation, index));
+        match &mut io.flight {
+            Flight::Idle => {}
             Flight::One { segment, sent } => {
                 let rest = segment.bytes().get(*sent..).unwrap_or_default();
                 let len = rest.len().min(1 << 30) as u32;
-                opcode::Send::new(types::Fd(io.fd), rest.as_ptr(), len).flags(flags).build()
+                // SAFETY: the flight owns the bytes, and is neither changed nor dropped before the completion.
+                unsafe { self.ring.send(fd, rest.as_ptr(), len, token) };
             }
-            Flight::Many(gather) => {
-                opcode::SendMsg::new(types::Fd(io.fd), gather.prepare()).flags(flags as u32).build()
-            }
-        };
-        // SAFETY: the flight owns the bytes and the header, and is neither changed nor dropped before the completion.
-        unsafe { self.ring.push(entry.user_data(token)) };
+            // SAFETY: as above, and so for the header.
+            Flight::Many(gather) => unsafe { self.ring.send_msg(fd, gather.prepare(), token) },
+        }
     }
 
     /// Everything written has been taken by the kernel.
@@ -142,7 +137,7 @@ impl Ios {
         if std::mem::take(&mut io.send_stalled) {
             io.flight.clear(&mut self.vecs);
         } else if !io.flight.is_idle() {
-            self.ring.cancel(Token::new(Op::Send, io.generation, index));
+            self.ring.cancel(io.fd, Token::new(Op::Send, io.generation, index));
         }
     }
 

@@ -122,6 +122,42 @@ pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
     check(unsafe { libc::shutdown(fd, libc::SHUT_WR) }).map(drop)
 }
 
+/// A connection that waits in the queue of a listener, if there is one. Blocks only in the moment when somebody else takes
+/// the last one; not then either if the listener is non-blocking.
+pub(crate) fn accept_queued(listener: RawFd) -> io::Result<Option<OwnedFd>> {
+    let mut ready = libc::pollfd { fd: listener, events: libc::POLLIN, revents: 0 };
+    // SAFETY: reads and writes one local entry; returns at once.
+    if unsafe { libc::poll(&raw mut ready, 1, 0) } != 1 {
+        return Ok(None);
+    }
+    let (no_addr, no_len) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: writes no address, since none is asked for.
+    let accepted = check(unsafe { libc::accept4(listener, no_addr, no_len, libc::SOCK_CLOEXEC) });
+    match accepted {
+        // SAFETY: just made, owned by nobody else.
+        Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A descriptor of no use but to be given up when there is no other.
+pub(crate) fn spare_descriptor() -> Option<OwnedFd> {
+    std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
+}
+
+/// The errno of what failed in the background, 0 for none, as `SO_ERROR` gives it once.
+pub(crate) fn take_error(fd: RawFd) -> i32 {
+    let (mut errno, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: writes at most `len` bytes to a local.
+    match check(unsafe {
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut errno).cast(), &mut len)
+    }) {
+        Ok(_) => errno,
+        Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+    }
+}
+
 /// A listener that shares its port with those of other cores: the kernel spreads connections over them.
 ///
 /// Port 0 picks a free port; bind the other cores' to the [`TcpListener::local_addr`] of the first.

@@ -17,7 +17,6 @@ use crate::{
     stream::Stream,
     task::Waiter,
 };
-use io_uring::{opcode, types};
 use std::{
     future::Future,
     io,
@@ -415,11 +414,8 @@ impl Ios {
         if std::mem::replace(armed, true) {
             return;
         }
-        let entry = opcode::PollAdd::new(types::Fd(io.fd), events as u32)
-            .build()
-            .user_data(io.token(op, index).encode());
-        // SAFETY: points to no memory.
-        unsafe { self.ring.push(entry) };
+        let (fd, token) = (io.fd, io.token(op, index));
+        self.ring.poll(fd, events, token);
     }
 
     fn enter_nonblocking(&mut self, index: u32) -> io::Result<()> {

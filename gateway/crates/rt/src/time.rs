@@ -15,6 +15,10 @@ use std::{
 
 /// CLOCK_MONOTONIC, read now.
 pub fn clock_ns() -> u64 {
+    #[cfg(test)]
+    if let Some(now_ns) = crate::sim::Sim::clock_ns() {
+        return now_ns;
+    }
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes to a local. CLOCK_MONOTONIC always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };

@@ -10,7 +10,7 @@
 
 mod common;
 
-use common::{bind, client, core, pattern, receive, receive_to_end, send_all};
+use common::{bind, client, config, core, pattern, receive, receive_to_end, send_all};
 use sluice_rt::{Config, Listener, Stream, run, spawn, stats, yield_now};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -164,7 +164,7 @@ fn slow_and_stalled_peers_cost_bounded_memory() {
     big_bodies();
     let peak = PEAK.load(Ordering::Relaxed);
     assert!(peak < 8 << 20, "{peak} bytes for bodies of {BODY_BYTES}");
-    stalled_connections(Config::default(), 400);
+    stalled_connections(config(), 400);
     // So few that the kernel runs out within a turn.
-    stalled_connections(Config { buffers: 4, ..Config::default() }, 64);
+    stalled_connections(Config { buffers: 4, ..config() }, 64);
 }

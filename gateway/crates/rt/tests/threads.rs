@@ -10,9 +10,10 @@
 
 mod common;
 
-use common::{core, soon};
+use common::{config, core, soon};
 use sluice_rt::{
-    Config, Wait, clock_ns, mailbox, now_ms, now_ns, run, sleep_until_ms, spawn, stats, yield_now,
+    Config, Engine, Wait, clock_ns, driver, mailbox, now_ms, now_ns, run, sleep_until_ms, spawn, stats,
+    yield_now,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -247,7 +248,7 @@ fn the_end_of_the_root_drops_the_other_tasks() {
 #[test]
 fn cores_do_not_nest_and_calls_outside_one_fail() {
     core(|| async {
-        assert!(run(Config::default(), || async {}).is_err());
+        assert!(run(config(), || async {}).is_err());
     });
     spawn(async { panic!("never polled") });
     assert_eq!(stats().turns, 0);
@@ -259,7 +260,7 @@ fn every_way_of_waiting_serves() {
     for wait in [Wait::Sleep, Wait::Spin { spin_us: 200 }, Wait::Gather { min_wait_us: 200 }] {
         let (sender, mut receiver) = mailbox();
         let sending = thread::spawn(move || (0..50).for_each(|value| sender.send(value).unwrap()));
-        run(Config { wait, ..Config::default() }, move || async move {
+        run(Config { wait, ..config() }, move || async move {
             let mut sum = 0;
             while let Some(value) = receiver.recv().await {
                 sum += value;
@@ -274,6 +275,14 @@ fn every_way_of_waiting_serves() {
 
 #[test]
 fn a_size_that_cannot_be_is_refused() {
-    let error = run(Config { buffers: 3, ..Config::default() }, || async {}).unwrap_err();
+    let error = run(Config { buffers: 3, ..config() }, || async {}).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn the_driver_is_the_one_that_was_asked_for() {
+    let named = if config().engine == Engine::Epoll { "epoll" } else { "io_uring" };
+    core(move || async move { assert_eq!(driver(), Some(named)) });
+    assert_eq!(driver(), None);
+    assert!(sluice_rt::check_io_uring().is_ok());
 }

@@ -175,10 +175,12 @@ pub async fn accept_loop<H: Handler>(
     }
 }
 
-/// Exchanges in progress on this core, and whether it is draining.
+/// Connections and exchanges of this core, and whether it is draining.
 #[derive(Default)]
 pub struct Active {
     exchanges: Cell<usize>,
+    connections: Cell<usize>,
+    used_ms: Cell<u64>,
     draining: Cell<bool>,
     /// Tasks that want to hear of it.
     watchers: RefCell<Vec<Option<Waker>>>,
@@ -191,7 +193,20 @@ impl Active {
         self.exchanges.get()
     }
 
-    /// From now on each connection closes after its current request.
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// When a connection was last opened or a request last answered, on the engine's clock.
+    #[must_use]
+    pub fn used_ms(&self) -> u64 {
+        self.used_ms.get()
+    }
+
+    /// From now on each answer asks its client to leave. A connection whose last answer did not closes only with the core:
+    /// the client may have sent its next request already.
     pub fn drain(&self) {
         self.draining.set(true);
         self.watchers.borrow().iter().flatten().for_each(Waker::wake_by_ref);
@@ -245,11 +260,20 @@ impl Drop for Busy {
     }
 }
 
-/// Tells the handler when a connection is gone.
-struct Opened<'a, H: Handler>(&'a H, SocketAddr);
+/// Counts a connection for as long as it lives, and tells the handler when it is gone.
+struct Opened<'a, H: Handler>(&'a H, SocketAddr, &'a Active);
+
+impl<'a, H: Handler> Opened<'a, H> {
+    fn new(handler: &'a H, peer: SocketAddr, active: &'a Active) -> Self {
+        active.connections.set(active.connections.get() + 1);
+        active.used_ms.set(sluice_rt::now_ms());
+        Self(handler, peer, active)
+    }
+}
 
 impl<H: Handler> Drop for Opened<'_, H> {
     fn drop(&mut self) {
+        self.2.connections.set(self.2.connections.get().saturating_sub(1));
         self.0.closed(self.1);
     }
 }
@@ -262,6 +286,7 @@ async fn connection<H: Handler>(
     active: Rc<Active>,
 ) {
     let Some(peer) = socket.peer_addr() else { return };
+    let counted = Rc::clone(&active);
     match handler.opened(peer) {
         Welcome::Serve => {}
         // Over TLS saying why would take the very handshake that there is no room for.
@@ -273,7 +298,7 @@ async fn connection<H: Handler>(
         }
         Welcome::Shed | Welcome::Close => return,
     }
-    let _opened = Opened(&*handler, peer);
+    let _opened = Opened::new(&*handler, peer, &counted);
     let stream = if tls {
         // Boxed: a handshake's state would stay part of the connection's for as long as that lives.
         match Box::pin(shake_hands(socket, &*handler)).await {
@@ -382,7 +407,8 @@ async fn next_request<H: Handler>(conn: &mut Conn, handler: &H) -> Next {
                     Box::pin(handler.finish(conn, waiting)).await
                 }
             };
-            if after == After::KeepAlive && conn.active.is_draining() { After::Close } else { after }
+            conn.active.used_ms.set(sluice_rt::now_ms());
+            after
         }
         Ok(None) => After::Close,
         Err(HeadError::Io { started: false, .. }) => {

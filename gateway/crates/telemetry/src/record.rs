@@ -324,6 +324,8 @@ labelled! {
         ReceivePauses => "receive_pauses",
         /// Accepts that failed.
         AcceptErrors => "accept_errors",
+        /// Connections closed unserved for want of descriptors or memory.
+        AcceptsShed => "accepts_shed",
         /// Wakes that came from other threads.
         RemoteWakes => "remote_wakes",
         /// Tasks that ended by a panic. Always a defect.

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use sluice_rt::{Config, Listener, Stream, bind_reuseport, now_ms, run};
+use sluice_rt::{Config, Engine, Listener, Stream, bind_reuseport, now_ms, run};
 use std::{
     future::Future,
     io::{self, Read, Write},
@@ -15,7 +15,13 @@ pub(crate) const PATIENCE_MS: u64 = 60_000;
 
 /// Runs a core on this thread with the standard configuration.
 pub(crate) fn core<F: Future<Output = ()> + 'static>(root: impl FnOnce() -> F) {
-    run(Config::default(), root).unwrap();
+    run(config(), root).unwrap();
+}
+
+/// The standard configuration. Files whose name ends with `_epoll` are links: the same tests on the other driver.
+pub(crate) fn config() -> Config {
+    let epoll = env!("CARGO_CRATE_NAME").ends_with("_epoll");
+    Config { engine: if epoll { Engine::Epoll } else { Engine::IoUring }, ..Config::default() }
 }
 
 pub(crate) fn bind() -> (TcpListener, SocketAddr) {

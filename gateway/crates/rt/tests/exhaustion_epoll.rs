@@ -1,0 +1,1 @@
+exhaustion.rs
