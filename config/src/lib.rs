@@ -21,8 +21,8 @@ pub use diagnostic::{Diagnostic, Located, Position, Severity};
 pub use ipnet::IpNet;
 pub use schema::schema;
 pub use settings::{
-    AccessLog, ApiKey, Cache, CacheKey, Forwarded, Limit, LogFormat, Mock, Route, RouteCache, Scope, Secret,
-    Server, Settings, Target, Upstream, Xdp, XdpMode,
+    AccessLog, ApiKey, Cache, CacheKey, CacheMode, Forwarded, Limit, LogFormat, Mock, Route, RouteCache,
+    Scope, Secret, Server, Settings, Target, Upstream, Xdp, XdpMode,
 };
 pub use suggest::{known_names, nearest};
 

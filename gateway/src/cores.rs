@@ -81,8 +81,7 @@ pub(crate) fn start(seed: Seed) -> io::Result<Handle> {
 
 async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     let metrics = seed.hub.core(seed.index);
-    let core =
-        Rc::new(Core::new(seed.index, seed.snapshot, metrics, seed.connections, random_seed(), unix_ns()));
+    let core = Core::new(seed.index, seed.snapshot, metrics, seed.connections, random_seed(), unix_ns());
     let active = Rc::new(Active::default());
     let mut listeners = Vec::new();
     for socket in seed.listeners {

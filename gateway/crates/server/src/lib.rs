@@ -1,7 +1,10 @@
 //! Accept loop and connection life, generic over one [`Handler`].
 //!
 //! ```text
-//! accept -> opened? --Shed---> 503, linger, close
+//! accept -> from a balancer: PROXY header --broken, too slow--> close
+//!              |
+//!              v
+//!           opened? --Shed---> 503, linger, close
 //!              |    \--Close--> close at once
 //!              | Serve
 //!              v
@@ -18,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod h2;
+mod proxy_header;
 
 use sluice_h1::{HeadBytes, HeadError, Scratch, Wire};
 use sluice_h2::Side;
@@ -58,8 +62,10 @@ pub struct Request {
 pub struct Conn {
     /// Where the request came from and the answer goes.
     pub client: Side,
-    /// The other end.
+    /// The other end, or the one that a balancer's PROXY header names.
     pub peer: SocketAddr,
+    /// A balancer stands in between.
+    pub via_balancer: bool,
     /// Recycled heads and vectors of this core.
     pub scratch: Rc<Scratch>,
     /// Whether the core is draining: then answers ask the client to leave.
@@ -95,6 +101,8 @@ pub enum Welcome {
 pub trait Handler: 'static {
     /// Current settings.
     fn settings(&self) -> Settings;
+    /// Whether connections from this address begin with a PROXY protocol header.
+    fn is_balancer(&self, peer: SocketAddr) -> bool;
     /// A connection was accepted.
     fn opened(&self, peer: SocketAddr) -> Welcome;
     /// A connection that was to be served is gone.
@@ -182,8 +190,8 @@ impl Active {
         self.draining.get()
     }
 
-    /// Wakes a task at [`Self::drain`], until the registration is dropped.
-    fn watch(self: &Rc<Self>, waker: Waker) -> Watching {
+    /// Wakes a task at [`Self::drain`], until the registration is dropped: for exchanges that would not end by themselves.
+    pub fn watch(self: &Rc<Self>, waker: Waker) -> Watching {
         let mut watchers = self.watchers.borrow_mut();
         let at = watchers.iter().position(Option::is_none).unwrap_or(watchers.len());
         match watchers.get_mut(at) {
@@ -195,7 +203,8 @@ impl Active {
 }
 
 /// A registration with [`Active::watch`].
-struct Watching {
+#[must_use = "dropping it ends the registration"]
+pub struct Watching {
     active: Rc<Active>,
     at: usize,
 }
@@ -234,8 +243,17 @@ impl<H: Handler> Drop for Opened<'_, H> {
 }
 
 async fn connection<H: Handler>(stream: Stream, handler: Rc<H>, scratch: Rc<Scratch>, active: Rc<Active>) {
-    let Some(peer) = stream.peer_addr() else { return };
-    let mut conn = Conn { client: Side::H1(Wire::new(stream.into())), peer, scratch, active };
+    let Some(mut peer) = stream.peer_addr() else { return };
+    let via_balancer = handler.is_balancer(peer);
+    if via_balancer {
+        // Boxed: its state would stay part of the connection's for as long as that lives.
+        let read = proxy_header::read(&stream, peer, handler.settings().header_timeout_ms);
+        match Box::pin(read).await {
+            Some(client) => peer = client,
+            None => return,
+        }
+    }
+    let mut conn = Conn { client: Side::H1(Wire::new(stream.into())), peer, via_balancer, scratch, active };
     match handler.opened(peer) {
         Welcome::Serve => {}
         Welcome::Shed => {

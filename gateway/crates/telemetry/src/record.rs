@@ -210,6 +210,8 @@ labelled! {
         UpstreamReset => "upstream_reset",
         /// The upstream answered something that isn't HTTP or must not be forwarded.
         UpstreamMalformed => "upstream_malformed",
+        /// The client wanted only what the cache has, and it has nothing (`only-if-cached`).
+        NotCached => "not_cached",
         /// The gateway is full or draining.
         Shed => "shed",
         /// A fault of the gateway's own.
@@ -230,7 +232,7 @@ impl Refusal {
             | Self::UpstreamConnect
             | Self::UpstreamReset
             | Self::UpstreamMalformed => "INTEGRATION_FAILURE",
-            Self::Shed | Self::Internal => "DEFAULT_5XX",
+            Self::Shed | Self::Internal | Self::NotCached => "DEFAULT_5XX",
             Self::MethodNotAllowed
             | Self::UriTooLong
             | Self::HeadersTooLarge
