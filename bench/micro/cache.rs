@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use sluice_cache::{Cache, CacheKey, Entry, Flight, Flights, KeyBuilder, KeyRef};
+use sluice_cache::{Cache, CacheKey, Entry, Flight, Flights, KeyBuilder, KeyRef, Validity};
 use std::hint::black_box;
 
 const CAPACITY_BYTES: u64 = 64 << 20;
@@ -16,6 +16,7 @@ fn entry() -> Entry {
         body: Bytes::from_static(&[b'x'; 187]),
         stored_at_ms: 0,
         expires_at_ms: u64::MAX,
+        validity: Validity::Ttl,
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::diagnostic::{Diagnostic, Located, Position, Reporter};
 use crate::read::Fields;
 use crate::settings::{
-    AccessLog, ApiKey, Bans, Cache, CacheKey, Certificate, ClientAuth, Engine, Forwarded, Limit, LogFormat,
-    Mock, Route, RouteCache, Scope, Secret, Server, Settings, Target, Tls, Upstream, UpstreamTls, Wait, Xdp,
-    XdpLimits, XdpMode, XdpRate,
+    AccessLog, ApiKey, Bans, Cache, CacheKey, CacheMode, Certificate, ClientAuth, Engine, Forwarded, Limit,
+    LogFormat, Mock, Route, RouteCache, Scope, Secret, Server, Settings, Target, Tls, Upstream, UpstreamTls,
+    Wait, Xdp, XdpLimits, XdpMode, XdpRate,
 };
 use crate::spec::{SECTIONS, Section};
 use crate::suggest::known_names;
@@ -222,6 +222,9 @@ fn server(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Server {
         },
         http2: fields.bool("http2"),
         http2_max_streams: fields.integer("http2_max_streams"),
+        trusted_proxies: networks(fields, "trusted_proxies", out),
+        trusted_forwarded: choice(fields, "trusted_proxy_header", out) == "forwarded",
+        proxy_protocol_from: networks(fields, "proxy_protocol_from", out),
         via: fields.bool("via"),
         drain_timeout_ms: fields.integer("drain_timeout_ms"),
         engine: match choice(fields, "engine", out).as_str() {
@@ -437,17 +440,7 @@ fn route(name: Located<Arc<str>>, fields: &Fields<'_, '_>, server: &Server, out:
     for method in &methods {
         check_method(method, out);
     }
-    let keys: Vec<_> =
-        fields.texts("cache_keys", out).iter().filter_map(|text| cache_key(text, out)).collect();
-    let ttl_ms = fields.integer("cache_ttl_ms");
-    let cache =
-        fields.bool("cache").then(|| Located::new(RouteCache { ttl_ms, keys }, fields.place("cache", out)));
-    for key in ["cache_ttl_ms", "cache_keys"] {
-        if cache.is_none() && fields.has(key) {
-            let help = Some("write cache = true, or drop it".to_owned());
-            out.error(fields.place(key, out), format!("`{key}` has no use without `cache = true`"), help);
-        }
-    }
+    let cache = route_cache(fields, out);
     Route {
         name,
         host: fields.text("host", out).and_then(|text| host(text, out)),
@@ -461,7 +454,69 @@ fn route(name: Located<Arc<str>>, fields: &Fields<'_, '_>, server: &Server, out:
         cache,
         body_max_bytes: fields.integer_if_any("body_max_bytes").unwrap_or(server.body_max_bytes),
         total_timeout_ms: fields.integer_if_any("total_timeout_ms"),
+        upgrade: upgrade(fields, out),
+        tunnel_idle_timeout_ms: fields.integer("tunnel_idle_timeout_ms"),
+        tunnel_total_timeout_ms: fields.integer("tunnel_total_timeout_ms"),
     }
+}
+
+/// Names of protocols (RFC 9110 7.8), without those that would carry requests past routes and limits.
+fn upgrade(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Vec<Located<String>> {
+    let mut found = Vec::new();
+    for text in fields.texts("upgrade", out) {
+        let lower = text.value.to_ascii_lowercase();
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&b);
+        if lower.is_empty() || !lower.bytes().all(token) {
+            let help = Some("for example \"websocket\"".to_owned());
+            out.error(text.at, format!("`upgrade` expects protocols, found \"{}\"", text.value), help);
+        } else if ["h2c", "h2", "http", "tls"].iter().any(|http| lower.split('/').next() == Some(http)) {
+            let message = format!(
+                "\"{}\" is never tunnelled: requests within would pass routes and limits",
+                text.value
+            );
+            out.error(text.at, message, None);
+        } else {
+            found.push(Located::new(lower, text.at));
+        }
+    }
+    if found.is_empty() {
+        for key in ["tunnel_idle_timeout_ms", "tunnel_total_timeout_ms"] {
+            if fields.has(key) {
+                let help = Some("write upgrade = [\"websocket\"], or drop it".to_owned());
+                out.error(fields.place(key, out), format!("`{key}` has no use without `upgrade`"), help);
+            }
+        }
+    }
+    found
+}
+
+fn route_cache(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Option<Located<RouteCache>> {
+    let keys: Vec<_> =
+        fields.texts("cache_keys", out).iter().filter_map(|text| cache_key(text, out)).collect();
+    let mode = match fields.bool_or_choice("cache") {
+        Some("standard") => Some(CacheMode::Standard),
+        Some(_) => Some(CacheMode::Ttl),
+        None => None,
+    };
+    if mode.is_none() {
+        for key in ["cache_ttl_ms", "cache_keys"].into_iter().filter(|key| fields.has(key)) {
+            let help = Some("write cache = true, or drop it".to_owned());
+            out.error(fields.place(key, out), format!("`{key}` has no use without `cache = true`"), help);
+        }
+    }
+    if mode == Some(CacheMode::Standard) {
+        if fields.has("cache_ttl_ms") {
+            let message =
+                "`cache_ttl_ms` has no use with `cache = \"standard\"`: responses say how long they live";
+            out.error(fields.place("cache_ttl_ms", out), message, Some("drop it".to_owned()));
+        }
+        for key in keys.iter().filter(|key| matches!(key.value, CacheKey::Query(_))) {
+            let message = "with `cache = \"standard\"` the whole query is part of the key";
+            out.error(key.at, message, Some("drop it".to_owned()));
+        }
+    }
+    let ttl_ms = fields.integer("cache_ttl_ms");
+    mode.map(|mode| Located::new(RouteCache { mode, ttl_ms, keys }, fields.place("cache", out)))
 }
 
 fn check_mock(mock: &Located<Mock>, fields: &Fields<'_, '_>, out: &mut Reporter<'_>) {

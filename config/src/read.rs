@@ -71,6 +71,18 @@ impl<'a, 'i> Fields<'a, 'i> {
         self.value(name).and_then(|value| value.get_ref().as_bool()).unwrap_or(fallback)
     }
 
+    /// The choice, where `true` is the first; `None` for `false`.
+    pub(crate) fn bool_or_choice(&self, name: &str) -> Option<&'a str> {
+        let Some(Kind::BoolOrChoice(choices)) = self.section.key(name).map(|key| key.kind) else {
+            return None;
+        };
+        let written = self.value(name)?.get_ref();
+        match written.as_bool() {
+            Some(on) => choices.first().copied().filter(|_| on),
+            None => written.as_str(),
+        }
+    }
+
     /// A whole number in range; `None` when absent without a default.
     pub(crate) fn integer_if_any(&self, name: &str) -> Option<u64> {
         let written = self.value(name).and_then(|value| integer(value.get_ref()));
@@ -154,6 +166,16 @@ fn check_value(key: &Key, value: &Spanned<DeValue<'_>>, out: &mut Reporter<'_>) 
             }
         }
         Kind::Choice(choices) => match value.get_ref().as_str() {
+            Some(text) if choices.contains(&text) => {}
+            Some(text) => out.error_at(
+                &value.span(),
+                format!("`{}` does not know \"{text}\"", key.name),
+                Some(known_names(text, "values", choices.iter().copied())),
+            ),
+            None => wrong_type(out),
+        },
+        Kind::BoolOrChoice(_) if value.get_ref().is_bool() => {}
+        Kind::BoolOrChoice(choices) => match value.get_ref().as_str() {
             Some(text) if choices.contains(&text) => {}
             Some(text) => out.error_at(
                 &value.span(),

@@ -48,6 +48,11 @@ fn key(key: &Key) -> Value {
         Kind::Number(above, max, _) => json!({ "type": "number", "exclusiveMinimum": above, "maximum": max }),
         Kind::Text => json!({ "type": "string" }),
         Kind::Choice(choices) => json!({ "type": "string", "enum": choices }),
+        Kind::BoolOrChoice(choices) => {
+            let values: Vec<Value> =
+                [false, true].into_iter().map(Value::from).chain(choices.iter().map(|c| json!(c))).collect();
+            json!({ "enum": values })
+        }
         Kind::TextList => json!({ "type": "array", "items": { "type": "string" } }),
     };
     let default = match key.default {

@@ -86,6 +86,12 @@ pub struct Server {
     pub http2: bool,
     /// Streams that an HTTP/2 client may have open.
     pub http2_max_streams: u32,
+    /// Proxies that are believed about clients.
+    pub trusted_proxies: Vec<IpNet>,
+    /// They name clients in `Forwarded` rather than `X-Forwarded-For`.
+    pub trusted_forwarded: bool,
+    /// Balancers that send PROXY protocol headers.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Whether `Via` is added.
     pub via: bool,
     /// For requests in flight when the gateway stops.
@@ -266,6 +272,12 @@ pub struct Route {
     pub body_max_bytes: u64,
     /// Overrides the group's.
     pub total_timeout_ms: Option<u64>,
+    /// Protocols that connections may change to, lower case.
+    pub upgrade: Vec<Located<String>>,
+    /// Without a byte in either direction.
+    pub tunnel_idle_timeout_ms: u64,
+    /// In all, 0: no limit.
+    pub tunnel_total_timeout_ms: u64,
 }
 
 /// `mock_*` of a route.
@@ -279,9 +291,20 @@ pub struct Mock {
     pub content_type: String,
 }
 
+/// What says how long a response is served from the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheMode {
+    /// The route's time to live.
+    Ttl,
+    /// The response itself (RFC 9111).
+    Standard,
+}
+
 /// `cache*` of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteCache {
+    /// What says how long.
+    pub mode: CacheMode,
     /// Time to live.
     pub ttl_ms: u64,
     /// Beside method, host and path.

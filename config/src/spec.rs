@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Number(f64, f64, &'static str),
     Text,
     Choice(&'static [&'static str]),
+    /// `true`, `false`, or one of these.
+    BoolOrChoice(&'static [&'static str]),
     TextList,
 }
 
@@ -43,6 +45,7 @@ impl Kind {
             Self::Integer(..) => "an integer",
             Self::Number(..) => "a number",
             Self::Text | Self::Choice(_) => "a string",
+            Self::BoolOrChoice(_) => "true, false or a string",
             Self::TextList => "a list of strings",
         }
     }
@@ -165,6 +168,24 @@ const SERVER: Section = Section {
             Kind::Integer(1, 10_000, "streams"),
             Default::Integer(128),
             "Requests that one HTTP/2 connection may have open; more are refused (REFUSED_STREAM).",
+        ),
+        key(
+            "trusted_proxies",
+            Kind::TextList,
+            Default::EmptyList,
+            "Networks of proxies in front: what they say of the client's address is believed. Default: none.",
+        ),
+        key(
+            "trusted_proxy_header",
+            Kind::Choice(&["x-forwarded-for", "forwarded"]),
+            Default::Text("x-forwarded-for"),
+            "What trusted proxies name the client in.",
+        ),
+        key(
+            "proxy_protocol_from",
+            Kind::TextList,
+            Default::EmptyList,
+            "Networks of balancers whose connections begin with a PROXY protocol header, version 1 or 2. Default: none.",
         ),
         key("via", Kind::Bool, Default::Bool(false), "Add `Via` to requests and responses."),
         key(
@@ -390,7 +411,12 @@ const ROUTES: Section = Section {
             "Refuse requests without a known, enabled `x-api-key` (403).",
         ),
         key("limits", Kind::TextList, Default::EmptyList, "Names of limits; all must grant (429)."),
-        key("cache", Kind::Bool, Default::Bool(false), "Cache responses to GET."),
+        key(
+            "cache",
+            Kind::BoolOrChoice(&["ttl", "standard"]),
+            Default::Bool(false),
+            "Cache responses to GET: true or \"ttl\" for `cache_ttl_ms`, \"standard\" for as long as the responses say (RFC 9111).",
+        ),
         key(
             "cache_ttl_ms",
             Kind::Integer(1, 86_400_000, "ms"),
@@ -401,7 +427,7 @@ const ROUTES: Section = Section {
             "cache_keys",
             Kind::TextList,
             Default::EmptyList,
-            "`query.NAME`, `query.*` or `header.NAME` that tell responses apart, beside method, host and path.",
+            "`query.NAME`, `query.*` or `header.NAME` that tell responses apart, beside method, host and path. With \"standard\" the whole query does, and headers are added to each `Vary`.",
         ),
         key(
             "body_max_bytes",
@@ -414,6 +440,24 @@ const ROUTES: Section = Section {
             TIMEOUT,
             Default::Absent,
             "From the request until the response head (504). Default: the upstream group's.",
+        ),
+        key(
+            "upgrade",
+            Kind::TextList,
+            Default::EmptyList,
+            "Protocols that a connection may change to, such as \"websocket\": it then becomes a tunnel to the upstream. Default: none.",
+        ),
+        key(
+            "tunnel_idle_timeout_ms",
+            TIMEOUT,
+            Default::Integer(600_000),
+            "A tunnel without a byte in either direction is closed after this.",
+        ),
+        key(
+            "tunnel_total_timeout_ms",
+            Kind::Integer(0, 86_400_000, "ms"),
+            Default::Integer(0),
+            "A tunnel is closed after this, 0: never.",
         ),
     ],
 };

@@ -130,15 +130,8 @@ fn contain(run: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
 
 async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     let metrics = seed.hub.core(seed.index);
-    let core = Rc::new(Core::new(
-        seed.index,
-        seed.snapshot,
-        seed.tls,
-        metrics,
-        seed.connections,
-        random_seed(),
-        unix_ns(),
-    ));
+    let core =
+        Core::new(seed.index, seed.snapshot, seed.tls, metrics, seed.connections, random_seed(), unix_ns());
     let active = Rc::new(Active::default());
     let mut listeners = Vec::new();
     for Listening { socket, tls } in seed.listeners {

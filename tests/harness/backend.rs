@@ -228,6 +228,16 @@ impl Wire {
         Ok(false)
     }
 
+    /// Ends our half of the stream.
+    pub fn finish(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// The socket, to write to from another thread.
+    pub fn clone_stream(&self) -> io::Result<TcpStream> {
+        self.stream.try_clone()
+    }
+
     /// Makes the close that follows a TCP reset.
     pub fn reset(&self) {
         reset(&self.stream);

@@ -181,6 +181,16 @@ impl<R: Read> MessageReader<R> {
         Ok(result? > 0)
     }
 
+    /// The next `n` bytes as they are.
+    pub fn raw(&mut self, n: usize) -> io::Result<Vec<u8>> {
+        while self.pending().len() < n {
+            if !self.fill()? {
+                return Err(truncated("bytes"));
+            }
+        }
+        Ok(self.take(n))
+    }
+
     /// The next head, or `None` when the stream ended between messages.
     pub fn head(&mut self) -> io::Result<Option<Head>> {
         loop {

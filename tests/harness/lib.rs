@@ -31,7 +31,7 @@ pub use http::{Head, MessageReader, Request, Response};
 pub use metrics::Metrics;
 pub use netns::{GATEWAY, GATEWAY_INTERFACE, Net, Netns};
 pub use pattern::Pattern;
-pub use system::{TempDir, raise_fd_limit, tool};
+pub use system::{TempDir, npm_package, python, raise_fd_limit, tool};
 pub use wait::{Gate, PATIENCE, eventually, eventually_within};
 
 /// Says on the real stderr that a test did not run, and why; the test then returns.

@@ -1,5 +1,7 @@
 //! Endless, position-dependent bytes for big bodies: a lost, doubled or moved piece shows at once.
 
+use std::io::{self, Write};
+
 /// The length of the repeated block is prime, so no power-of-two shift maps the stream on itself.
 const BLOCK_BYTES: usize = 1_048_573;
 
@@ -43,6 +45,17 @@ impl Pattern {
         let length = usize::try_from(limit).unwrap_or(usize::MAX).min(256 * 1024);
         self.position += length as u64;
         &self.twice[offset..offset + length]
+    }
+
+    /// Writes the next `len` bytes of the stream.
+    pub fn write(&mut self, to: &mut impl Write, len: usize) -> io::Result<()> {
+        let mut left = len as u64;
+        while left > 0 {
+            let bytes = self.next(left);
+            to.write_all(bytes)?;
+            left -= bytes.len() as u64;
+        }
+        Ok(())
     }
 
     /// Panics when `bytes` are not the next ones of the stream.

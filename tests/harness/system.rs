@@ -75,6 +75,31 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     answers.then_some(found)
 }
 
+/// Where `cargo xtask setup` puts what the tests need of npm and PyPI: TARGET/test-npm and TARGET/test-venv.
+fn target_dir() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("CARGO_TARGET_DIR") {
+        return Some(PathBuf::from(path));
+    }
+    // This executable is TARGET/PROFILE/deps/NAME.
+    std::env::current_exe().ok()?.ancestors().nth(3).map(Path::to_path_buf)
+}
+
+/// The folder of an npm package when it is installed.
+pub fn npm_package(name: &str) -> Option<PathBuf> {
+    let folder = target_dir()?.join("test-npm/node_modules").join(name);
+    folder.join("package.json").is_file().then_some(folder)
+}
+
+/// A Python that has a module, if there is one.
+pub fn python(module: &str) -> Option<PathBuf> {
+    let own = target_dir().map(|target| target.join("test-venv/bin/python3"));
+    own.into_iter().chain(tool("python3")).find(|python| {
+        let mut import = Command::new(python);
+        import.args(["-c", &format!("import {module}")]).stdout(Stdio::null()).stderr(Stdio::null());
+        import.status().is_ok_and(|status| status.success())
+    })
+}
+
 /// A memory figure from `/proc/PID/status`, such as `VmRSS`, in bytes.
 pub fn memory_bytes(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -27,13 +27,16 @@ const PROGRAMS: &[Program] = &[
     Program { name: "curl", package: "curl", test: true, bench: false, why: "a client that is not ours" },
     Program { name: "ip", package: "iproute2", test: true, bench: true, why: "network namespaces" },
     Program { name: "python3", package: "python3", test: true, bench: false, why: "readers of TOML and JSON Schema that are not ours" },
+    Program { name: "node", package: "nodejs", test: true, bench: false, why: "the public suite for HTTP caches" },
+    Program { name: "npm", package: "npm", test: true, bench: false, why: "brings that suite" },
     Program { name: "wrk", package: "wrk", test: true, bench: true, why: "load" },
     Program { name: "nginx", package: "nginx-light", test: true, bench: true, why: "a real upstream, and the peer of all ratios" },
     Program { name: "javac", package: "default-jdk-headless", test: true, bench: false, why: "runs the Java that templates come from" },
     Program { name: "/usr/share/java/velocity.jar", package: "velocity", test: true, bench: false, why: "what templates are compared with" },
     Program { name: "/usr/share/java/json-path.jar", package: "libjsonpath-java", test: true, bench: false, why: "what paths are compared with" },
     Program { name: "systemd-analyze", package: "systemd", test: true, bench: false, why: "a reader of units that is not ours" },
-    Program { name: "haproxy", package: "haproxy", test: false, bench: true, why: "a peer of the benchmark" },
+    Program { name: "ab", package: "apache2-utils", test: true, bench: false, why: "an HTTP/1.0 client that keeps connections" },
+    Program { name: "haproxy", package: "haproxy", test: true, bench: true, why: "a balancer in front, and a peer of the benchmark" },
     Program { name: "setpriv", package: "util-linux", test: true, bench: false, why: "a gateway without root, with capabilities" },
     Program { name: "unshare", package: "util-linux", test: false, bench: true, why: "a private network namespace" },
     Program { name: "taskset", package: "util-linux", test: false, bench: true, why: "pinning to a core" },
@@ -94,6 +97,24 @@ pub(crate) fn python_with_jsonschema() -> Option<PathBuf> {
         venv(&sh::target_dir().join("test-venv"), "jsonschema").ok()?;
     }
     has_it(&python).then_some(bin)
+}
+
+/// What the tests use of npm, with the versions that their records are about.
+const NPM_PACKAGES: &[&str] = &["http-cache-tests@0.4.5", "ws@8.18.3"];
+
+/// Installs them into the target folder, where npm and its registry can be reached; else their tests are skipped.
+pub(crate) fn npm_packages() -> Result<(), String> {
+    let folder = sh::target_dir().join("test-npm");
+    let present = |package: &str| {
+        let name = package.rsplit_once('@').map_or(package, |(name, _)| name);
+        folder.join("node_modules").join(name).join("package.json").is_file()
+    };
+    if NPM_PACKAGES.iter().all(|package| present(package)) {
+        return Ok(());
+    }
+    let mut install = Command::new("npm");
+    install.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+    sh::run(install.arg(&folder).args(NPM_PACKAGES))
 }
 
 /// A virtual environment of Python's with one package from PyPI in it.

@@ -29,6 +29,9 @@ pub(crate) fn run() -> Result<(), String> {
         println!("{missing}\nwithout them, some tests will be skipped\n");
     }
     let python = setup::python_with_jsonschema();
+    if let Err(error) = setup::npm_packages() {
+        println!("{error}\nwithout it, some tests will be skipped\n");
+    }
     // The binary and the tests in one go: asked for alone, the binary's dependencies get other features and build twice.
     sh::run(&mut sh::cargo(["build", "--workspace", "--bins", "--tests"]))?;
     let mut counts = Counts::default();

@@ -106,6 +106,16 @@ impl KeyBuilder {
         self
     }
 
+    /// Adds a part whose case doesn't matter.
+    pub fn push_lower(&mut self, part: &[u8]) -> &mut Self {
+        self.push(part);
+        let start = self.bytes.len() - part.len();
+        if let Some(added) = self.bytes.get_mut(start..) {
+            added.make_ascii_lowercase();
+        }
+        self
+    }
+
     /// Adds a part that isn't there, which is not the same as an empty one.
     pub fn push_absent(&mut self) -> &mut Self {
         self.bytes.extend_from_slice(&ABSENT.to_le_bytes());

@@ -1,7 +1,7 @@
 //! Loom explores every interleaving of the flight table:
 //! `RUSTFLAGS="--cfg loom" cargo test -p sluice-cache --lib --release model`.
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Validity};
 use crate::flight::{Flight, Flights, Waiter};
 use crate::key::{CacheKey, KeyBuilder};
 use bytes::Bytes;
@@ -33,6 +33,7 @@ fn answer() -> Arc<Entry> {
         body: Bytes::from_static(b"body"),
         stored_at_ms: 0,
         expires_at_ms: 1,
+        validity: Validity::Ttl,
     })
 }
 

@@ -58,10 +58,15 @@ pub(crate) struct Shard {
 #[repr(align(128))]
 struct Padded<T>(T);
 
+/// Keys share these marks; who meets another's only stores less.
+const INVALIDATION_MARKS: usize = 1024;
+
 #[derive(Debug)]
 struct Writer {
     queue: Sieve<Place>,
     bytes: u64,
+    /// When keys were last invalidated, by hash.
+    invalidated_ms: Box<[u64]>,
     /// Something was unlinked since the lock was taken.
     retired: bool,
     counts: Counts,
@@ -102,7 +107,8 @@ impl Shard {
     pub(crate) fn new(capacity_bytes: u64) -> Self {
         let buckets = (capacity_bytes / BYTES_PER_BUCKET).next_power_of_two().clamp(1, 1 << 24);
         let buckets: Box<[Atomic<Node>]> = (0..buckets).map(|_| Atomic::null()).collect();
-        let table_bytes = size_of_val(&*buckets) as u64;
+        let invalidated_ms = vec![0; INVALIDATION_MARKS].into_boxed_slice();
+        let table_bytes = (size_of_val(&*buckets) + size_of_val(&*invalidated_ms)) as u64;
         Self {
             buckets,
             capacity_bytes: capacity_bytes.saturating_sub(table_bytes),
@@ -110,6 +116,7 @@ impl Shard {
             writer: Padded(Mutex::new(Writer {
                 queue: Sieve::new(),
                 bytes: 0,
+                invalidated_ms,
                 retired: false,
                 counts: Counts::default(),
             })),
@@ -137,11 +144,31 @@ impl Shard {
     }
 
     pub(crate) fn insert(&self, key: KeyRef<'_>, entry: Arc<Entry>) {
-        let bytes = ENTRY_OVERHEAD_BYTES + (key.bytes().len() + entry.head.len() + entry.body.len()) as u64;
+        self.insert_asked(key, entry, u64::MAX);
+    }
+
+    /// Unless the key was invalidated at `asked_at_ms` or later. Says whether it was not.
+    pub(crate) fn insert_asked(&self, key: KeyRef<'_>, entry: Arc<Entry>, asked_at_ms: u64) -> bool {
+        let guard = epoch::pin();
+        let writer = self.lock();
+        if writer.invalidated_ms.get(mark_of(key)).is_some_and(|at_ms| *at_ms >= asked_at_ms) {
+            return false;
+        }
+        self.insert_locked(writer, guard, key, entry);
+        true
+    }
+
+    fn insert_locked(
+        &self,
+        mut writer: MutexGuard<'_, Writer>,
+        guard: Guard,
+        key: KeyRef<'_>,
+        entry: Arc<Entry>,
+    ) {
+        let payload = key.bytes().len() + entry.head.len() + entry.body.len();
+        let bytes = ENTRY_OVERHEAD_BYTES + payload as u64 + entry.validity.heap_bytes();
         let now_ms = entry.stored_at_ms;
         let bucket = self.bucket_of(key);
-        let guard = epoch::pin();
-        let mut writer = self.lock();
         if bytes > self.capacity_bytes {
             writer.counts.rejections += 1;
             self.unlink_key(&mut writer, bucket, key, &guard);
@@ -166,6 +193,18 @@ impl Shard {
     pub(crate) fn remove(&self, key: KeyRef<'_>) -> bool {
         let guard = epoch::pin();
         let mut writer = self.lock();
+        let removed = self.unlink_key(&mut writer, self.bucket_of(key), key, &guard);
+        leave(writer, guard);
+        removed
+    }
+
+    /// Removes, and keeps what was asked for before `now_ms` from being stored.
+    pub(crate) fn invalidate(&self, key: KeyRef<'_>, now_ms: u64) -> bool {
+        let guard = epoch::pin();
+        let mut writer = self.lock();
+        if let Some(mark) = writer.invalidated_ms.get_mut(mark_of(key)) {
+            *mark = now_ms.max(*mark);
+        }
         let removed = self.unlink_key(&mut writer, self.bucket_of(key), key, &guard);
         leave(writer, guard);
         removed
@@ -318,6 +357,10 @@ impl Shard {
             });
         }
     }
+}
+
+fn mark_of(key: KeyRef<'_>) -> usize {
+    (key.hash() >> 32) as usize % INVALIDATION_MARKS
 }
 
 /// Unlocks, then hands what was retired to the collector and pushes the epoch on: bodies are large, and a thread's own

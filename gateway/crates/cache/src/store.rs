@@ -4,6 +4,7 @@ use crate::entry::Entry;
 use crate::key::KeyRef;
 use crate::shard::{ENTRY_OVERHEAD_BYTES, Shard};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writers of different shards don't wait for each other.
 const SHARDS_MAX: u64 = 16;
@@ -24,6 +25,7 @@ const SHARD_MIN_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Cache {
     shards: Box<[Shard]>,
     capacity_bytes: u64,
+    generations: AtomicU64,
 }
 
 /// What the cache holds and has done. Hits and misses are the callers' to count, who have counters of their own.
@@ -57,7 +59,8 @@ impl Cache {
         let shards = (capacity_bytes / SHARD_MIN_BYTES).clamp(1, SHARDS_MAX);
         // Down to a power of two.
         let shards = 1_u64 << shards.ilog2();
-        Self { shards: (0..shards).map(|_| Shard::new(capacity_bytes / shards)).collect(), capacity_bytes }
+        let shards = (0..shards).map(|_| Shard::new(capacity_bytes / shards)).collect();
+        Self { shards, capacity_bytes, generations: AtomicU64::new(0) }
     }
 
     /// The answer under `key`, if there is one that is fresh at `now_ms`.
@@ -74,6 +77,25 @@ impl Cache {
             shard.insert(key, Arc::clone(&entry));
         }
         entry
+    }
+
+    /// Stores an answer that was asked for at `asked_at_ms`, unless its key was invalidated then or later: such an answer may
+    /// be older than the change (RFC 9111 section 4.4). `None`: it was.
+    pub fn insert_asked(&self, key: KeyRef<'_>, entry: Entry, asked_at_ms: u64) -> Option<Arc<Entry>> {
+        let entry = Arc::new(entry);
+        let stored = self.shard(key)?.insert_asked(key, Arc::clone(&entry), asked_at_ms);
+        stored.then_some(entry)
+    }
+
+    /// Drops the answer under `key`, and those still to come that were asked for before. Says whether there was one.
+    pub fn invalidate(&self, key: KeyRef<'_>, now_ms: u64) -> bool {
+        self.shard(key).is_some_and(|shard| shard.invalidate(key, now_ms))
+    }
+
+    /// A number for variants that none had before.
+    #[must_use]
+    pub fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Drops the answer under `key`. Says whether there was one.

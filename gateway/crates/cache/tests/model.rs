@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use sluice_cache::{Cache, CacheKey, Entry, KeyBuilder};
+use sluice_cache::{Cache, CacheKey, Entry, KeyBuilder, Validity};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ fn entry(body: usize, stored_at_ms: u64, expires_at_ms: u64) -> Entry {
         body: vec![b'x'; body].into(),
         stored_at_ms,
         expires_at_ms,
+        validity: Validity::Ttl,
     }
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
 use bytes::Bytes;
-use sluice_cache::{Cache, Entry, Flight, Flights, KeyBuilder};
+use sluice_cache::{Cache, Entry, Flight, Flights, KeyBuilder, Validity};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +23,7 @@ fn entry(key: u64, size: usize, now_ms: u64) -> Entry {
         body: vec![mark; size].into(),
         stored_at_ms: now_ms,
         expires_at_ms: now_ms + size as u64,
+        validity: Validity::Ttl,
     }
 }
 

@@ -6,8 +6,8 @@ use crate::registry::{PoolName, Registry};
 use bytes::Bytes;
 use sluice_config::{self as config, Forwarded, Scope, Settings};
 use sluice_snapshot::{
-    Action, ApiKey, CacheKeyPart, CachePlan, KeyId, Limit, MockResponse, ProxyPlan, Route, ServerPlan,
-    Snapshot, Source, Target, Upstream, UpstreamId,
+    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, KeyId, Limit, MockResponse, Networks, ProxyPlan,
+    Route, ServerPlan, Snapshot, Source, Target, TrustedHeader, TunnelPlan, Upstream, UpstreamId,
 };
 use sluice_throttle::{Pool, Rate};
 use sluice_wire::h2::literal;
@@ -69,7 +69,18 @@ fn server(server: &config::Server) -> ServerPlan {
         forwarded: matches!(server.forwarded, Forwarded::Standard | Forwarded::Both),
         http2_streams: if server.http2 { server.http2_max_streams } else { 0 },
         via: server.via,
+        trusted_proxies: networks(&server.trusted_proxies),
+        trusted_header: if server.trusted_forwarded {
+            TrustedHeader::Forwarded
+        } else {
+            TrustedHeader::XForwardedFor
+        },
+        proxy_protocol_from: networks(&server.proxy_protocol_from),
     }
+}
+
+fn networks(nets: &[config::IpNet]) -> Networks {
+    Networks::new(nets.iter().map(|net| (net.addr(), net.prefix_len())))
 }
 
 fn upstream(upstream: &config::Upstream, targets: Vec<Target>, slots: &mut dyn SlotAllocator) -> Upstream {
@@ -136,6 +147,7 @@ impl Builder<'_> {
                     upstream: UpstreamId(id(at)),
                     rewrite,
                     total_timeout_ms: route.total_timeout_ms.unwrap_or(of_group),
+                    tunnel: tunnel(route),
                 })
             }
         }
@@ -153,7 +165,20 @@ impl Builder<'_> {
                 parts.push(part);
             }
         }
-        CachePlan { ttl_ms: cache.ttl_ms, entry_max_bytes: self.entry_max_bytes, parts }
+        let vary = parts.iter().filter_map(|part| match part {
+            CacheKeyPart::Header(name) => Some(name.clone()),
+            CacheKeyPart::Query(_) | CacheKeyPart::WholeQuery => None,
+        });
+        CachePlan {
+            mode: match cache.mode {
+                config::CacheMode::Ttl => CacheMode::Ttl,
+                config::CacheMode::Standard => CacheMode::Standard,
+            },
+            ttl_ms: cache.ttl_ms,
+            entry_max_bytes: self.entry_max_bytes,
+            vary: vary.collect(),
+            parts,
+        }
     }
 
     /// A limit as a route sees it.
@@ -199,6 +224,15 @@ impl Builder<'_> {
         }
         ApiKey { name: Arc::clone(name), enabled: key.enabled, limits, metrics_slot: slots.key_slot(name) }
     }
+}
+
+fn tunnel(route: &config::Route) -> Option<TunnelPlan> {
+    let protocols: Vec<_> = route.upgrade.iter().map(|name| name.value.as_bytes().into()).collect();
+    (!protocols.is_empty()).then_some(TunnelPlan {
+        protocols,
+        idle_timeout_ms: route.tunnel_idle_timeout_ms,
+        total_timeout_ms: route.tunnel_total_timeout_ms,
+    })
 }
 
 const fn rate(limit: &config::Limit) -> Rate {

@@ -3,7 +3,9 @@
 use crate::plan::{Plan, RoutePlan, scope_name, shown_captures};
 use crate::resolve::Resolver;
 use crate::rewrite;
-use sluice_config::{Diagnostic, Located, Position, Route, Scope, Settings, Severity, Upstream, known_names};
+use sluice_config::{
+    CacheMode, Diagnostic, Located, Position, Route, Scope, Settings, Severity, Upstream, known_names,
+};
 use sluice_snapshot::{Pattern, RouteId, Target};
 use std::collections::HashMap;
 
@@ -93,6 +95,7 @@ impl<'s> Checker<'s> {
         let upstream = self.upstream(route);
         let rewrite = self.rewrite(route, pattern.as_ref());
         self.cache(route);
+        self.upgrade(route);
         let limits = self.limits(&route.limits, &format!("route `{}`", route.name.value), |_| true);
         if !route.api_key_required
             && let Some(per_key) =
@@ -192,9 +195,18 @@ impl<'s> Checker<'s> {
         }
     }
 
+    fn upgrade(&mut self, route: &Route) {
+        if let (Some(first), Some(_)) = (route.upgrade.first(), &route.mock) {
+            let message = "a mock answer can't become a tunnel".to_owned();
+            self.error(first.at, message, Some("drop `upgrade`".to_owned()));
+        }
+    }
+
     fn cache(&mut self, route: &Route) {
         let Some(cache) = &route.cache else { return };
-        if !route.methods.is_empty() && !route.methods.iter().any(|method| method.value == "GET") {
+        // In the standards mode other methods invalidate what is stored.
+        let for_get = cache.value.mode == CacheMode::Ttl;
+        if for_get && !route.methods.is_empty() && !route.methods.iter().any(|method| method.value == "GET") {
             let message = format!("route `{}` caches, but takes no GET", route.name.value);
             self.error(cache.at, message, Some("only responses to GET are cached".to_owned()));
         }

@@ -1,4 +1,4 @@
-//! The cache step: look-up before the integration, single-flight fill around it.
+//! The cache step in the TTL mode: look-up before the integration, single-flight fill around it.
 //!
 //! Only GET without a body is served from the cache. The key is method, host, path as sent, and the parts that the route
 //! names; the host and the parts are length-prefixed so that no two requests can spell the same key.
@@ -9,7 +9,7 @@
 use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::integrate::integrate;
-use crate::relay::{StoreRule, has_directive, list};
+use crate::relay::{Caching, StoreRule, has_directive, list};
 use crate::respond;
 use sluice_cache::{CacheKey, Entry, Flight, KeyBuilder, Waiter};
 use sluice_server::{After, Conn};
@@ -141,7 +141,7 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
     let (cache, flights) = (&view.snapshot.cache, &view.snapshot.flights);
     let key = fill.key.as_key_ref();
     if fill.refresh {
-        let done = integrate(core, conn, ex, Some(&fill.rule)).await;
+        let done = integrate(core, conn, ex, Caching::Ttl(&fill.rule)).await;
         if let Some(entry) = done.entry {
             cache.insert(key, entry);
         }
@@ -154,7 +154,7 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
                 guard.complete(Some(Arc::clone(&entry)));
                 return hit(core, conn, ex, &entry);
             }
-            let done = integrate(core, conn, ex, Some(&fill.rule)).await;
+            let done = integrate(core, conn, ex, Caching::Ttl(&fill.rule)).await;
             guard.complete(done.entry.map(|entry| cache.insert(key, entry)));
             done.after
         }
@@ -165,7 +165,7 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
             match wait(waiter, sluice_rt::now_ms() + timeout_ms).await {
                 Some(entry) => hit(core, conn, ex, &entry),
                 // The leader's answer was not for sharing: everyone asks for themselves.
-                None => integrate(core, conn, ex, None).await.after,
+                None => integrate(core, conn, ex, Caching::Off).await.after,
             }
         }
     }
@@ -180,7 +180,7 @@ fn hit(core: &Core, conn: &Conn, ex: &mut Exchange, entry: &Entry) -> After {
 }
 
 /// Waits for the leader, but not for ever: one that crawls must not hold the others.
-async fn wait(waiter: Waiter, until_ms: u64) -> Option<Arc<Entry>> {
+pub(crate) async fn wait(waiter: Waiter, until_ms: u64) -> Option<Arc<Entry>> {
     let mut waiter = pin!(waiter);
     let mut late = pin!(sluice_rt::sleep_until_ms(until_ms));
     poll_fn(|cx| match waiter.as_mut().poll(cx) {

@@ -6,6 +6,7 @@ use crate::ids::RequestIds;
 use crate::lookout::Lookout;
 use crate::secure::{TlsPlan, UpstreamTls, server_name};
 use sluice_cache::KeyBuilder;
+use sluice_cache::standard::Moment;
 use sluice_client::{Group, GroupSpec, TargetSpec};
 use sluice_h1::Scratch;
 use sluice_promote::{Report, Watch};
@@ -15,7 +16,7 @@ use sluice_throttle::{Decision, Lease, Pool};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 /// A snapshot with this core's upstream groups beside it. An exchange pins one and keeps it to its end.
@@ -30,6 +31,7 @@ pub struct View {
 
 /// One data core.
 pub struct Core {
+    me: Weak<Core>,
     view: RefCell<Rc<View>>,
     leases: RefCell<Vec<Option<Lease>>>,
     pub(crate) metrics: CoreMetrics,
@@ -56,9 +58,10 @@ impl Core {
         connections: Arc<Connections>,
         seed: [u64; 2],
         unix_ns: u64,
-    ) -> Self {
+    ) -> Rc<Self> {
         let groups = groups(&snapshot, &tls, None);
-        Self {
+        Rc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             view: RefCell::new(Rc::new(View { snapshot, tls, groups })),
             leases: RefCell::new(Vec::new()),
             metrics,
@@ -69,7 +72,18 @@ impl Core {
             lookout: Lookout::new(index),
             handshakes: Cell::new(0),
             connections,
-        }
+        })
+    }
+
+    /// For tasks that outlive an exchange.
+    pub(crate) fn shared(&self) -> Option<Rc<Self>> {
+        self.me.upgrade()
+    }
+
+    /// Now, for an answer to what went out at `asked_ms`.
+    pub(crate) fn moment(&self, asked_ms: u64) -> Moment {
+        let received_unix_s = self.clock.unix_ms(sluice_rt::now_ns()) / 1000;
+        Moment { asked_ms, received_ms: sluice_rt::now_ms(), received_unix_s }
     }
 
     /// The view in force.

@@ -8,6 +8,7 @@
 //! Received -route-> Routed -admit-> Admitted -authorize-> Authorized -validate-> Validated -> mock | cache | integrate
 //! ```
 
+use crate::client;
 use crate::core::{Core, View};
 use crate::ids::RequestId;
 use sluice_h1::HeadBytes;
@@ -27,7 +28,10 @@ pub(crate) struct Exchange {
     pub(crate) head: Box<RequestHead>,
     pub(crate) bytes: HeadBytes,
     pub(crate) received_ns: u64,
+    /// The client, as far as trusted proxies tell.
     pub(crate) source: IpAddr,
+    /// Who the connection is from.
+    pub(crate) peer: IpAddr,
     pub(crate) request_id: RequestId,
     /// What the client's TLS handshake settled; `None` on a plain connection.
     pub(crate) tls: Option<Rc<Facts>>,
@@ -39,6 +43,7 @@ pub(crate) struct Exchange {
 }
 
 /// What `record` will say of an exchange, beside what the request says itself.
+#[derive(Default)]
 pub(crate) struct Report {
     pub(crate) status: u16,
     pub(crate) refusal: Option<Refusal>,
@@ -68,28 +73,42 @@ impl From<Refusal> for Refused {
 impl Exchange {
     #[inline]
     pub(crate) fn new(core: &Core, conn: &Conn, request: Request) -> Self {
+        let view = core.view();
+        let peer = conn.peer.ip();
+        let source = client::address(peer, &view.snapshot.server, &request.head, request.bytes.as_slice());
         Self {
-            view: core.view(),
+            view,
             head: request.head,
             bytes: request.bytes,
             received_ns: request.received_ns,
-            source: conn.peer.ip(),
+            source,
+            peer,
             request_id: core.ids.next_id(),
             tls: conn.tls.clone(),
             active: Rc::clone(&conn.active),
             route: None,
             captures: Captures::default(),
             key: None,
-            report: Report {
-                status: 0,
-                refusal: None,
-                limit: None,
-                cache: CacheOutcome::None,
-                upstream: None,
-                integration_us: None,
-                bytes_in: 0,
-                bytes_out: 0,
-            },
+            report: Report::default(),
+        }
+    }
+
+    /// The same request without its client, for work that outlives the answer.
+    pub(crate) fn detached(&self) -> Self {
+        Self {
+            view: Rc::clone(&self.view),
+            head: self.head.clone(),
+            bytes: HeadBytes::Owned(self.bytes.as_slice().to_vec()),
+            received_ns: self.received_ns,
+            source: self.source,
+            peer: self.peer,
+            request_id: self.request_id,
+            tls: self.tls.clone(),
+            active: Rc::clone(&self.active),
+            route: self.route,
+            captures: self.captures.clone(),
+            key: self.key,
+            report: Report::default(),
         }
     }
 

@@ -4,8 +4,11 @@ use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::head_out::HeadOut;
 use crate::respond::{connection_header, request_id_header};
+use crate::standard::Forwarded;
+use crate::tunnel;
+use sluice_cache::standard::Stored;
 use sluice_h2::Out;
-use sluice_snapshot::{PathPiece, ProxyPlan};
+use sluice_snapshot::{PathPiece, ProxyPlan, TunnelPlan};
 use sluice_wire::h2::FieldName;
 use sluice_wire::{BodyFraming, Header, KnownHeader, ResponseHead, Version, enc};
 use std::io::Write as _;
@@ -35,8 +38,23 @@ impl Delivery {
     }
 }
 
+/// What a request to an upstream asks beside what the client's asks.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Question<'a> {
+    /// Its validators stand in place of the client's conditions, and the whole is asked for.
+    pub(crate) validating: Option<&'a Stored>,
+    /// To change to one of these protocols.
+    pub(crate) upgrade: Option<&'a TunnelPlan>,
+}
+
 /// Writes the request head for a target.
-pub(crate) fn request_head(to: Out<'_>, ex: &Exchange, plan: &ProxyPlan, authority: &str) {
+pub(crate) fn request_head(
+    to: Out<'_>,
+    ex: &Exchange,
+    plan: &ProxyPlan,
+    authority: &str,
+    question: &Question<'_>,
+) {
     match to {
         Out::H1(stream) => stream.write_with(|out| {
             let (head, bytes) = (&*ex.head, ex.bytes.as_slice());
@@ -47,7 +65,13 @@ pub(crate) fn request_head(to: Out<'_>, ex: &Exchange, plan: &ProxyPlan, authori
             out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
             out.extend_from_slice(authority.as_bytes());
             out.extend_from_slice(b"\r\n");
-            request_fields(out, ex);
+            request_fields(out, ex, question.validating);
+            if let Some(tunnel) = question.upgrade {
+                out.extend_from_slice(b"Connection: Upgrade\r\n");
+                for protocol in tunnel::asked(ex, tunnel) {
+                    enc::header(out, b"Upgrade", protocol);
+                }
+            }
             if head.framing == BodyFraming::Chunked {
                 out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
             }
@@ -63,7 +87,7 @@ pub(crate) fn request_head(to: Out<'_>, ex: &Exchange, plan: &ProxyPlan, authori
                 out.pseudo(FieldName::Scheme, b"http");
                 out.pseudo(FieldName::Path, &target);
                 out.pseudo(FieldName::Authority, authority.as_bytes());
-                request_fields(out, ex);
+                request_fields(out, ex, question.validating);
                 // Hop by hop, and yet what gRPC servers ask for: we do pass trailers on (RFC 9110 10.1.4).
                 if head.headers.iter().any(|h| h.id == KnownHeader::Te && takes_trailers(h.value.of(bytes))) {
                     out.known(KnownHeader::Te, b"trailers");
@@ -79,7 +103,7 @@ fn takes_trailers(te: &[u8]) -> bool {
 }
 
 /// The fields of a request head, but `Host` and those that only HTTP/1 has.
-fn request_fields(out: &mut impl HeadOut, ex: &Exchange) {
+fn request_fields(out: &mut impl HeadOut, ex: &Exchange, validating: Option<&Stored>) {
     let (head, bytes) = (&*ex.head, ex.bytes.as_slice());
     let server = &ex.view.snapshot.server;
     for h in &head.headers {
@@ -92,10 +116,23 @@ fn request_fields(out: &mut impl HeadOut, ex: &Exchange) {
                 | KnownHeader::XForwardedPort => server.x_forwarded,
                 KnownHeader::Forwarded => server.forwarded,
                 KnownHeader::Via => server.via,
+                KnownHeader::IfNoneMatch
+                | KnownHeader::IfModifiedSince
+                | KnownHeader::IfRange
+                | KnownHeader::Range => validating.is_some(),
                 _ => false,
             };
         if !skip {
             out.field(h.id, h.name.of(bytes), h.value.of(bytes));
+        }
+    }
+    if let Some(stored) = validating {
+        // RFC 9111 section 4.3.1: both, where there are both.
+        if let Some(etag) = &stored.etag {
+            out.field(KnownHeader::IfNoneMatch, b"If-None-Match", etag);
+        }
+        if let Some(modified) = &stored.last_modified {
+            out.field(KnownHeader::IfModifiedSince, b"If-Modified-Since", modified);
         }
     }
     if server.x_forwarded {
@@ -160,14 +197,20 @@ fn x_forwarded(out: &mut impl HeadOut, ex: &Exchange) {
     let authority = ex.head.authority.of(bytes);
     out.field_with(KnownHeader::XForwardedFor, b"X-Forwarded-For", |out| {
         joined(out, &ex.head.headers, bytes, KnownHeader::XForwardedFor);
-        address(out, ex.source);
+        address(out, ex.peer);
     });
+    // A trusted proxy knows how the client came to it; anybody else's word is replaced.
+    let trusted = ex.view.snapshot.server.trusted_proxies.contain(ex.peer);
+    let said = |id| if trusted { ex.header(id) } else { None };
     let scheme: &[u8] = if ex.tls.is_some() { b"https" } else { b"http" };
-    out.field(KnownHeader::XForwardedProto, b"X-Forwarded-Proto", scheme);
-    if !authority.is_empty() {
-        out.field(KnownHeader::XForwardedHost, b"X-Forwarded-Host", authority);
+    let proto = said(KnownHeader::XForwardedProto).unwrap_or(scheme);
+    out.field(KnownHeader::XForwardedProto, b"X-Forwarded-Proto", proto);
+    match said(KnownHeader::XForwardedHost) {
+        Some(host) => out.field(KnownHeader::XForwardedHost, b"X-Forwarded-Host", host),
+        None if authority.is_empty() => {}
+        None => out.field(KnownHeader::XForwardedHost, b"X-Forwarded-Host", authority),
     }
-    let port = port_of(authority, ex.tls.is_some());
+    let port = said(KnownHeader::XForwardedPort).unwrap_or_else(|| port_of(authority, ex.tls.is_some()));
     out.field(KnownHeader::XForwardedPort, b"X-Forwarded-Port", port);
 }
 
@@ -175,7 +218,7 @@ fn x_forwarded(out: &mut impl HeadOut, ex: &Exchange) {
 fn forwarded(out: &mut impl HeadOut, ex: &Exchange) {
     out.field_with(KnownHeader::Forwarded, b"Forwarded", |out| {
         joined(out, &ex.head.headers, ex.bytes.as_slice(), KnownHeader::Forwarded);
-        match ex.source.to_canonical() {
+        match ex.peer.to_canonical() {
             source @ IpAddr::V4(_) => {
                 out.extend_from_slice(b"for=");
                 address(out, source);
@@ -236,8 +279,20 @@ pub(crate) struct ResponseOut<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) delivery: Delivery,
     pub(crate) keep: bool,
-    /// What `x-cache` says.
-    pub(crate) cache: Option<&'static str>,
+    pub(crate) cache: CacheNote,
+}
+
+/// What a response says of the cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CacheNote {
+    None,
+    /// The TTL mode's `x-cache`.
+    XCache(&'static str),
+    /// The standards mode's `Cache-Status` (RFC 9211).
+    Status {
+        forwarded: Forwarded,
+        stored: bool,
+    },
 }
 
 /// Writes the response head for the client; its size.
@@ -292,8 +347,16 @@ fn response_fields(out: &mut impl HeadOut, core: &Core, ex: &Exchange, response:
     if add_via {
         via(out, &head.headers, bytes, head.version);
     }
-    if let Some(outcome) = cache {
-        out.field(KnownHeader::XCache, b"x-cache", outcome.as_bytes());
+    match cache {
+        CacheNote::None => {}
+        CacheNote::XCache(outcome) => out.field(KnownHeader::XCache, b"x-cache", outcome.as_bytes()),
+        CacheNote::Status { forwarded, stored } => {
+            out.field_with(KnownHeader::Other, b"Cache-Status", |out| {
+                out.extend_from_slice(b"sluice; fwd=");
+                out.extend_from_slice(forwarded.as_str().as_bytes());
+                out.extend_from_slice(if stored { b"; stored" } else { b"" });
+            });
+        }
     }
     if let Delivery::Sized(n) = delivery {
         out.content_length(n);

@@ -10,13 +10,16 @@
 
 use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
-use crate::forward;
-use crate::relay::{Relay, Relayed, StoreRule};
+use crate::forward::{self, Question};
+use crate::relay::{Caching, Relay, Relayed};
 use crate::respond::{Leftover, leftover, refuse};
+use crate::standard::Ask;
+use crate::tunnel::{self, Agreement};
 use sluice_cache::Entry;
+use sluice_cache::standard::Moment;
 use sluice_client::{Dial, Group, Lease};
 use sluice_h1::{Body, BodyError, HeadBytes, HeadError, Scratch};
-use sluice_h2::{In, Out, Timing};
+use sluice_h2::{In, Out, Side, Timing};
 use sluice_server::{After, Conn};
 use sluice_snapshot::{Action, ProxyPlan, Upstream};
 use sluice_telemetry::Refusal;
@@ -28,7 +31,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 /// Unsent bytes above which the producing side waits.
-const HIGH_WATER: usize = 256 * 1024;
+pub(crate) const HIGH_WATER: usize = 256 * 1024;
 
 /// The mark for one side. Streams of a shared connection hold back less, because there are many of them.
 #[inline]
@@ -42,7 +45,7 @@ pub(crate) fn high_water(side: Out<'_>) -> usize {
 /// Interim responses taken from an upstream for one request.
 const MAX_INTERIM: usize = 16;
 /// Response heads may be larger than request heads: cookies.
-const RESPONSE_LIMITS: Limits =
+pub(crate) const RESPONSE_LIMITS: Limits =
     Limits { request_line_max_bytes: 8 * 1024, header_max_bytes: 64 * 1024, header_max_count: 256 };
 
 /// Timeouts of one exchange, milliseconds.
@@ -61,16 +64,36 @@ pub(crate) struct Integrated {
     pub(crate) after: After,
     /// A complete answer that may be stored.
     pub(crate) entry: Option<Entry>,
+    /// The client has not been answered: the cache has to.
+    pub(crate) held: Option<Held>,
+}
+
+/// Why the answer was left to the cache.
+pub(crate) enum Held {
+    /// What it has is still true (304), now with these fields.
+    Validated {
+        entry: Entry,
+        /// It may be stored.
+        keep: bool,
+    },
+    /// The upstream failed, and what it has may be used.
+    Failed,
 }
 
 impl From<After> for Integrated {
     fn from(after: After) -> Self {
-        Self { after, entry: None }
+        Self { after, entry: None, held: None }
+    }
+}
+
+impl From<Held> for Integrated {
+    fn from(held: Held) -> Self {
+        Self { after: After::Close, entry: None, held: Some(held) }
     }
 }
 
 /// Why one try failed.
-enum Failure {
+pub(crate) enum Failure {
     /// The connection ended before a byte of the answer: on a reused one the server may just have closed it.
     Unanswered(Refusal),
     /// An HTTP/2 upstream says that it has not looked at the request: whatever it asks, it may be sent again.
@@ -86,7 +109,7 @@ pub(crate) async fn integrate(
     core: &Core,
     conn: &mut Conn,
     ex: &mut Exchange,
-    store: Option<&StoreRule>,
+    caching: Caching<'_>,
 ) -> Integrated {
     ex.bytes.detach(&core.scratch);
     let view = Rc::clone(&ex.view);
@@ -129,11 +152,11 @@ pub(crate) async fn integrate(
                     continue;
                 }
                 note_time(ex, started_ns);
-                return give_up(core, conn, ex, connect_refusal(&error));
+                return upstream_failed(core, conn, ex, connect_refusal(&error), caching);
             }
         };
         let target = lease.target;
-        let attempt = Attempt { core, plan, group, timeouts, body_max, started_ns, store };
+        let attempt = Attempt { core, plan, group, timeouts, body_max, started_ns, caching };
         match attempt.run(conn, ex, lease).await {
             Ok(done) => return done,
             Err(Failure::Unanswered(_) | Failure::Refused)
@@ -141,11 +164,13 @@ pub(crate) async fn integrate(
             {
                 avoid = Some(target)
             }
-            Err(Failure::Refused) => return give_up(core, conn, ex, Refusal::UpstreamReset),
+            Err(Failure::Refused) => {
+                return upstream_failed(core, conn, ex, Refusal::UpstreamReset, caching);
+            }
             Err(Failure::Unanswered(why) | Failure::Upstream(why)) => {
                 group.failed(target, sluice_rt::now_ms());
                 note_time(ex, started_ns);
-                return give_up(core, conn, ex, why);
+                return upstream_failed(core, conn, ex, why, caching);
             }
             Err(Failure::Client(why)) => return give_up(core, conn, ex, why),
         }
@@ -166,7 +191,7 @@ fn connect_refusal(error: &io::Error) -> Refusal {
 
 /// An idle connection or a fresh one; with HTTP/2 upstreams a stream on a connection that others share.
 #[inline]
-async fn open(
+pub(crate) async fn open(
     core: &Core,
     group: &Group,
     method: Method,
@@ -198,6 +223,20 @@ async fn open(
     })
 }
 
+/// Leaves it to the cache where that has something, else answers with a refusal.
+fn upstream_failed(
+    core: &Core,
+    conn: &mut Conn,
+    ex: &mut Exchange,
+    why: Refusal,
+    caching: Caching<'_>,
+) -> Integrated {
+    match caching {
+        Caching::Standard(ask) if ask.stale_if_error => Held::Failed.into(),
+        _ => give_up(core, conn, ex, why),
+    }
+}
+
 /// Answers with a refusal. The request body may be unread or half read, so the connection ends unless there was none.
 fn give_up(core: &Core, conn: &mut Conn, ex: &mut Exchange, why: Refusal) -> Integrated {
     let keep = ex.client_keep_alive() && leftover(&ex.head) == Leftover::Nothing;
@@ -213,7 +252,7 @@ struct Attempt<'a> {
     timeouts: Timeouts,
     body_max: u64,
     started_ns: u64,
-    store: Option<&'a StoreRule>,
+    caching: Caching<'a>,
 }
 
 impl Attempt<'_> {
@@ -221,7 +260,11 @@ impl Attempt<'_> {
         let authority =
             self.group.spec().targets.get(lease.target).map(|t| &*t.authority).unwrap_or_default();
         let out = lease.wire.out();
-        forward::request_head(out, ex, self.plan, authority);
+        let question = Question {
+            validating: self.ask().and_then(Ask::validating),
+            upgrade: tunnel::wanted(ex, self.plan),
+        };
+        forward::request_head(out, ex, self.plan, authority, &question);
         out.flush();
         if matches!(ex.head.framing, BodyFraming::None | BodyFraming::Length(0)) {
             self.without_body(conn, ex, lease).await
@@ -245,6 +288,7 @@ impl Attempt<'_> {
             method: ex.head.method,
             deadline_ms: Some(sluice_rt::now_ms() + self.timeouts.total.min(self.timeouts.read)),
             interim_to: (!ex.is_http10()).then_some(conn.client.out()),
+            upgrading: tunnel::wanted(ex, self.plan).is_some(),
         };
         let bytes = match final_head.read(us, &mut ui, &mut head).await {
             Ok(bytes) => bytes,
@@ -254,10 +298,43 @@ impl Attempt<'_> {
             Err(failure) => return Err(failure),
         };
         note_time(ex, self.started_ns);
+        if head.status == 101 {
+            let done = self.tunnel(conn, ex, lease, &head, &bytes).await;
+            bytes.recycle(&self.core.scratch);
+            self.core.scratch.put_response(head);
+            return done.map(Integrated::from);
+        }
+        if let Some(held) = self.ask().and_then(|ask| ask.hold(&head, bytes.as_slice(), self.moment())) {
+            let clean = head.keep_alive && matches!(head.framing, BodyFraming::None | BodyFraming::Length(0));
+            bytes.recycle(&self.core.scratch);
+            self.core.scratch.put_response(head);
+            self.give_back(lease, clean);
+            return Ok(held.into());
+        }
         let keep = ex.client_keep_alive();
         let relayed = self.relay(conn.client.out(), us, keep).run(ex, &mut ui, &head, bytes).await;
         self.core.scratch.put_response(head);
         Ok(self.finish(lease, relayed, true))
+    }
+
+    /// The upstream agreed to another protocol: the two connections become one.
+    async fn tunnel(
+        &self,
+        conn: &mut Conn,
+        ex: &mut Exchange,
+        mut lease: Lease,
+        head: &ResponseHead,
+        bytes: &HeadBytes,
+    ) -> Result<After, Failure> {
+        let bytes = bytes.as_slice();
+        let agreed = tunnel::wanted(ex, self.plan)
+            .and_then(|plan| Some((plan, tunnel::agreed(ex, plan, head, bytes)?)));
+        let (Some((plan, protocol)), Side::H1(upstream)) = (agreed, &mut lease.wire) else {
+            return Err(Failure::Upstream(Refusal::UpstreamMalformed));
+        };
+        self.group.succeeded(lease.target);
+        let agreement = Agreement { plan, protocol, head, bytes };
+        Ok(tunnel::run(self.core, conn, ex, upstream, &agreement).await)
     }
 
     /// Pumps the request body while the response is awaited, and goes on while it is relayed.
@@ -277,6 +354,7 @@ impl Attempt<'_> {
             method: ex.head.method,
             deadline_ms: None,
             interim_to: (!ex.is_http10()).then_some(cs),
+            upgrading: false,
         };
         let chunked = ex.head.framing == BodyFraming::Chunked;
         let expect = ex.head.expect_continue && !ex.is_http10();
@@ -325,7 +403,27 @@ impl Attempt<'_> {
     }
 
     fn relay<'s>(&'s self, cs: Out<'s>, us: Out<'s>, keep: bool) -> Relay<'s> {
-        Relay { core: self.core, cs, us, timeouts: self.timeouts, store: self.store, keep }
+        let asked_ms = self.moment().asked_ms;
+        Relay { core: self.core, cs, us, timeouts: self.timeouts, caching: self.caching, asked_ms, keep }
+    }
+
+    fn ask(&self) -> Option<&Ask> {
+        match self.caching {
+            Caching::Standard(ask) => Some(ask),
+            Caching::Off | Caching::Ttl(_) => None,
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        self.core.moment(self.started_ns / 1_000_000)
+    }
+
+    /// Gives the connection back after an answer that was not relayed; `clean`: to its end.
+    fn give_back(&self, lease: Lease, clean: bool) {
+        self.group.succeeded(lease.target);
+        if clean {
+            self.group.release(lease, sluice_rt::now_ms());
+        }
     }
 
     /// Gives the upstream connection back where both messages ended cleanly, and says how the client's goes on.
@@ -343,7 +441,7 @@ impl Attempt<'_> {
             After::KeepAlive | After::Close if !request_sent => After::Linger,
             after => after,
         };
-        Integrated { after, entry: relayed.entry }
+        Integrated { after, entry: relayed.entry, held: None }
     }
 
     /// Sends the request body on as it arrives.
@@ -408,17 +506,19 @@ fn client_error(error: BodyError) -> PumpError {
 }
 
 /// Reads heads until the final one, handing interim ones on.
-struct FinalHead<'a> {
-    scratch: &'a Scratch,
-    method: Method,
+pub(crate) struct FinalHead<'a> {
+    pub(crate) scratch: &'a Scratch,
+    pub(crate) method: Method,
     /// `None`: the pump of the request body sets it.
-    deadline_ms: Option<u64>,
-    interim_to: Option<Out<'a>>,
+    pub(crate) deadline_ms: Option<u64>,
+    pub(crate) interim_to: Option<Out<'a>>,
+    /// The request asked for another protocol.
+    pub(crate) upgrading: bool,
 }
 
 impl FinalHead<'_> {
     #[inline]
-    async fn read(
+    pub(crate) async fn read(
         &self,
         us: Out<'_>,
         ui: &mut In<'_>,
@@ -430,6 +530,7 @@ impl FinalHead<'_> {
         for _ in 0..MAX_INTERIM {
             let bytes = self.next(ui, head).await?;
             match head.status {
+                101 if self.upgrading => return Ok(bytes),
                 // We never asked for an upgrade.
                 101 => return Err(Failure::Upstream(Refusal::UpstreamMalformed)),
                 // The client has had its own (RFC 9110 10.1.1).

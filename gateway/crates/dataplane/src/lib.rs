@@ -12,7 +12,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod background;
 mod cached;
+mod client;
 mod connections;
 mod core;
 mod exchange;
@@ -25,6 +27,8 @@ mod record;
 mod relay;
 mod respond;
 mod secure;
+mod standard;
+mod tunnel;
 
 pub use crate::core::{Core, View};
 pub use connections::Connections;
@@ -34,13 +38,15 @@ pub use secure::{TlsPlan, UpstreamTls};
 use cached::Lookup;
 use connections::Entry;
 use exchange::{Exchange, Received, Refused, Validated};
+use relay::Caching;
 use respond::Leftover;
 use sluice_h1::HeadError;
 use sluice_h2::Side;
 use sluice_server::{After, Conn, Handler, Http2Event, Request, Secure, Settings, Step, Welcome};
-use sluice_snapshot::Action;
+use sluice_snapshot::{Action, CacheMode, CachePlan};
 use sluice_telemetry::Refusal;
 use sluice_tls::{Facts, HandshakeError};
+use standard::{Found, Served};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -57,6 +63,12 @@ impl Handler for Core {
             write_timeout_ms: server.body_timeout_ms,
             http2_streams: server.http2_streams,
         }
+    }
+
+    fn is_balancer(&self, peer: SocketAddr) -> bool {
+        let view = self.view();
+        let from = &view.snapshot.server.proxy_protocol_from;
+        !from.is_empty() && from.contain(peer.ip())
     }
 
     fn opened(&self, peer: SocketAddr) -> Welcome {
@@ -175,6 +187,8 @@ enum Rest {
     Integrate,
     /// Ask the upstream and store the answer.
     Fill(cached::Fill),
+    /// Ask the upstream, and deal with the answer as HTTP says.
+    Standard(Box<standard::Ask>),
 }
 
 impl Core {
@@ -205,37 +219,72 @@ impl Core {
                 respond::mock(self, conn, ex, mock, keep);
                 answered
             }
-            Action::Proxy(_) => match route.cache.as_ref().map(|plan| cached::look_up(self, ex, plan)) {
-                None | Some(Lookup::Bypass) => Way::Await(Rest::Integrate),
-                Some(Lookup::Fill(fill)) => Way::Await(Rest::Fill(fill)),
-                Some(Lookup::Hit(entry)) => {
-                    respond::hit(self, conn, ex, &entry, sluice_rt::now_ms(), keep);
-                    answered
+            // What becomes a tunnel has no answer to cache.
+            Action::Proxy(plan) if ex.head.upgrade && tunnel::wanted(ex, plan).is_some() => {
+                Way::Await(Rest::Integrate)
+            }
+            Action::Proxy(_) => match &route.cache {
+                None => Way::Await(Rest::Integrate),
+                Some(plan) if plan.mode == CacheMode::Standard => {
+                    self.by_standard(conn, ex, plan, answered, keep)
                 }
+                Some(plan) => match cached::look_up(self, ex, plan) {
+                    Lookup::Bypass => Way::Await(Rest::Integrate),
+                    Lookup::Fill(fill) => Way::Await(Rest::Fill(fill)),
+                    Lookup::Hit(entry) => {
+                        respond::hit(self, conn, ex, &entry, sluice_rt::now_ms(), keep);
+                        answered
+                    }
+                },
             },
         }
+    }
+
+    /// The cache step in the standards mode.
+    fn by_standard(
+        &self,
+        conn: &mut Conn,
+        ex: &mut Exchange,
+        plan: &CachePlan,
+        answered: Way,
+        keep: bool,
+    ) -> Way {
+        match standard::look_up(self, ex, plan) {
+            Found::Ask(ask) => return Way::Await(Rest::Standard(ask)),
+            Found::NotCached => standard::not_cached(self, conn, ex, keep),
+            Found::Answer(entry) => respond::stored(self, conn, ex, &entry, Served::Hit, keep),
+            Found::AnswerAndRevalidate(entry, ask) => {
+                respond::stored(self, conn, ex, &entry, Served::Hit, keep);
+                standard::revalidate(self, ex, ask);
+            }
+        }
+        answered
     }
 
     /// The way, from where waiting begins.
     async fn rest(&self, conn: &mut Conn, ex: &mut Exchange, rest: Rest) -> After {
         let _admitted = match rest {
             Rest::Discard => None,
-            Rest::Integrate | Rest::Fill(_) => Some(self.lookout.enter(conn.peer.ip())),
+            Rest::Integrate | Rest::Fill(_) | Rest::Standard(_) => Some(self.lookout.enter(conn.peer.ip())),
         };
         match rest {
             Rest::Discard => {
                 let (framing, server) = (ex.head.framing, &ex.view.snapshot.server);
                 respond::discard(conn, framing, &server.limits, server.body_timeout_ms).await
             }
-            Rest::Integrate => integrate::integrate(self, conn, ex, None).await.after,
+            Rest::Integrate => integrate::integrate(self, conn, ex, Caching::Off).await.after,
             Rest::Fill(fill) => cached::fill(self, conn, ex, fill).await,
+            Rest::Standard(ask) => standard::run(self, conn, ex, ask).await,
         }
     }
 
     /// Every exit passes here.
     #[inline]
     fn close(&self, conn: &Conn, ex: Exchange) {
-        self.lookout.note(conn.peer.ip(), ex.report.refusal, ex.api_key().map(|key| key.metrics_slot));
+        if client::is_direct(conn, &ex.view.snapshot.server) {
+            let key = ex.api_key().map(|key| key.metrics_slot);
+            self.lookout.note(conn.peer.ip(), ex.report.refusal, key);
+        }
         record::exchange(self, &ex);
         self.scratch.put_request(ex.head);
         ex.bytes.recycle(&self.scratch);

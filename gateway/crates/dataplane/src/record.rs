@@ -1,5 +1,6 @@
 //! The one record of each exchange: metrics and the access log.
 
+use crate::client;
 use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::respond::{
@@ -17,11 +18,16 @@ use std::io;
 pub(crate) fn exchange(core: &Core, ex: &Exchange) {
     let bytes = ex.bytes.as_slice();
     let now_ns = sluice_rt::clock_ns();
+    let latency_us = match (ex.report.status, ex.report.integration_us) {
+        // How long a tunnel lasted says nothing of how fast it was answered.
+        (101, Some(until_switched_us)) => until_switched_us,
+        _ => now_ns.saturating_sub(ex.received_ns) / 1000,
+    };
     core.metrics.record(&Record {
         route: ex.route().map_or(UNMATCHED, |r| r.metrics_slot),
         status: ex.report.status,
         refusal: ex.report.refusal,
-        latency_us: now_ns.saturating_sub(ex.received_ns) / 1000,
+        latency_us,
         integration_latency_us: ex.report.integration_us,
         upstream: ex.report.upstream,
         cache: ex.report.cache,
@@ -93,7 +99,9 @@ fn closing_answer(core: &Core, conn: &Conn, why: Refusal, answer: &GatewayRespon
 
 /// A record without a request.
 fn bare(core: &Core, conn: &Conn, why: Refusal, status: u16, bytes_out: u64) {
-    core.lookout.note(conn.peer.ip(), Some(why), None);
+    if client::is_direct(conn, &core.view().snapshot.server) {
+        core.lookout.note(conn.peer.ip(), Some(why), None);
+    }
     let now_ns = sluice_rt::now_ns();
     core.metrics.record(&Record {
         route: UNMATCHED,

@@ -2,10 +2,12 @@
 
 use crate::core::Core;
 use crate::exchange::Exchange;
-use crate::forward::{self, Delivery};
+use crate::forward::{self, CacheNote, Delivery};
 use crate::integrate::{Timeouts, high_water};
+use crate::standard::{self, Ask};
 use bytes::Bytes;
-use sluice_cache::Entry;
+use sluice_cache::standard::{Moment, Stored};
+use sluice_cache::{Entry, Validity};
 use sluice_h1::{Body, BodyError, HeadBytes};
 use sluice_h2::{In, Out};
 use sluice_server::After;
@@ -26,6 +28,17 @@ pub(crate) struct StoreRule {
     pub(crate) authorized: bool,
 }
 
+/// What the cache wants of an answer.
+#[derive(Clone, Copy)]
+pub(crate) enum Caching<'a> {
+    /// Nothing.
+    Off,
+    /// To store it by the route's time to live.
+    Ttl(&'a StoreRule),
+    /// What RFC 9111 says.
+    Standard(&'a Ask),
+}
+
 /// How a relay ended.
 pub(crate) struct Relayed {
     pub(crate) after: After,
@@ -43,7 +56,9 @@ pub(crate) struct Relay<'a> {
     pub(crate) cs: Out<'a>,
     pub(crate) us: Out<'a>,
     pub(crate) timeouts: Timeouts,
-    pub(crate) store: Option<&'a StoreRule>,
+    pub(crate) caching: Caching<'a>,
+    /// When the request went out.
+    pub(crate) asked_ms: u64,
     pub(crate) keep: bool,
 }
 
@@ -63,14 +78,21 @@ impl Relay<'_> {
         let delivery = Delivery::of(head.framing, ex.is_http10());
         let keep = self.keep && delivery != Delivery::Close;
         ex.report.status = head.status;
-        let cache = cache_header(ex.report.cache);
+        let mut copy = self.copy(head, bytes.as_slice());
+        let cache = match self.caching {
+            Caching::Off => CacheNote::None,
+            Caching::Ttl(_) => cache_header(ex.report.cache),
+            Caching::Standard(ask) => {
+                ask.on_head(self.core, ex, head, bytes.as_slice());
+                CacheNote::Status { forwarded: ask.forwarded, stored: copy.is_some() }
+            }
+        };
         let response = forward::ResponseOut { head, bytes: bytes.as_slice(), delivery, keep, cache };
         let written = forward::response_head(self.cs, self.core, ex, &response);
         ex.report.bytes_out += written as u64;
         if !matches!(head.framing, BodyFraming::Length(SPLICE_BYTES..)) {
             self.us.set_bulk(false);
         }
-        let mut copy = self.store.and_then(|rule| Copy::start(rule, head, bytes.as_slice()));
         bytes.recycle(&self.core.scratch);
         // The limits bound trailers; those of the client's side serve both.
         let mut body = Body::new(head.framing, &ex.view.snapshot.server.limits);
@@ -91,6 +113,15 @@ impl Relay<'_> {
                 });
                 Relayed { after: After::Abort, upstream_clean: false, upstream_failed: upstream, entry: None }
             }
+        }
+    }
+
+    /// The copy for the cache, if the response may be stored.
+    fn copy(&self, head: &ResponseHead, bytes: &[u8]) -> Option<Copy> {
+        match self.caching {
+            Caching::Off => None,
+            Caching::Ttl(rule) => Copy::start(rule, head, bytes),
+            Caching::Standard(ask) => Copy::by_standard(ask, head, bytes, self.core.moment(self.asked_ms)),
         }
     }
 
@@ -181,23 +212,32 @@ fn upstream_error(error: BodyError) -> Broken {
 }
 
 /// A response being copied for the cache.
-struct Copy {
+pub(crate) struct Copy {
     status: u16,
-    head: Vec<u8>,
+    head: Bytes,
     body: Vec<u8>,
-    ttl_ms: u64,
+    kept: Kept,
     max: usize,
+}
+
+/// For how long.
+enum Kept {
+    /// From when it is whole.
+    Ttl { ttl_ms: u64 },
+    /// As it says itself, from when its head came.
+    Standard { stored: Box<Stored>, received_ms: u64 },
+}
+
+/// Whether a body is short enough, as far as its head says.
+fn fits(framing: BodyFraming, max: u64) -> bool {
+    !matches!(framing, BodyFraming::Length(n) if n > max)
 }
 
 impl Copy {
     /// `None` where the response may not be stored.
     fn start(rule: &StoreRule, head: &ResponseHead, bytes: &[u8]) -> Option<Self> {
         let max = usize::try_from(rule.entry_max_bytes).unwrap_or(usize::MAX);
-        let fits = match head.framing {
-            BodyFraming::Length(n) => n <= rule.entry_max_bytes,
-            _ => true,
-        };
-        if !fits || !storable(rule, head, bytes) {
+        if !fits(head.framing, rule.entry_max_bytes) || !storable(rule, head, bytes) {
             return None;
         }
         let mut lines = Vec::with_capacity(bytes.len());
@@ -208,11 +248,27 @@ impl Copy {
                 enc::header(&mut lines, name, h.value.of(bytes));
             }
         }
-        Some(Self { status: head.status, head: lines, body: Vec::new(), ttl_ms: rule.ttl_ms, max })
+        let kept = Kept::Ttl { ttl_ms: rule.ttl_ms };
+        Some(Self { status: head.status, head: lines.into(), body: Vec::new(), kept, max })
+    }
+
+    /// The same by RFC 9111.
+    pub(crate) fn by_standard(ask: &Ask, head: &ResponseHead, bytes: &[u8], at: Moment) -> Option<Self> {
+        if !fits(head.framing, ask.entry_max_bytes) {
+            return None;
+        }
+        let stored = ask.may_store(head, bytes, at)?;
+        Some(Self {
+            status: head.status,
+            head: standard::head_to_store(head, bytes, at),
+            body: Vec::new(),
+            kept: Kept::Standard { stored: Box::new(stored), received_ms: at.received_ms },
+            max: usize::try_from(ask.entry_max_bytes).unwrap_or(usize::MAX),
+        })
     }
 
     /// `false` once it has grown too large to store.
-    fn push(&mut self, data: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, data: &[u8]) -> bool {
         let fits = self.body.len() + data.len() <= self.max;
         if fits {
             self.body.extend_from_slice(data);
@@ -220,14 +276,15 @@ impl Copy {
         fits
     }
 
-    fn finish(self, now_ms: u64) -> Entry {
-        Entry {
-            status: self.status,
-            head: Bytes::from(self.head),
-            body: Bytes::from(self.body),
-            stored_at_ms: now_ms,
-            expires_at_ms: now_ms + self.ttl_ms,
-        }
+    pub(crate) fn finish(self, now_ms: u64) -> Entry {
+        let (stored_at_ms, expires_at_ms, validity) = match self.kept {
+            Kept::Ttl { ttl_ms } => (now_ms, now_ms + ttl_ms, Validity::Ttl),
+            Kept::Standard { stored, received_ms } => {
+                (received_ms, stored.keep_until_ms(received_ms), Validity::Standard(stored))
+            }
+        };
+        let body = Bytes::from(self.body);
+        Entry { status: self.status, head: self.head, body, stored_at_ms, expires_at_ms, validity }
     }
 }
 
@@ -265,12 +322,12 @@ fn keyed(rule: &StoreRule, vary: &[u8]) -> bool {
     })
 }
 
-/// What `x-cache` says; `None` on routes without a cache.
-pub(crate) fn cache_header(outcome: CacheOutcome) -> Option<&'static str> {
+/// What `x-cache` says; nothing on routes without a cache.
+fn cache_header(outcome: CacheOutcome) -> CacheNote {
     match outcome {
-        CacheOutcome::None => None,
-        CacheOutcome::Hit => Some("HIT"),
-        CacheOutcome::Miss | CacheOutcome::Refresh => Some("MISS"),
+        CacheOutcome::None => CacheNote::None,
+        CacheOutcome::Hit => CacheNote::XCache("HIT"),
+        CacheOutcome::Miss | CacheOutcome::Refresh => CacheNote::XCache("MISS"),
     }
 }
 

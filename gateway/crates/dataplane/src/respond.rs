@@ -7,13 +7,17 @@ use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
 use crate::head_out::{HeadOut, digits};
 use crate::ids::RequestId;
+use crate::standard::{self, Served};
+use bytes::Bytes;
 use sluice_cache::Entry;
+use sluice_cache::standard::{Ranged, Stored, is_not_modified, ranged};
 use sluice_h1::Body;
 use sluice_h2::Out;
 use sluice_server::{After, Conn};
 use sluice_snapshot::MockResponse;
 use sluice_telemetry::Refusal;
-use sluice_wire::{BodyFraming, KnownHeader, Limits, Method, RequestHead, Version};
+use sluice_wire::{BodyFraming, KnownHeader, Limits, Method, RequestHead, Version, enc};
+use std::ops::Range;
 
 /// Status, message and error type of a refusal.
 pub(crate) struct GatewayResponse {
@@ -44,6 +48,7 @@ pub(crate) fn gateway_response(why: Refusal) -> GatewayResponse {
         | Refusal::UpstreamTls => {
             (504, "Network error communicating with endpoint", "InternalServerErrorException")
         }
+        Refusal::NotCached => (504, "Not cached", "NotFoundException"),
         Refusal::Shed => (503, "Service Unavailable", "ServiceUnavailableException"),
         Refusal::Internal => (500, "Internal Server Error", "InternalServerErrorException"),
         Refusal::Malformed | Refusal::ClientGone => (400, "Bad Request", "BadRequestException"),
@@ -216,6 +221,128 @@ fn hit_head(out: &mut impl HeadOut, core: &Core, ex: &Exchange, entry: &Entry, n
     let (age, start) = digits(now_ms.saturating_sub(entry.stored_at_ms) / 1000);
     out.field(KnownHeader::Age, b"Age", age.get(start..).unwrap_or_default());
     common_headers(out, core, ex);
+}
+
+/// Writes a stored answer, or what of it the client's conditions and ranges ask for (standards mode).
+pub(crate) fn stored(core: &Core, conn: &Conn, ex: &mut Exchange, entry: &Entry, served: Served, keep: bool) {
+    let (status, part) = selected(core, ex, entry);
+    let head_only = ex.head.method == Method::Head || matches!(status, 204 | 304 | 416);
+    let body = if head_only { Bytes::new() } else { entry.body.slice(part.clone()) };
+    let inline = body.len() <= COPY_BYTES;
+    let mut written = match conn.client.out() {
+        Out::H1(stream) => stream.write_with(|out| {
+            let before = out.len();
+            stored_head(out, ex, entry, (status, &part), served);
+            end_head(out, ex, keep);
+            if inline {
+                out.extend_from_slice(&body);
+            }
+            out.len() - before
+        }),
+        Out::H2(stream) => {
+            let head = stream
+                .write_head(body.is_empty(), |head| stored_head(head, ex, entry, (status, &part), served));
+            if inline && !body.is_empty() {
+                stream.write(&body, true);
+            }
+            head + if inline { body.len() } else { 0 }
+        }
+    };
+    if !inline {
+        written += body.len();
+        conn.client.out().whole(&body);
+    }
+    ex.report.status = status;
+    ex.report.bytes_out = written as u64;
+}
+
+/// Status, and which part of the body.
+fn selected(core: &Core, ex: &Exchange, entry: &Entry) -> (u16, Range<usize>) {
+    let whole = 0..entry.body.len();
+    let Some(stored) = entry.stored().filter(|_| entry.status == 200) else { return (entry.status, whole) };
+    let request = standard::fields(ex);
+    let now_unix_s = core.clock.unix_ms(sluice_rt::now_ns()) / 1000;
+    if is_not_modified(request, stored, now_unix_s) {
+        return (304, whole);
+    }
+    // RFC 9110 14.2: only GET has ranges.
+    if ex.head.method != Method::Get {
+        return (200, whole);
+    }
+    match ranged(request, stored, entry.body.len()) {
+        Ranged::Whole => (200, whole),
+        Ranged::Part(part) => (206, part),
+        Ranged::Unsatisfiable => (416, 0..0),
+    }
+}
+
+/// The stored lines, and those of this answer.
+fn stored_head(
+    out: &mut impl HeadOut,
+    ex: &Exchange,
+    entry: &Entry,
+    (status, part): (u16, &Range<usize>),
+    served: Served,
+) {
+    out.status(status);
+    if status == 304 {
+        // RFC 9110 15.4.5: what describes the body is left out.
+        for line in entry.head.split_inclusive(|b| *b == b'\n') {
+            let name = line.split(|b| *b == b':').next().unwrap_or_default();
+            let describes = matches!(
+                KnownHeader::from_name(name),
+                KnownHeader::ContentType | KnownHeader::ContentEncoding | KnownHeader::ContentLanguage
+            );
+            if !describes {
+                out.lines(line);
+            }
+        }
+    } else {
+        out.lines(&entry.head);
+        if matches!(status, 206 | 416) {
+            out.field_with(KnownHeader::ContentRange, b"Content-Range", |out| {
+                content_range(out, status, part, entry.body.len());
+            });
+        }
+        if status != 204 {
+            out.content_length(part.len() as u64);
+        }
+    }
+    if let Some(stored) = entry.stored() {
+        let age_ms = stored.age_ms(entry.stored_at_ms, sluice_rt::now_ms());
+        let (age, start) = digits(age_ms / 1000);
+        // RFC 9111 5.1.
+        out.field(KnownHeader::Age, b"Age", age.get(start..).unwrap_or_default());
+        out.field_with(KnownHeader::Other, b"Cache-Status", |out| cache_status(out, stored, age_ms, served));
+    }
+    request_id_header(out, &ex.request_id);
+}
+
+fn content_range(out: &mut Vec<u8>, status: u16, part: &Range<usize>, length: usize) {
+    out.extend_from_slice(b"bytes ");
+    if status == 206 {
+        enc::decimal(out, part.start as u64);
+        out.push(b'-');
+        enc::decimal(out, part.end.saturating_sub(1) as u64);
+    } else {
+        out.push(b'*');
+    }
+    out.push(b'/');
+    enc::decimal(out, length as u64);
+}
+
+/// RFC 9211.
+fn cache_status(out: &mut Vec<u8>, stored: &Stored, age_ms: u64, served: Served) {
+    out.extend_from_slice(match served {
+        Served::Hit => b"sluice; hit; ttl=".as_slice(),
+        Served::Collapsed => b"sluice; fwd=miss; collapsed; ttl=",
+        Served::Validated => b"sluice; fwd=stale; fwd-status=304; ttl=",
+        Served::StaleIfError => b"sluice; fwd=stale; detail=stale-if-error; ttl=",
+    });
+    if age_ms > stored.lifetime_ms {
+        out.push(b'-');
+    }
+    enc::decimal(out, age_ms.abs_diff(stored.lifetime_ms) / 1000);
 }
 
 /// Writes a refusal.

@@ -192,6 +192,8 @@ struct Loop {
     batch: Vec<Completion>,
     ready: Vec<TaskKey>,
     fired: Vec<u64>,
+    /// Who waited for them.
+    expired: Vec<Waiter>,
     spin_ns: u64,
     /// When the loop last found something to do.
     busy_ns: u64,
@@ -217,7 +219,15 @@ impl Loop {
             Wait::Spin { spin_us } => u64::from(spin_us) * 1_000,
             Wait::Sleep | Wait::Gather { .. } => 0,
         };
-        Ok(Loop { core, batch: Vec::new(), ready: Vec::new(), fired: Vec::new(), spin_ns, busy_ns: now_ns })
+        Ok(Loop {
+            core,
+            batch: Vec::new(),
+            ready: Vec::new(),
+            fired: Vec::new(),
+            expired: Vec::new(),
+            spin_ns,
+            busy_ns: now_ns,
+        })
     }
 
     fn turn_until_ended(&mut self, root: TaskKey) -> io::Result<()> {
@@ -282,9 +292,12 @@ impl Loop {
 
     fn handle_timers(&mut self, now_ms: u64) {
         self.core.io.borrow_mut().wheel.advance(now_ms, &mut self.fired);
-        for owner in self.fired.drain(..) {
-            let waiters = self.core.io.borrow_mut().on_timer(owner);
-            waiters.into_iter().for_each(|waiter| waiter.resume(&self.core));
+        // All of them first: a task that is resumed may set the deadline anew that a later one in this list is about.
+        let mut io = self.core.io.borrow_mut();
+        self.expired.extend(self.fired.drain(..).flat_map(|owner| io.on_timer(owner)));
+        drop(io);
+        for waiter in self.expired.drain(..) {
+            waiter.resume(&self.core);
         }
     }
 

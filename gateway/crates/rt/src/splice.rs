@@ -168,6 +168,11 @@ impl Splice<'_> {
         self
     }
 
+    /// Bytes taken from the source so far.
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+
     fn ios<R>(&self, with: impl FnOnce(&mut Ios) -> R) -> R {
         with(&mut self.from.core().io.borrow_mut())
     }

@@ -25,7 +25,7 @@ const CONN_WINDOW: u32 = 1024 * 1024;
 
 /// Serves a connection whose preface has been read.
 pub(crate) async fn connection<H: Handler>(conn: Conn, handler: &Rc<H>) {
-    let Conn { client: Side::H1(wire), peer, tls, scratch, active } = conn else { return };
+    let Conn { client: Side::H1(wire), peer, via_balancer, tls, scratch, active } = conn else { return };
     handler.http2(peer, Http2Event::Connection);
     let settings = handler.settings();
     let settings = sluice_h2::Settings {
@@ -36,7 +36,7 @@ pub(crate) async fn connection<H: Handler>(conn: Conn, handler: &Rc<H>) {
     };
     let mut driver = Driver::server(wire.into_stream(), settings, Rc::clone(&scratch), true);
     let _watching = poll_fn(|cx| Poll::Ready(active.watch(cx.waker().clone()))).await;
-    let mut host = Server { handler, peer, tls, scratch: &scratch, active: &active };
+    let mut host = Server { handler, peer, via_balancer, tls, scratch: &scratch, active: &active };
     let busy = Busy::new(&active);
     let end = driver.run(&mut host).await;
     // A draining core waits for the last word, not for the client to go.
@@ -53,6 +53,7 @@ pub(crate) async fn connection<H: Handler>(conn: Conn, handler: &Rc<H>) {
 struct Server<'a, H> {
     handler: &'a Rc<H>,
     peer: SocketAddr,
+    via_balancer: bool,
     tls: Option<Rc<Facts>>,
     scratch: &'a Rc<Scratch>,
     active: &'a Rc<Active>,
@@ -62,8 +63,14 @@ impl<H: Handler> Events for Server<'_, H> {
     fn request(&mut self, incoming: Incoming) {
         let Incoming { stream, head, bytes, refused } = incoming;
         let (scratch, active) = (Rc::clone(self.scratch), Rc::clone(self.active));
-        let tls = self.tls.clone();
-        let mut conn = Conn { client: Side::H2(stream, Vec::new()), peer: self.peer, tls, scratch, active };
+        let mut conn = Conn {
+            client: Side::H2(stream, Vec::new()),
+            peer: self.peer,
+            via_balancer: self.via_balancer,
+            tls: self.tls.clone(),
+            scratch,
+            active,
+        };
         if let Some(error) = refused {
             self.scratch.put_request(head);
             self.scratch.put_bytes(bytes);

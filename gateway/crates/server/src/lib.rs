@@ -1,7 +1,10 @@
 //! Accept loop and connection life, generic over one [`Handler`].
 //!
 //! ```text
-//! accept -> opened? --Shed---> 503, linger, close (TLS: close at once)
+//! accept -> from a balancer: PROXY header --broken, too slow--> close
+//!              |
+//!              v
+//!           opened? --Shed---> 503, linger, close (TLS: close at once)
 //!              |    \--Close--> close at once
 //!              | Serve
 //!              v
@@ -21,6 +24,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod h2;
+mod proxy_header;
 
 use sluice_h1::{HeadBytes, HeadError, Scratch, Wire};
 use sluice_h2::Side;
@@ -63,10 +67,12 @@ pub struct Request {
 pub struct Conn {
     /// Where the request came from and the answer goes.
     pub client: Side,
-    /// The other end.
+    /// The other end, or the one that a balancer's PROXY header names.
     pub peer: SocketAddr,
     /// What the TLS handshake settled; `None` on a plain connection.
     pub tls: Option<Rc<Facts>>,
+    /// A balancer stands in between.
+    pub via_balancer: bool,
     /// Recycled heads and vectors of this core.
     pub scratch: Rc<Scratch>,
     /// Whether the core is draining: then answers ask the client to leave.
@@ -110,6 +116,8 @@ pub struct Secure {
 pub trait Handler: 'static {
     /// Current settings.
     fn settings(&self) -> Settings;
+    /// Whether connections from this address begin with a PROXY protocol header.
+    fn is_balancer(&self, peer: SocketAddr) -> bool;
     /// A connection was accepted.
     fn opened(&self, peer: SocketAddr) -> Welcome;
     /// A connection that was to be served is gone.
@@ -218,8 +226,8 @@ impl Active {
         self.draining.get()
     }
 
-    /// Wakes a task at [`Self::drain`], until the registration is dropped.
-    fn watch(self: &Rc<Self>, waker: Waker) -> Watching {
+    /// Wakes a task at [`Self::drain`], until the registration is dropped: for exchanges that would not end by themselves.
+    pub fn watch(self: &Rc<Self>, waker: Waker) -> Watching {
         let mut watchers = self.watchers.borrow_mut();
         let at = watchers.iter().position(Option::is_none).unwrap_or(watchers.len());
         match watchers.get_mut(at) {
@@ -231,7 +239,8 @@ impl Active {
 }
 
 /// A registration with [`Active::watch`].
-struct Watching {
+#[must_use = "dropping it ends the registration"]
+pub struct Watching {
     active: Rc<Active>,
     at: usize,
 }
@@ -285,14 +294,23 @@ async fn connection<H: Handler>(
     scratch: Rc<Scratch>,
     active: Rc<Active>,
 ) {
-    let Some(peer) = socket.peer_addr() else { return };
+    let Some(mut peer) = socket.peer_addr() else { return };
+    let via_balancer = handler.is_balancer(peer);
+    if via_balancer {
+        // Boxed: its state would stay part of the connection's for as long as that lives.
+        let read = proxy_header::read(&socket, peer, handler.settings().header_timeout_ms);
+        match Box::pin(read).await {
+            Some(client) => peer = client,
+            None => return,
+        }
+    }
     let counted = Rc::clone(&active);
     match handler.opened(peer) {
         Welcome::Serve => {}
         // Over TLS saying why would take the very handshake that there is no room for.
         Welcome::Shed if !tls => {
-            let mut conn =
-                Conn { client: Side::H1(Wire::new(socket.into())), peer, tls: None, scratch, active };
+            let client = Side::H1(Wire::new(socket.into()));
+            let mut conn = Conn { client, peer, via_balancer, tls: None, scratch, active };
             handler.shed(&mut conn);
             return linger_h1(&conn).await;
         }
@@ -309,7 +327,8 @@ async fn connection<H: Handler>(
         Stream::from(socket)
     };
     let facts = stream.tls().cloned();
-    let mut conn = Conn { client: Side::H1(Wire::new(stream)), peer, tls: facts, scratch, active };
+    let client = Side::H1(Wire::new(stream));
+    let mut conn = Conn { client, peer, via_balancer, tls: facts, scratch, active };
     let after = loop {
         match next_request(&mut conn, &*handler).await {
             Next::After(After::KeepAlive) => {}

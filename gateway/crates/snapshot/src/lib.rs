@@ -5,14 +5,16 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod networks;
 mod pattern;
 mod route;
 mod router;
 
+pub use networks::Networks;
 pub use pattern::{CAPTURES_MAX, Pattern, PatternError, SEGMENT_MAX_BYTES, SEGMENTS_MAX, Segment};
 pub use route::{
-    Action, ApiKey, CacheKeyPart, CachePlan, KeyId, Limit, LimitScope, MockResponse, PathPiece, ProxyPlan,
-    Route, RouteId, Source, Target, Upstream, UpstreamId,
+    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, KeyId, Limit, LimitScope, MockResponse, PathPiece,
+    ProxyPlan, Route, RouteId, Source, Target, TunnelPlan, Upstream, UpstreamId,
 };
 pub use router::{Captures, Match, Router, RouterBuilder, RouterError};
 
@@ -43,6 +45,22 @@ pub struct ServerPlan {
     pub http2_streams: u32,
     /// Add `Via` (RFC 9110 7.6.3).
     pub via: bool,
+    /// Proxies that are believed about the address before theirs.
+    pub trusted_proxies: Networks,
+    /// What they say it in.
+    pub trusted_header: TrustedHeader,
+    /// Who sends PROXY protocol headers.
+    pub proxy_protocol_from: Networks,
+}
+
+/// What trusted proxies name clients in. One of the two: a proxy that writes one passes the other on as it came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrustedHeader {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// Everything a data core needs to serve.

@@ -78,6 +78,19 @@ pub struct ProxyPlan {
     pub rewrite: Option<Vec<PathPiece>>,
     /// Until the response head, milliseconds.
     pub total_timeout_ms: u64,
+    /// What connections may become; `None`: nothing but what they are.
+    pub tunnel: Option<TunnelPlan>,
+}
+
+/// Tunnels to an upstream (RFC 9110 7.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelPlan {
+    /// Protocols in lower case. Never empty.
+    pub protocols: Vec<Box<[u8]>>,
+    /// Without a byte in either direction, milliseconds.
+    pub idle_timeout_ms: u64,
+    /// In all, milliseconds; 0: no limit.
+    pub total_timeout_ms: u64,
 }
 
 /// A piece of a rewritten path.
@@ -89,15 +102,28 @@ pub enum PathPiece {
     Capture(u8),
 }
 
+/// What says how long a response is served from the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheMode {
+    /// The route's time to live, as in API Gateway.
+    Ttl,
+    /// The response itself (RFC 9111).
+    Standard,
+}
+
 /// How a route's responses are cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachePlan {
+    /// What says how long.
+    pub mode: CacheMode,
     /// Time to live, milliseconds.
     pub ttl_ms: u64,
     /// Larger responses are passed on, not stored.
     pub entry_max_bytes: u64,
     /// Beside method, host and path.
     pub parts: Vec<CacheKeyPart>,
+    /// The headers among them (lower-case names): in the standards mode they are added to each `Vary`.
+    pub vary: Vec<Box<[u8]>>,
 }
 
 /// A chosen part of the cache key.

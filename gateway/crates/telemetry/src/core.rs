@@ -108,6 +108,16 @@ impl CoreMetrics {
         self.shard.totals.connections_closed.increment();
     }
 
+    /// A connection changed its protocol and became a tunnel.
+    pub fn tunnel_opened(&self) {
+        self.shard.totals.tunnels_opened.increment();
+    }
+
+    /// A tunnel ended.
+    pub fn tunnel_closed(&self) {
+        self.shard.totals.tunnels_closed.increment();
+    }
+
     /// A client connection was turned away because there are too many.
     pub fn connection_shed(&self) {
         self.shard.totals.connections_shed.increment();

@@ -206,7 +206,7 @@ fn upstreams(hub: &Hub, shards: &Shards, out: &mut Exposition<'_>) {
 
 fn totals(shards: &Shards, out: &mut Exposition<'_>) {
     type Pick = fn(&Totals) -> &Counter;
-    let families: [(&str, &str, Pick); 6] = [
+    let families: [(&str, &str, Pick); 7] = [
         ("sluice_connections_opened_total", "Client connections accepted.", |totals| {
             &totals.connections_opened
         }),
@@ -219,6 +219,7 @@ fn totals(shards: &Shards, out: &mut Exposition<'_>) {
             "Client connections closed: too many of one address.",
             |totals| &totals.connections_over_address,
         ),
+        ("sluice_tunnels_opened_total", "Connections that became tunnels.", |totals| &totals.tunnels_opened),
         ("sluice_received_bytes_total", "Bytes of requests.", |totals| &totals.bytes_in),
         ("sluice_sent_bytes_total", "Bytes of responses.", |totals| &totals.bytes_out),
     ];
@@ -231,6 +232,11 @@ fn totals(shards: &Shards, out: &mut Exposition<'_>) {
     // Closed first: a connection that ends between the two reads shows as open, never as less than none.
     let closed = sum(shards, |shard| Some(&shard.totals.connections_closed));
     let opened = sum(shards, |shard| Some(&shard.totals.connections_opened));
+    out.sample(family, &[], opened.saturating_sub(closed));
+    let family = "sluice_tunnels_active";
+    out.family(family, Kind::Gauge, "Tunnels open now.");
+    let closed = sum(shards, |shard| Some(&shard.totals.tunnels_closed));
+    let opened = sum(shards, |shard| Some(&shard.totals.tunnels_opened));
     out.sample(family, &[], opened.saturating_sub(closed));
 }
 

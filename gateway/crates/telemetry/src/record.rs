@@ -214,6 +214,8 @@ labelled! {
         UpstreamMalformed => "upstream_malformed",
         /// The TLS handshake with the upstream failed: its certificate is not trusted, or they could not agree.
         UpstreamTls => "upstream_tls",
+        /// The client wanted only what the cache has, and it has nothing (`only-if-cached`).
+        NotCached => "not_cached",
         /// The gateway is full or draining.
         Shed => "shed",
         /// A fault of the gateway's own.
@@ -235,7 +237,7 @@ impl Refusal {
             | Self::UpstreamReset
             | Self::UpstreamMalformed
             | Self::UpstreamTls => "INTEGRATION_FAILURE",
-            Self::Shed | Self::Internal => "DEFAULT_5XX",
+            Self::Shed | Self::Internal | Self::NotCached => "DEFAULT_5XX",
             Self::MethodNotAllowed
             | Self::UriTooLong
             | Self::HeadersTooLarge

@@ -49,6 +49,8 @@ pub(crate) struct Totals {
     pub(crate) connections_closed: Counter,
     pub(crate) connections_shed: Counter,
     pub(crate) connections_over_address: Counter,
+    pub(crate) tunnels_opened: Counter,
+    pub(crate) tunnels_closed: Counter,
     pub(crate) log_lost: Counter,
     pub(crate) http2_connections: Counter,
     pub(crate) http2_stream_errors: [Counter; Http2Fault::ALL.len()],

@@ -210,6 +210,40 @@ pub fn http_date(out: &mut Vec<u8>, unix_s: u64) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn dates_are_read_in_three_formats_and_no_other() {
+        let now = 1_790_000_000; // 2026
+        for s in [0, 784_111_777, 951_782_399, 951_782_400, 1_767_225_599, 4_107_542_400, 253_402_300_799] {
+            assert_eq!(crate::parse_http_date(&http_date_bytes(s), now), Some(s));
+        }
+        for (text, expected) in [
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(784_111_777)),
+            ("Sun Nov  6 08:49:37 1994", Some(784_111_777)),
+            ("Sun Nov 16 08:49:37 1994", Some(784_975_777)),
+            ("Saturday, 01-Jan-77 00:00:00 GMT", Some(220_924_800)),
+            ("Friday, 01-Jan-76 00:00:00 GMT", Some(3_345_062_400)),
+            ("Tue, 30 Feb 1999 00:00:00 GMT", None),
+            ("Sun, 06 Nov 1994 24:00:00 GMT", None),
+            ("sun, 06 Nov 1994 08:49:37 GMT", None),
+            ("Sun, 06 NOV 1994 08:49:37 GMT", None),
+            ("Sun, 06 Nov 1994 08:49:37 gmt", None),
+            ("Sun, 06 Nov 1994 08:49:37 UTC", None),
+            ("Sun, 06 Nov 94 08:49:37 GMT", None),
+            ("Sun 06 Nov 1994 08:49:37 GMT", None),
+            ("Sun, 06  Nov 1994 08:49:37 GMT", None),
+            ("Sun, 06-Nov-1994 08:49:37 GMT", None),
+            ("Sun, 06 Nov 1994 08.49.37 GMT", None),
+            ("Sun, 06 Nov 1994 8:49:37 GMT", None),
+            ("Sun, 00 Nov 1994 08:49:37 GMT", None),
+            ("Sun, 06 Nov 0000 08:49:37 GMT", None),
+            ("0", None),
+            ("", None),
+            (",", None),
+        ] {
+            assert_eq!(crate::parse_http_date(text.as_bytes(), now), expected, "{text}");
+        }
+    }
+
     /// Miri is a thousand times slower and needs no more than a sample.
     const STEP: usize = if cfg!(miri) { 97 } else { 1 };
 

@@ -25,11 +25,13 @@ pub mod h2;
 mod head;
 mod known;
 mod method;
+pub mod proxy;
 mod request;
 mod response;
 mod scan;
 mod span;
 mod target;
+pub mod ws;
 
 pub use body::BodyFraming;
 pub use chunked::{Chunk, ChunkedDecoder};
@@ -41,6 +43,13 @@ pub use request::parse_request;
 pub use response::parse_response;
 pub use scan::{is_field_value, is_token};
 pub use span::Span;
+
+/// Seconds since 1970 of an HTTP date, in any of the three formats that a recipient must accept (RFC 9110 section 5.6.7).
+/// `now_unix_s` places two-digit years.
+#[must_use]
+pub fn parse_http_date(text: &[u8], now_unix_s: u64) -> Option<u64> {
+    date::parse(text, now_unix_s)
+}
 
 /// The same parsers without vector instructions, for tests that compare the two.
 #[doc(hidden)]
