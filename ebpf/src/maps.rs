@@ -6,9 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use sluice_common::{
-    ALLOW_ENTRIES_MAX, BANS_MAX, BLOCK_ENTRIES_MAX, BUCKET_SETS, Ban, BucketSet, CLIENT_SETS, ClientSet,
-    EVENTS_BYTES, Event, FILTER_WORDS, FRONT_CELLS, GENERATIONS, PORT_WORDS, RULES_MAX, Reason, Settings,
-    Source, Stat,
+    ALLOW_ENTRIES_MAX, BANS_MAX, BLOCK_ENTRIES_MAX, BLOCK_WORDS, BUCKET_SETS, Ban, BucketSet, CLIENT_SETS,
+    ClientSet, EVENTS_BYTES, Event, FILTER_WORDS, FRONT_CELLS, GENERATIONS, PORT_WORDS, RULES_MAX, Reason,
+    Settings, Source, Stat,
 };
 
 /// An IPv4 address as a trie key, in network order.
@@ -40,6 +40,8 @@ pub(crate) static ALLOW6_1: Allow6 = LpmTrie::new();
 pub(crate) static BLOCK4_0: Block4 = LpmTrie::new();
 #[btf_map]
 pub(crate) static BLOCK4_1: Block4 = LpmTrie::new();
+#[btf_map]
+pub(crate) static BLOCK4_FILTER: Array<u64, { GENERATIONS * BLOCK_WORDS }> = Array::new();
 #[btf_map]
 pub(crate) static BLOCK6_0: Block6 = LpmTrie::new();
 #[btf_map]

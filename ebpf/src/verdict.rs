@@ -1,14 +1,14 @@
 //! What becomes of a packet.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use sluice_common::{PORT_WORDS, Reason, Settings, port_slot, stage};
+use sluice_common::{BLOCK_WORDS, PORT_WORDS, Reason, Settings, block_slot, port_slot, stage};
 
 use crate::{
     bans,
     count::{self, Drop},
     maps::{
-        ACTIVE, ALLOW4_0, ALLOW4_1, ALLOW6_0, ALLOW6_1, BLOCK4_0, BLOCK4_1, BLOCK6_0, BLOCK6_1, PORTS,
-        SETTINGS,
+        ACTIVE, ALLOW4_0, ALLOW4_1, ALLOW6_0, ALLOW6_1, BLOCK4_0, BLOCK4_1, BLOCK4_FILTER, BLOCK6_0,
+        BLOCK6_1, PORTS, SETTINGS,
     },
     parse::{Address, Packet, Segment},
     rates,
@@ -124,6 +124,10 @@ fn is_allowed(address: &Address, generation: u32, stages: u32) -> bool {
 fn blocked_by(address: &Address, generation: u32, stages: u32) -> Option<u32> {
     let source = address.source;
     if address.is_v4 && stages & stage::BLOCK4 != 0 {
+        let (word, mask) = block_slot(u32::from_be(source.v4_word()));
+        if !BLOCK4_FILTER.get(generation * BLOCK_WORDS as u32 + word).is_some_and(|bits| bits & mask != 0) {
+            return None;
+        }
         let trie = if generation == 0 { &BLOCK4_0 } else { &BLOCK4_1 };
         return trie.get(&Key::new(32, source.v4_word())).copied();
     }

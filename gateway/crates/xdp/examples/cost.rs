@@ -147,6 +147,8 @@ fn floods() {
     flood("drop and pass, buckets of source and prefix", Some(150), &both, 0);
     let all = Options { syn_budget: budget, ..both };
     flood("drop, over the budget of all", Some(150), &all, 0);
+    let long = Options { block: many(100_000, 12_345, false).block, ..few() };
+    flood("pass, 100,000 networks", Some(150), &long, 0);
     let lists = Options { block: many(100_000, 12_345, false).block, ..all.clone() };
     flood("drop, over the budget, 100,000 networks and 50,000 bans", Some(150), &lists, BANS);
     let blocked = Options { block: vec![("0.0.0.0/0".parse().unwrap(), 1)], ..few() };

@@ -4,9 +4,7 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf},
 };
-use sluice_common::{
-    Ban, CLIENT_SETS, Client, ClientSet, GENERATIONS, PORT_WORDS, Reason, Settings, Source, Stat, map,
-};
+use sluice_common::{Ban, CLIENT_SETS, Client, ClientSet, GENERATIONS, Reason, Settings, Source, Stat, map};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -26,6 +24,7 @@ pub(crate) struct Maps {
     active: Array<MapData, u32>,
     settings: Array<MapData, Settings>,
     ports: MapData,
+    block4_filter: MapData,
     tries: [Tries; GENERATIONS],
     bans: HashMap<MapData, Source, Ban>,
     ban_filter: Array<MapData, u64>,
@@ -82,14 +81,11 @@ impl Maps {
             })
         };
         let tries = [tries(0)?, tries(1)?];
-        let ports = match ebpf.take_map(map::PORTS) {
-            Some(Map::Array(data)) => data,
-            _ => return Err(XdpError::Kernel(format!("no array `{}` in the object", map::PORTS))),
-        };
         Ok(Self {
             active: typed(ebpf, map::ACTIVE)?,
             settings: typed(ebpf, map::SETTINGS)?,
-            ports,
+            ports: array(ebpf, map::PORTS)?,
+            block4_filter: array(ebpf, map::BLOCK4_FILTER)?,
             tries,
             bans: typed(ebpf, map::BANS)?,
             ban_filter: typed(ebpf, map::BAN_FILTER)?,
@@ -115,10 +111,8 @@ impl Maps {
     /// Fills a generation that is not active and whose tries are empty. Whatever of it fails, all of it is to be removed
     /// again: [`empty`](Self::empty).
     pub(crate) fn fill(&mut self, generation: u32, lists: &Lists) -> Result<(), XdpError> {
-        let first = generation * PORT_WORDS as u32;
-        let indexes: Vec<u32> = (first..first + PORT_WORDS as u32).collect();
-        sys::insert_all(self.ports.fd().as_fd(), &indexes, &lists.port_words())
-            .map_err(|error| XdpError::Map { map: map::PORTS, error })?;
+        set_words(&self.ports, map::PORTS, generation, &lists.port_words())?;
+        set_words(&self.block4_filter, map::BLOCK4_FILTER, generation, &lists.block_words())?;
         let Some(tries) = self.tries.get(generation as usize) else { return Ok(()) };
         let Entries { v4, v6 } = lists.allow_entries();
         tries.allow4.insert(&v4)?;
@@ -224,6 +218,20 @@ impl Maps {
             }
         }
         Ok(totals)
+    }
+}
+
+/// Writes a generation's part of a bitmap.
+fn set_words(bitmap: &MapData, name: &'static str, generation: u32, words: &[u64]) -> Result<(), XdpError> {
+    let count = words.len() as u32;
+    let indexes: Vec<u32> = (generation * count..(generation + 1) * count).collect();
+    sys::insert_all(bitmap.fd().as_fd(), &indexes, words).map_err(|error| XdpError::Map { map: name, error })
+}
+
+fn array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, XdpError> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(XdpError::Kernel(format!("no array `{name}` in the object"))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
-use sluice_common::{Gcra, Limits, PORT_WORDS, Settings, port_slot, stage};
+use sluice_common::{BLOCK_WORDS, Gcra, Limits, PORT_WORDS, Settings, block_slot, port_slot, stage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a generation of the program's maps holds. Bans are not part of it: they come and go by themselves.
@@ -71,6 +71,26 @@ impl Lists {
 
     pub(crate) fn block_entries(&self) -> Entries {
         entries(self.block.iter().map(|(net, rule)| (*net, *rule)))
+    }
+
+    /// The bitmap of /24s with a blocked address in them.
+    pub(crate) fn block_words(&self) -> Vec<u64> {
+        let mut words = vec![0; BLOCK_WORDS];
+        for net in self.block.keys() {
+            let IpNet::V4(net) = net else { continue };
+            let ((first, first_bit), (last, last_bit)) =
+                (block_slot(net.network().to_bits()), block_slot(net.broadcast().to_bits()));
+            // From the first bit on, and up to the last one.
+            let (from, to) = (!(first_bit - 1), last_bit | (last_bit - 1));
+            for index in first..=last {
+                let above = if index == first { from } else { u64::MAX };
+                let below = if index == last { to } else { u64::MAX };
+                if let Some(word) = words.get_mut(index as usize) {
+                    *word |= above & below;
+                }
+            }
+        }
+        words
     }
 
     /// Rule ids in use.
@@ -210,6 +230,29 @@ mod tests {
             (leading_ones(64, 64), leading_ones(0, 64), leading_ones(32, 32)),
             (u64::MAX, 0, 0xffff_ffff)
         );
+    }
+
+    #[test]
+    fn every_blocked_address_has_its_bit_and_no_other_24_has() {
+        let nets = ["10.1.2.3/32", "10.1.3.0/24", "10.2.0.0/15", "192.0.2.128/25", "255.255.255.255/32"];
+        let block = nets.map(|text| (net(text), 0)).into();
+        let words = Lists { block, ..Lists::default() }.block_words();
+        let has = |text: &str| {
+            let (word, mask) = block_slot(text.parse::<std::net::Ipv4Addr>().unwrap().to_bits());
+            words[word as usize] & mask != 0
+        };
+        for inside in
+            ["10.1.2.3", "10.1.2.99", "10.1.3.0", "10.2.0.0", "10.3.255.255", "192.0.2.1", "255.255.255.0"]
+        {
+            assert!(has(inside), "{inside}");
+        }
+        for outside in
+            ["10.1.1.255", "10.1.4.0", "10.1.255.255", "10.4.0.0", "192.0.1.255", "192.0.3.0", "0.0.0.0"]
+        {
+            assert!(!has(outside), "{outside}");
+        }
+        let everything = Lists { block: [(net("0.0.0.0/0"), 0)].into(), ..Lists::default() };
+        assert!(everything.block_words().iter().all(|&word| word == u64::MAX));
     }
 
     #[test]

@@ -32,6 +32,7 @@ fn the_object_has_every_program_and_map_that_the_gateway_asks_for() {
         map::ACTIVE,
         map::SETTINGS,
         map::PORTS,
+        map::BLOCK4_FILTER,
         map::BANS,
         map::BAN_FILTER,
         map::PACKET_BUCKETS,
