@@ -11,6 +11,7 @@ mod diagnostic;
 mod entries;
 mod read;
 mod schema;
+mod secure;
 mod settings;
 mod spec;
 mod suggest;

@@ -59,6 +59,12 @@ pub(crate) struct Timeouts {
     pub(crate) client: u64,
 }
 
+impl Timeouts {
+    fn of(plan: &ProxyPlan, upstream: &Upstream, client_ms: u64) -> Self {
+        Self { total: plan.total_timeout_ms, read: upstream.read_timeout_ms, client: client_ms }
+    }
+}
+
 /// What an integration came to.
 pub(crate) struct Integrated {
     pub(crate) after: After,
@@ -126,11 +132,7 @@ pub(crate) async fn integrate(
     };
     ex.report.upstream = Some(upstream.metrics_slot);
     conn.client.out().flush();
-    let timeouts = Timeouts {
-        total: plan.total_timeout_ms,
-        read: upstream.read_timeout_ms,
-        client: view.snapshot.server.body_timeout_ms,
-    };
+    let timeouts = Timeouts::of(plan, upstream, view.snapshot.server.body_timeout_ms);
     let started_ns = sluice_rt::now_ns();
     let deadline_ms = sluice_rt::now_ms() + timeouts.total;
     let mut tries = 1 + upstream.retries;
