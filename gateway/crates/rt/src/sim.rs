@@ -221,13 +221,16 @@ mod tests {
     use std::{cell::Cell, io::ErrorKind, time::Duration};
 
     /// What the world does with operations of one kind, one after the other; then it leaves them waiting.
-    type Script = Vec<(Op, Box<dyn FnMut(&mut World, usize)>)>;
+    type Script = Vec<Answer>;
 
-    fn result(op: Op, result: i32) -> (Op, Box<dyn FnMut(&mut World, usize)>) {
+    /// What the simulated kernel does once an operation was submitted.
+    type Answer = (Op, Box<dyn FnMut(&mut World, usize)>);
+
+    fn result(op: Op, result: i32) -> Answer {
         (op, Box::new(move |world, at| world.complete(at, result)))
     }
 
-    fn bytes(bytes: &'static [u8], more: bool) -> (Op, Box<dyn FnMut(&mut World, usize)>) {
+    fn bytes(bytes: &'static [u8], more: bool) -> Answer {
         (Op::Recv, Box::new(move |world, at| assert!(world.deliver(at, bytes, more))))
     }
 
