@@ -203,8 +203,10 @@ impl Tunnel<'_> {
             _ => {
                 let mut both = pin!(self.pass_both());
                 poll_fn(|cx| {
-                    let late = limit.as_mut().poll(cx).is_ready();
-                    let due = late || (self.websocket && drained.as_mut().poll(cx).is_ready());
+                    // Both are over once they have been ready.
+                    let due = !self.leaving.get()
+                        && (limit.as_mut().poll(cx).is_ready()
+                            || (self.websocket && drained.as_mut().poll(cx).is_ready()));
                     if due && !self.websocket {
                         return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                     }
