@@ -72,6 +72,11 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Mapping templates, offline.
+    Vtl {
+        #[command(subcommand)]
+        command: VtlCommand,
+    },
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
     /// Print the version.
@@ -108,6 +113,36 @@ pub(crate) enum XdpCommand {
         #[arg(long, value_name = "FOLDER", conflicts_with = "admin")]
         pinned: Option<PathBuf>,
     },
+}
+
+/// `sluice vtl …`.
+#[derive(Subcommand)]
+pub(crate) enum VtlCommand {
+    /// Run a template as API Gateway would; its overrides go to standard error.
+    Run(VtlInput),
+    /// Run every case (*.json) of a folder, and show how outputs differ.
+    Test {
+        /// Folder of cases: {"template", "input", "context", "output"}.
+        folder: PathBuf,
+    },
+    /// Run a template and show, line by line, what each reference and condition came to.
+    Trace(VtlInput),
+}
+
+/// A template and what it sees.
+#[derive(clap::Args)]
+pub(crate) struct VtlInput {
+    /// File with the template.
+    pub(crate) template: PathBuf,
+    /// File with the input: {"body", "params": {"path", "querystring", "header"}, "stageVariables"}.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// File with the body as it is, instead of the input's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) body: Option<PathBuf>,
+    /// File with the $context variables: {"stage": "prod", "identity": {"sourceIp": …}}.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) context: Option<PathBuf>,
 }
 
 /// Parses the command line; on a mistake prints what was expected and exits with 2.

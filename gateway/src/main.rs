@@ -17,6 +17,7 @@ mod signals;
 mod slots;
 mod tls;
 mod upgrade;
+mod vtl;
 mod watchdog;
 mod xdp;
 
@@ -105,6 +106,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             operate::detach_pinned(&folder)
         }
         Command::ExplainClient { address, admin, json } => operate::explain(&admin, address, json),
+        Command::Vtl { command } => vtl::dispatch(command),
         Command::Schema => {
             println!("{}", sluice_config::schema());
             Ok(())

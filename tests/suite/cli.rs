@@ -38,7 +38,7 @@ fn help_names_every_command_and_the_exit_codes() {
     let output = Sluice::output(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let text = stdout(&output);
-    for word in ["run", "validate", "reload", "version", "schema", "xdp", "explain-client"] {
+    for word in ["run", "validate", "reload", "version", "schema", "xdp", "explain-client", "vtl"] {
         assert!(text.contains(word), "{word} is missing in:\n{text}");
     }
     assert!(text.to_lowercase().contains("exit"), "exit codes are documented in the help:\n{text}");

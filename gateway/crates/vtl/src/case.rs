@@ -136,6 +136,11 @@ impl Case {
         Self { body: body.into(), ..Self::default() }
     }
 
+    /// Replaces the body.
+    pub fn set_body(&mut self, body: impl Into<String>) {
+        self.body = body.into();
+    }
+
     /// Runs the case's template.
     ///
     /// # Errors

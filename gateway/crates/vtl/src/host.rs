@@ -83,7 +83,7 @@ impl Default for Limits {
             output_bytes: 10 << 20,
             values: 1_000_000,
             foreach_rounds: 1000,
-            call_depth: 20,
+            call_depth: 16,
         }
     }
 }

@@ -40,3 +40,20 @@ fn check(folder: &str, at_least: usize) {
 fn answers_recorded_on_aws() {
     check("recorded-on-aws", 100);
 }
+
+/// The request and response templates that users bring along.
+#[test]
+fn templates_of_the_mission() {
+    check("mission", 2);
+}
+
+/// What AWS's developer guide shows, written anew.
+#[test]
+fn templates_of_the_guide() {
+    check("guide", 10);
+}
+
+#[test]
+fn faults_and_bounds() {
+    check("errors", 7);
+}

@@ -24,7 +24,7 @@ use crate::template::{Names, Template};
 use std::collections::HashMap;
 
 /// Blocks, parentheses and arguments may nest this deep.
-const MAX_NESTING: usize = 64;
+const MAX_NESTING: usize = 40;
 
 /// Errors are built where the parser knows only an offset; the place is worked out once, at the end.
 #[derive(Debug)]
