@@ -40,6 +40,8 @@ pub(crate) struct Link {
 pub(crate) struct State {
     pub(crate) role: Role,
     pub(crate) encoder: Encoder,
+    /// Reused by heads.
+    pub(crate) value: Vec<u8>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Id and slot of each open stream, by id.
@@ -76,6 +78,7 @@ impl State {
         Self {
             role,
             encoder: Encoder::default(),
+            value: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             open: Vec::new(),
