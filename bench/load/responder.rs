@@ -1,7 +1,8 @@
 //! The upstream of the load benchmark: the cheapest HTTP/1.1 server that is still honest.
 //!
 //! One thread, epoll, keep-alive and pipelining; answers are prepared bytes chosen by the path: 100 KiB where it contains
-//! `100k`, else 187 bytes of JSON. It trusts its peers (the gateways under test) and is no server for anything else.
+//! `100k`, else 187 bytes of JSON. A connection that begins with HTTP/2's preface is answered in HTTP/2, always with the
+//! small answer; its windows are taken to be large enough. It trusts its peers (the gateways under test) and is no server for anything else.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -27,8 +28,13 @@ fn main() -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     println!("listening on {}", listener.local_addr()?);
 
-    let answers =
-        Answers { small: answer(SMALL_BODY.as_bytes()), large: answer(&vec![b'x'; LARGE_BODY_BYTES]) };
+    let (h2, h2_data_at) = h2_answer(SMALL_BODY.as_bytes());
+    let answers = Answers {
+        small: answer(SMALL_BODY.as_bytes()),
+        large: answer(&vec![b'x'; LARGE_BODY_BYTES]),
+        h2,
+        h2_data_at,
+    };
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, listener.as_fd(), epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;
     let mut connections: Vec<Option<Connection>> = Vec::new();
@@ -56,6 +62,33 @@ fn main() -> std::io::Result<()> {
 struct Answers {
     small: Vec<u8>,
     large: Vec<u8>,
+    /// HEADERS and DATA of the small one; the stream's number is to be put in both.
+    h2: Vec<u8>,
+    /// Where the second frame begins.
+    h2_data_at: usize,
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// SETTINGS: room for 1,000 streams.
+const SETTINGS: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 3, 0xe8];
+const SETTINGS_ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
+
+/// The answer in HTTP/2: a block of literals, which needs no compression state (RFC 7541 section 6.2.2).
+fn h2_answer(body: &[u8]) -> (Vec<u8>, usize) {
+    let mut block = vec![0x88];
+    for (index, value) in
+        [(31_u8, "application/json"), (24, "public, max-age=600"), (28, &body.len().to_string())]
+    {
+        // Names by the static table: 15 and the rest, then the value.
+        block.extend([0x0f, index - 15, value.len() as u8]);
+        block.extend(value.as_bytes());
+    }
+    let mut bytes = vec![0, 0, block.len() as u8, 1, 4, 0, 0, 0, 0];
+    bytes.extend(&block);
+    let at = bytes.len();
+    bytes.extend([0, 0, body.len() as u8, 0, 1, 0, 0, 0, 0]);
+    bytes.extend(body);
+    (bytes, at)
 }
 
 fn answer(body: &[u8]) -> Vec<u8> {
@@ -87,7 +120,7 @@ fn accept(
         });
         epoll::add(epoll, stream.as_fd(), epoll::EventData::new_u64(free as u64), epoll::EventFlags::IN)?;
         connections[free] =
-            Some(Connection { stream, head: Vec::new(), unsent: Vec::new(), wants_write: false });
+            Some(Connection { stream, head: Vec::new(), unsent: Vec::new(), wants_write: false, h2: false });
     }
 }
 
@@ -98,6 +131,8 @@ struct Connection {
     /// What the socket did not take yet.
     unsent: Vec<u8>,
     wants_write: bool,
+    /// The peer began with HTTP/2's preface.
+    h2: bool,
 }
 
 impl Connection {
@@ -136,6 +171,15 @@ impl Connection {
             joined = [&kept, bytes].concat();
             &joined[..]
         };
+        if let Some(after) = rest.strip_prefix(PREFACE) {
+            (self.h2, rest) = (true, after);
+            self.send(SETTINGS)?;
+        }
+        if self.h2 {
+            let used = self.frames(rest, answers)?;
+            self.head = rest[used..].to_vec();
+            return Ok(());
+        }
         while let Some(end) = rest.windows(4).position(|window| window == b"\r\n\r\n") {
             let line = rest.split(|&byte| byte == b'\r').next().unwrap_or_default();
             let large = line.windows(4).any(|window| window == b"100k");
@@ -147,6 +191,36 @@ impl Connection {
         }
         self.head = rest.to_vec();
         Ok(())
+    }
+
+    /// Answers each HEADERS frame, and the frames that want an acknowledgement; how many bytes were whole frames.
+    fn frames(&mut self, bytes: &[u8], answers: &Answers) -> std::io::Result<usize> {
+        let mut out = Vec::new();
+        let mut used = 0;
+        while let Some([l2, l1, l0, kind, flags, stream @ ..]) = bytes[used..].first_chunk::<9>() {
+            let len = u32::from_be_bytes([0, *l2, *l1, *l0]) as usize;
+            let Some(payload) = bytes.get(used + 9..used + 9 + len) else { break };
+            used += 9 + len;
+            match kind {
+                1 => {
+                    let at = out.len();
+                    out.extend_from_slice(&answers.h2);
+                    out[at + 5..at + 9].copy_from_slice(stream);
+                    let data = at + answers.h2_data_at;
+                    out[data + 5..data + 9].copy_from_slice(stream);
+                }
+                4 if flags & 1 == 0 => out.extend_from_slice(SETTINGS_ACK),
+                6 if flags & 1 == 0 => {
+                    out.extend_from_slice(&[0, 0, 8, 6, 1, 0, 0, 0, 0]);
+                    out.extend_from_slice(payload);
+                }
+                _ => {}
+            }
+        }
+        if !out.is_empty() {
+            self.send(&out)?;
+        }
+        Ok(used)
     }
 
     fn send(&mut self, answer: &[u8]) -> std::io::Result<()> {

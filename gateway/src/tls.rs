@@ -63,10 +63,11 @@ impl Tls {
         let at = settings.server.listen_tls.first().map(|l| l.at).unwrap_or_default();
         let client_auth = client_auth(&settings.tls, faults)?;
         let tickets = self.tickets(&settings.tls, at, faults)?;
+        let http2 = settings.server.http2.then(|| b"h2".to_vec());
         let options = ServerOptions {
             tls12: settings.tls.tls12,
             client_auth,
-            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            alpn: http2.into_iter().chain([b"http/1.1".to_vec()]).collect(),
             tickets,
         };
         faults.take(at, sluice_tls::server_config(certificates, options))

@@ -8,12 +8,14 @@
 //! - [`Backend`] is an HTTP/1.1 server scripted by a closure; it records what it got, byte for byte.
 //! - [`Conn`] and [`Call`] are the client's side; [`Conn::send`] writes any bytes at all.
 //! - [`pki`] makes certificates and speaks TLS, as client and as server.
+//! - [`H2`] is a client of HTTP/2 that sends any frames at all.
 //! - [`eventually`] waits for a condition with a deadline; no test sleeps to synchronise.
 
 pub mod backend;
 pub mod call;
 pub mod conn;
 pub mod gateway;
+pub mod h2;
 pub mod http;
 pub mod lab;
 pub mod metrics;
@@ -27,6 +29,7 @@ pub use backend::{Backend, RefusingPort, Reply, Wire};
 pub use call::Call;
 pub use conn::Conn;
 pub use gateway::{Gateway, Sluice, sluice_binary};
+pub use h2::H2;
 pub use http::{Head, MessageReader, Request, Response};
 pub use metrics::Metrics;
 pub use netns::{GATEWAY, GATEWAY_INTERFACE, Net, Netns};

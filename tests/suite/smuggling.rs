@@ -109,7 +109,7 @@ const LINES: &[Attack] = &[
     refused("HTTP/2.0 by name", "GET / HTTP/2.0\r\nHost: x\r\n\r\n", &[400, 505]),
     refused("HTTP/0.9 by name", "GET / HTTP/0.9\r\nHost: x\r\n\r\n", &[400, 505]),
     refused("HTTP/1.10", "GET / HTTP/1.10\r\nHost: x\r\n\r\n", &[400, 505]),
-    refused("the HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[400, 505]),
+    refused("HTTP/2 by name", "PRI * HTTP/2.0\r\nHost: x\r\n\r\n", &[400, 505]),
     bad("a TLS hello", "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n"),
 ];
 

@@ -30,6 +30,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "node", package: "nodejs", test: true, bench: false, why: "the public suite for HTTP caches" },
     Program { name: "npm", package: "npm", test: true, bench: false, why: "brings that suite" },
     Program { name: "wrk", package: "wrk", test: true, bench: true, why: "load" },
+    Program { name: "h2load", package: "nghttp2-client", test: true, bench: true, why: "load over HTTP/2" },
     Program { name: "nginx", package: "nginx-light", test: true, bench: true, why: "a real upstream, and the peer of all ratios" },
     Program { name: "javac", package: "default-jdk-headless", test: true, bench: false, why: "runs the Java that templates come from" },
     Program { name: "/usr/share/java/velocity.jar", package: "velocity", test: true, bench: false, why: "what templates are compared with" },
@@ -84,17 +85,23 @@ fn explain(missing: &[&Program]) -> String {
     text
 }
 
-/// A folder with a `python3` that has `jsonschema`, if the one on the path has not and PyPI can be reached.
-pub(crate) fn python_with_jsonschema() -> Option<PathBuf> {
-    let has_it =
-        |python: &Path| sh::succeeds(Command::new(python).args(["-c", "import jsonschema, tomllib"]));
+/// What the tests import in Python, and the packages of PyPI that have it.
+const PYTHON: &[(&str, &str)] = &[("jsonschema", "jsonschema"), ("grpc", "grpcio")];
+
+/// A folder with a `python3` that has what the tests import, if the one on the path has not and PyPI can be reached.
+pub(crate) fn python_for_tests() -> Option<PathBuf> {
+    let imports: Vec<_> = PYTHON.iter().map(|(module, _)| *module).collect();
+    let script = format!("import tomllib, {}", imports.join(", "));
+    let has_it = |python: &Path| sh::succeeds(Command::new(python).args(["-c", &script]));
     let bin = sh::target_dir().join("test-venv/bin");
     let python = bin.join("python3");
     if has_it(Path::new("python3")) {
         return None;
     }
     if !has_it(&python) {
-        venv(&sh::target_dir().join("test-venv"), "jsonschema").ok()?;
+        for (_, package) in PYTHON {
+            venv(&sh::target_dir().join("test-venv"), package).ok()?;
+        }
     }
     has_it(&python).then_some(bin)
 }

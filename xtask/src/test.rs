@@ -28,7 +28,7 @@ pub(crate) fn run() -> Result<(), String> {
     if let Err(missing) = setup::run(setup::Need::Test) {
         println!("{missing}\nwithout them, some tests will be skipped\n");
     }
-    let python = setup::python_with_jsonschema();
+    let python = setup::python_for_tests();
     if let Err(error) = setup::npm_packages() {
         println!("{error}\nwithout it, some tests will be skipped\n");
     }

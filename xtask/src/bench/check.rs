@@ -3,7 +3,14 @@
 use super::report::Row;
 
 /// The most CPU per request that Sluice may use, as a ratio to nginx in the same run.
-const BARS: &[(&str, f64)] = &[("mock", 0.75), ("proxied", 0.68), ("cached", 0.40), ("100k", 0.85)];
+const BARS: &[(&str, f64)] = &[
+    ("mock", 0.75),
+    ("proxied", 0.68),
+    ("cached", 0.40),
+    ("100k", 0.85),
+    ("h2", 0.75),
+    ("h2-upstream", 0.50),
+];
 
 /// Fails where Sluice missed a bar, or was not measured against nginx at all.
 pub(crate) fn bars(rows: &[Row]) -> Result<(), String> {

@@ -4,6 +4,7 @@
 //! namespace -> for each round, shape and peer one measurement -> medians -> `bench/RESULTS.md` and `bench/results.json`.
 
 mod check;
+mod h2load;
 mod host;
 mod k6;
 mod measure;
@@ -32,13 +33,25 @@ pub(crate) enum Shape {
     Large,
     /// Mock, on a new connection each time.
     Conn,
+    /// Mock over HTTP/2 in clear text, many streams on few connections.
+    H2,
+    /// Proxied to an upstream that speaks HTTP/2; for nginx, which can't, proxied.
+    H2Upstream,
     /// Proxied at a fixed rate far from saturation: what latency is like, and what waking up costs.
     Paced,
 }
 
 impl Shape {
-    const ALL: [Shape; 6] =
-        [Shape::Mock, Shape::Proxied, Shape::Cached, Shape::Large, Shape::Conn, Shape::Paced];
+    const ALL: [Shape; 8] = [
+        Shape::Mock,
+        Shape::Proxied,
+        Shape::Cached,
+        Shape::Large,
+        Shape::Conn,
+        Shape::H2,
+        Shape::H2Upstream,
+        Shape::Paced,
+    ];
 
     /// The name in options and results.
     pub(crate) fn name(self) -> &'static str {
@@ -48,22 +61,24 @@ impl Shape {
             Shape::Cached => "cached",
             Shape::Large => "100k",
             Shape::Conn => "conn",
+            Shape::H2 => "h2",
+            Shape::H2Upstream => "h2-upstream",
             Shape::Paced => "20k/s",
         }
     }
 
     fn from_name(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|shape| shape.name() == name)
-            .ok_or_else(|| format!("no shape `{name}`: expected mock, proxied, cached, 100k, conn or 20k/s"))
+        Self::ALL.into_iter().find(|shape| shape.name() == name).ok_or_else(|| {
+            format!("no shape `{name}`: expected one of {}", Self::ALL.map(Self::name).join(", "))
+        })
     }
 
     /// The request's target.
     pub(crate) fn target(self) -> &'static str {
         match self {
-            Shape::Mock | Shape::Conn => "/mock/12345?expand=lines",
+            Shape::Mock | Shape::Conn | Shape::H2 => "/mock/12345?expand=lines",
             Shape::Proxied | Shape::Paced => "/items/12345?expand=lines",
+            Shape::H2Upstream => "/shared/12345?expand=lines",
             Shape::Cached => "/cached/12345?expand=lines",
             Shape::Large => "/100k/12345?expand=lines",
         }

@@ -55,14 +55,22 @@ impl Peer {
         if program.is_file() { Ok(program) } else { Err(format!("{} is missing", program.display())) }
     }
 
-    /// Which port serves a shape. Envoy's cache filter has a listener of its own.
+    /// Which port serves a shape. Envoy's cache filter has a listener of its own, and so has nginx's HTTP/2.
     pub(crate) fn port(self, port: u16, shape: Shape) -> u16 {
-        if self == Peer::Envoy && shape == Shape::Cached { port + 1 } else { port }
+        match (self, shape) {
+            (Peer::Envoy, Shape::Cached) | (Peer::Nginx, Shape::H2) => port + 1,
+            _ => port,
+        }
     }
 
-    /// Whether the peer has what the shape asks for: Pingora's proxy of a page has no cache.
+    /// Whether the peer has what the shape asks for: Pingora's proxy of a page has no cache, and HTTP/2 is compared with
+    /// nginx alone.
     pub(crate) fn serves(self, shape: Shape) -> bool {
-        !(self == Peer::Pingora && shape == Shape::Cached)
+        match shape {
+            Shape::Cached => self != Peer::Pingora,
+            Shape::H2 | Shape::H2Upstream => matches!(self, Peer::Sluice | Peer::Nginx),
+            _ => true,
+        }
     }
 
     /// Writes the configuration and gives the command that serves it.

@@ -3,7 +3,7 @@
 //! ```text
 //! request -> a connection with room? --yes--> stream
 //!               | no                            ^
-//!               +-- fewer than allowed --> connect, and drive it in a task of its own
+//!               +-- none being made, fewer than allowed --> connect, and drive it in a task of its own
 //!               +-- else --> wait until a stream ends or a connection does
 //! ```
 //! A connection that has said GOAWAY carries its last answers and no new request.
@@ -78,7 +78,8 @@ impl Pool {
             if let Some(stream) = self.try_open(method) {
                 return Ok((Side::H2(stream, Vec::new()), reused));
             }
-            if self.openers.borrow().len() + self.connecting.get() < max {
+            // One at a time: what is being opened may have room for all who wait.
+            if self.connecting.get() == 0 && self.openers.borrow().len() < max {
                 let connecting = Connecting::new(self);
                 let socket = connect().await?;
                 self.drive(socket, dial);

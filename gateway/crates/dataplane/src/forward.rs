@@ -79,13 +79,11 @@ pub(crate) fn request_head(
         }),
         Out::H2(stream) => {
             let (head, bytes) = (&*ex.head, ex.bytes.as_slice());
-            let mut target = Vec::with_capacity(128);
-            path(&mut target, ex, plan);
             let empty = matches!(head.framing, BodyFraming::None | BodyFraming::Length(0));
             stream.write_head(empty, |out| {
                 out.pseudo(FieldName::Method, head.method_name.of(bytes));
                 out.pseudo(FieldName::Scheme, b"http");
-                out.pseudo(FieldName::Path, &target);
+                out.pseudo_with(FieldName::Path, |out| path(out, ex, plan));
                 out.pseudo(FieldName::Authority, authority.as_bytes());
                 request_fields(out, ex, question.validating);
                 // Hop by hop, and yet what gRPC servers ask for: we do pass trailers on (RFC 9110 10.1.4).

@@ -66,9 +66,7 @@ impl HeadOut for Head<'_> {
     }
 
     fn field_with(&mut self, id: KnownHeader, name: &[u8], fill: impl FnOnce(&mut Vec<u8>)) {
-        let mut value = Vec::with_capacity(64);
-        fill(&mut value);
-        Head::field(self, id, name, &value);
+        Head::field_with(self, id, name, fill);
     }
 
     fn lines(&mut self, lines: &[u8]) {

@@ -365,10 +365,12 @@ pub(crate) fn refuse(core: &Core, conn: &Conn, ex: &mut Exchange, refused: &Refu
                 error_head(head, &answer, refused.retry_after_ms);
                 common_headers(head, core, ex);
             });
-            let mut body = Vec::with_capacity(128);
+            let mut body = core.scratch.bytes();
             error_body(&mut body, &answer);
             stream.write(&body, true);
-            head + if head_only { 0 } else { body.len() }
+            let len = if head_only { 0 } else { body.len() };
+            core.scratch.put_bytes(body);
+            head + len
         }
     };
     ex.report.refusal = Some(refused.why);

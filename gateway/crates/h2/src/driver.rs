@@ -301,9 +301,16 @@ impl Driver {
             return Err(fatal(ErrorCode::Protocol, "bad_stream_id"));
         }
         if id <= last {
-            return self.unknown(id);
+            // Either the stream is over, or the client counts backwards (RFC 9113 sections 5.1 and 5.1.1).
+            let used = self.link.state.borrow().was_used(id);
+            let backwards = fatal(ErrorCode::Protocol, "bad_stream_id");
+            return if used { self.unknown(id) } else { Err(backwards) };
         }
-        self.link.state.borrow_mut().last_id = id;
+        {
+            let mut state = self.link.state.borrow_mut();
+            state.last_id = id;
+            state.note_used(id);
+        }
         if self.last_served.is_some() {
             // We have said that we won't: the client knows to try elsewhere (RFC 9113 section 6.8).
             return Ok(());

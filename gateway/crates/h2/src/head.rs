@@ -7,6 +7,8 @@ use sluice_wire::h2::{Encoder, FieldName};
 pub struct Head<'a> {
     pub(crate) encoder: &'a mut Encoder,
     pub(crate) out: &'a mut Vec<u8>,
+    /// For values that are put together before they are written.
+    pub(crate) value: &'a mut Vec<u8>,
 }
 
 impl Head<'_> {
@@ -20,6 +22,20 @@ impl Head<'_> {
     #[inline]
     pub fn pseudo(&mut self, name: FieldName, value: &[u8]) {
         self.encoder.pseudo(self.out, name, value);
+    }
+
+    /// A pseudo-header whose value is put together by `fill`.
+    pub fn pseudo_with(&mut self, name: FieldName, fill: impl FnOnce(&mut Vec<u8>)) {
+        self.value.clear();
+        fill(self.value);
+        self.encoder.pseudo(self.out, name, self.value);
+    }
+
+    /// A field whose value is put together by `fill`.
+    pub fn field_with(&mut self, id: KnownHeader, name: &[u8], fill: impl FnOnce(&mut Vec<u8>)) {
+        self.value.clear();
+        fill(self.value);
+        self.encoder.field(self.out, id, name, self.value);
     }
 
     /// A field whose name is known.

@@ -28,6 +28,8 @@ pub(crate) const SOCKET_LOW: usize = 64 * 1024;
 const STREAM_LOW: usize = 16 * 1024;
 /// Streams that we reset: what the peer had on its way for them is ignored.
 const REMEMBERED: usize = 64;
+/// A power of two.
+const USED: usize = 64;
 
 /// A connection shared by its streams.
 pub(crate) struct Link {
@@ -38,6 +40,8 @@ pub(crate) struct Link {
 pub(crate) struct State {
     pub(crate) role: Role,
     pub(crate) encoder: Encoder,
+    /// Reused by heads.
+    pub(crate) value: Vec<u8>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Id and slot of each open stream, by id.
@@ -59,6 +63,8 @@ pub(crate) struct State {
     pub(crate) goaway: Option<u32>,
     pub(crate) budget: Budget,
     reset_ids: VecDeque<u32>,
+    /// Streams opened lately, by the low bits of their number: a lower id that is not among them was never used.
+    used_ids: [u32; USED],
     /// When something was last sent or a stream opened.
     pub(crate) progress_ms: u64,
     /// Tasks that wait for a stream to end, so that they can open one.
@@ -72,6 +78,7 @@ impl State {
         Self {
             role,
             encoder: Encoder::default(),
+            value: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             open: Vec::new(),
@@ -89,6 +96,7 @@ impl State {
             goaway: None,
             budget: Budget::default(),
             reset_ids: VecDeque::new(),
+            used_ids: [0; USED],
             progress_ms: sluice_rt::now_ms(),
             room_waiters: Vec::new(),
             driver: None,
@@ -167,6 +175,18 @@ impl State {
             self.reset_ids.pop_front();
         }
         self.reset_ids.push_back(id);
+    }
+
+    /// Remembers that a stream of this id has been.
+    pub(crate) fn note_used(&mut self, id: u32) {
+        if let Some(place) = self.used_ids.get_mut(id as usize / 2 % USED) {
+            *place = id;
+        }
+    }
+
+    /// Whether the stream has been, as far as we remember.
+    pub(crate) fn was_used(&self, id: u32) -> bool {
+        self.used_ids.get(id as usize / 2 % USED) == Some(&id)
     }
 
     pub(crate) fn was_reset(&self, id: u32) -> bool {

@@ -36,12 +36,12 @@ impl Stream {
         }
         (slot.end_queued, slot.sent_end) = (end, end);
         let id = slot.id;
-        let encoder = &mut state.encoder;
+        let (encoder, value) = (&mut state.encoder, &mut state.value);
         self.link.socket.write_with(|out| {
             let before = out.len();
             let block = frame::begin_headers(out, id);
             encoder.begin(out);
-            fill(&mut Head { encoder, out });
+            fill(&mut Head { encoder, out, value });
             block.end(out, end);
             out.len() - before
         })

@@ -329,8 +329,9 @@ async fn connection<H: Handler>(
     let facts = stream.tls().cloned();
     let client = Side::H1(Wire::new(stream));
     let mut conn = Conn { client, peer, via_balancer, tls: facts, scratch, active };
+    let mut first = true;
     let after = loop {
-        match next_request(&mut conn, &*handler).await {
+        match next_request(&mut conn, &*handler, std::mem::take(&mut first)).await {
             Next::After(After::KeepAlive) => {}
             Next::After(after) => break after,
             Next::Http2 => return Box::pin(h2::connection(conn, &handler)).await,
@@ -389,9 +390,9 @@ async fn shake_hands<H: Handler>(socket: sluice_rt::Stream, handler: &H) -> Opti
     }
 }
 
-/// Reads and serves one request.
+/// Reads and serves one request. Only the `first` may be HTTP/2's preface: behind others it would be smuggled.
 #[inline]
-async fn next_request<H: Handler>(conn: &mut Conn, handler: &H) -> Next {
+async fn next_request<H: Handler>(conn: &mut Conn, handler: &H, first: bool) -> Next {
     let Side::H1(wire) = &mut conn.client else { return Next::Http2 };
     let settings = handler.settings();
     if wire.available().is_empty() {
@@ -408,7 +409,7 @@ async fn next_request<H: Handler>(conn: &mut Conn, handler: &H) -> Next {
     let read =
         wire.read_request(&settings.limits, settings.header_timeout_ms, &mut head, &conn.scratch).await;
     Next::After(match read {
-        Ok(Some(_)) if head.version == Version::Http2 && settings.http2_streams > 0 => {
+        Ok(Some(_)) if head.version == Version::Http2 && first && settings.http2_streams > 0 => {
             conn.scratch.put_request(head);
             return Next::Http2;
         }
