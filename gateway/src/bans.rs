@@ -335,6 +335,8 @@ impl State {
 /// Who is never banned by configuration.
 fn exempt(settings: &Settings) -> Vec<ipnet::IpNet> {
     let mut exempt: Vec<ipnet::IpNet> = settings.bans.iter().flat_map(|bans| bans.never.clone()).collect();
+    // What comes through them is others' traffic.
+    exempt.extend(settings.server.trusted_proxies.iter().chain(&settings.server.proxy_protocol_from));
     if let Some(xdp) = &settings.xdp {
         exempt.extend(&xdp.allow);
         // What comes over the loopback interface is never seen by a program on another.

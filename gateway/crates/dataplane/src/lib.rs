@@ -98,7 +98,11 @@ impl Handler for Core {
         Self::handshake_begins(self)
     }
 
-    fn handshake_ended(&self, outcome: Option<Result<&Facts, &HandshakeError>>) {
+    fn handshake_ended(&self, peer: SocketAddr, outcome: Option<Result<&Facts, &HandshakeError>>) {
+        // One who closes may be a balancer that looks whether the port is open: no offence.
+        if let Some(Err(HandshakeError::Tls(_) | HandshakeError::TimedOut)) = outcome {
+            self.lookout.nuisance(peer.ip());
+        }
         Self::handshake_ended(self, outcome);
     }
 

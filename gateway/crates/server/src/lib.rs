@@ -124,8 +124,8 @@ pub trait Handler: 'static {
     fn closed(&self, peer: SocketAddr);
     /// A TLS handshake is about to begin; `None` refuses it.
     fn handshake_begins(&self) -> Option<Secure>;
-    /// A handshake that began is over; `None`: its task was dropped.
-    fn handshake_ended(&self, outcome: Option<Result<&Facts, &HandshakeError>>);
+    /// A handshake of this client that began is over; `None`: its task was dropped.
+    fn handshake_ended(&self, peer: SocketAddr, outcome: Option<Result<&Facts, &HandshakeError>>);
     /// Writes the answer for a connection that `opened` refused.
     fn shed(&self, conn: &mut Conn);
     /// What a request needs that could not be answered at once.
@@ -319,7 +319,7 @@ async fn connection<H: Handler>(
     let _opened = Opened::new(&*handler, peer, &counted);
     let stream = if tls {
         // Boxed: a handshake's state would stay part of the connection's for as long as that lives.
-        match Box::pin(shake_hands(socket, &*handler)).await {
+        match Box::pin(shake_hands(socket, peer, &*handler)).await {
             Some(stream) => stream,
             None => return,
         }
@@ -361,30 +361,31 @@ enum Next {
 /// Counts a handshake for as long as it lives, also if its task is dropped.
 struct Shaking<'a, H: Handler> {
     handler: &'a H,
+    peer: SocketAddr,
     over: bool,
 }
 
 impl<H: Handler> Drop for Shaking<'_, H> {
     fn drop(&mut self) {
         if !self.over {
-            self.handler.handshake_ended(None);
+            self.handler.handshake_ended(self.peer, None);
         }
     }
 }
 
-async fn shake_hands<H: Handler>(socket: sluice_rt::Stream, handler: &H) -> Option<Stream> {
+async fn shake_hands<H: Handler>(socket: sluice_rt::Stream, peer: SocketAddr, handler: &H) -> Option<Stream> {
     let Secure { config, timeout_ms } = handler.handshake_begins()?;
-    let mut shaking = Shaking { handler, over: false };
+    let mut shaking = Shaking { handler, peer, over: false };
     socket.set_deadline_ms(Some(sluice_rt::now_ms() + timeout_ms));
     let result = sluice_tls::accept(socket, config).await;
     shaking.over = true;
     match result {
         Ok(stream) => {
-            handler.handshake_ended(stream.tls().map(|facts| Ok(&**facts)));
+            handler.handshake_ended(peer, stream.tls().map(|facts| Ok(&**facts)));
             Some(stream)
         }
         Err(error) => {
-            handler.handshake_ended(Some(Err(&error)));
+            handler.handshake_ended(peer, Some(Err(&error)));
             None
         }
     }
