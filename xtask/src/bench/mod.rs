@@ -39,10 +39,18 @@ pub(crate) enum Shape {
     H2Upstream,
     /// Proxied at a fixed rate far from saturation: what latency is like, and what waking up costs.
     Paced,
+    /// Mock over TLS 1.3.
+    Tls,
+    /// Proxied over TLS 1.3.
+    TlsProxied,
+    /// 100 KiB over TLS 1.3.
+    TlsLarge,
+    /// Mock over TLS 1.3, with a full handshake each time: wrk resumes no session.
+    TlsHandshake,
 }
 
 impl Shape {
-    const ALL: [Shape; 8] = [
+    const ALL: [Shape; 12] = [
         Shape::Mock,
         Shape::Proxied,
         Shape::Cached,
@@ -51,7 +59,16 @@ impl Shape {
         Shape::H2,
         Shape::H2Upstream,
         Shape::Paced,
+        Shape::Tls,
+        Shape::TlsProxied,
+        Shape::TlsLarge,
+        Shape::TlsHandshake,
     ];
+
+    /// Whether it is asked over TLS.
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Shape::Tls | Shape::TlsProxied | Shape::TlsLarge | Shape::TlsHandshake)
+    }
 
     /// The name in options and results.
     pub(crate) fn name(self) -> &'static str {
@@ -64,6 +81,10 @@ impl Shape {
             Shape::H2 => "h2",
             Shape::H2Upstream => "h2-upstream",
             Shape::Paced => "20k/s",
+            Shape::Tls => "tls",
+            Shape::TlsProxied => "tls-proxied",
+            Shape::TlsLarge => "tls-100k",
+            Shape::TlsHandshake => "tls-handshake",
         }
     }
 
@@ -76,17 +97,19 @@ impl Shape {
     /// The request's target.
     pub(crate) fn target(self) -> &'static str {
         match self {
-            Shape::Mock | Shape::Conn | Shape::H2 => "/mock/12345?expand=lines",
-            Shape::Proxied | Shape::Paced => "/items/12345?expand=lines",
+            Shape::Mock | Shape::Conn | Shape::H2 | Shape::Tls | Shape::TlsHandshake => {
+                "/mock/12345?expand=lines"
+            }
+            Shape::Proxied | Shape::Paced | Shape::TlsProxied => "/items/12345?expand=lines",
             Shape::H2Upstream => "/shared/12345?expand=lines",
             Shape::Cached => "/cached/12345?expand=lines",
-            Shape::Large => "/100k/12345?expand=lines",
+            Shape::Large | Shape::TlsLarge => "/100k/12345?expand=lines",
         }
     }
 
     /// The length of the right answer's body.
     pub(crate) fn body_bytes(self) -> usize {
-        if self == Shape::Large { 100 * 1024 } else { peers::MOCK.len() }
+        if matches!(self, Shape::Large | Shape::TlsLarge) { 100 * 1024 } else { peers::MOCK.len() }
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) const MOCK: &str = include_str!("../../../bench/load/answer.json");
 pub(crate) const API_KEY: &str = "bench-4f1c2d7a9b3e8c6d5f0a1b2c3d4e";
 /// How many routes Sluice chooses among.
 const ROUTES: usize = 1000;
+/// The TLS listener is so far above the plain one.
+pub(crate) const TLS_OFFSET: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
@@ -69,6 +71,7 @@ impl Peer {
         match shape {
             Shape::Cached => self != Peer::Pingora,
             Shape::H2 | Shape::H2Upstream => matches!(self, Peer::Sluice | Peer::Nginx),
+            _ if shape.is_tls() => matches!(self, Peer::Sluice | Peer::Nginx | Peer::Haproxy),
             _ => true,
         }
     }
@@ -81,6 +84,7 @@ impl Peer {
             Ok(path)
         };
         let mock = write("mock.json", MOCK)?;
+        certificate(work)?;
         let mut command = Command::new(self.program()?);
         match self {
             Peer::Sluice => {
@@ -89,7 +93,7 @@ impl Peer {
                 let _ = std::fs::remove_file(&log);
                 command
                     .args(["run", "--config"])
-                    .arg(write("sluice.toml", &sluice_config(port, upstream, &log)?)?)
+                    .arg(write("sluice.toml", &sluice_config(port, upstream, work.folder())?)?)
             }
             Peer::Nginx => {
                 let config = write("nginx.conf", &template("nginx.conf", work, port, upstream)?)?;
@@ -110,6 +114,36 @@ impl Peer {
     }
 }
 
+/// One ECDSA P-256 certificate for all peers; HAProxy wants it in one file with its key.
+fn certificate(work: &Work) -> Result<(), String> {
+    let (cert, key, both) = (work.path("tls.crt"), work.path("tls.key"), work.path("tls.pem"));
+    if both.is_file() {
+        return Ok(());
+    }
+    let mut openssl = Command::new("openssl");
+    openssl
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "30",
+        ])
+        .args(["-subj", "/CN=api.example.com", "-addext", "subjectAltName=DNS:api.example.com", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert);
+    sh::output(&mut openssl)?;
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    std::fs::write(&both, read(&cert)? + &read(&key)?).map_err(|error| format!("{}: {error}", both.display()))
+}
+
 fn template(name: &str, work: &Work, port: u16, upstream: &str) -> Result<String, String> {
     let path = sh::root().join("bench/load").join(name);
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -118,6 +152,7 @@ fn template(name: &str, work: &Work, port: u16, upstream: &str) -> Result<String
         .replace("@WORK@", &work.folder().display().to_string())
         .replace("@PORT@", &port.to_string())
         .replace("@PORT2@", &(u32::from(port) + 1).to_string())
+        .replace("@PORT_TLS@", &(u32::from(port) + TLS_OFFSET).to_string())
         .replace("@UPSTREAM@", upstream)
         .replace("@UPSTREAM_HOST@", host)
         .replace("@UPSTREAM_PORT@", upstream_port)
@@ -125,13 +160,15 @@ fn template(name: &str, work: &Work, port: u16, upstream: &str) -> Result<String
 }
 
 /// bench/load/sluice.toml and as many routes as it takes to have `ROUTES` of them, each with everything on.
-fn sluice_config(port: u16, upstream: &str, log: &std::path::Path) -> Result<String, String> {
+fn sluice_config(port: u16, upstream: &str, work: &std::path::Path) -> Result<String, String> {
     let path = sh::root().join("bench/load/sluice.toml");
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut config = text
         .replace("@PORT@", &port.to_string())
         .replace("@UPSTREAM@", upstream)
-        .replace("@LOG@", &log.display().to_string())
+        .replace("@LOG@", &work.join("access.log").display().to_string())
+        .replace("@WORK@", &work.display().to_string())
+        .replace("@PORT_TLS@", &(u32::from(port) + TLS_OFFSET).to_string())
         .replace("@KEY@", API_KEY)
         .replace("@MOCK@", MOCK);
     for index in config.matches("[routes.").count()..ROUTES {

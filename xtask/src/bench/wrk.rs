@@ -27,13 +27,23 @@ pub(crate) fn run(cores: Cores, address: &str, shape: Shape, seconds: u64) -> Re
         .arg(format!("--duration={seconds}s"))
         .args(["--timeout", "5s", "--script"])
         .arg(script)
-        .arg(format!("http://{address}{}", shape.target()))
+        .arg(format!("{}{}", url(address, shape)?, shape.target()))
         .env("API_KEY", peers::API_KEY);
-    if shape == Shape::Conn {
+    if matches!(shape, Shape::Conn | Shape::TlsHandshake) {
         wrk.env("CLOSE", "1");
     }
     let output = sh::output(&mut host::pinned(&wrk, cores.load))?;
     parse(&output).ok_or_else(|| format!("wrk's output was not understood:\n{output}"))
+}
+
+/// Where a shape is asked: over TLS on the port beside.
+fn url(address: &str, shape: Shape) -> Result<String, String> {
+    if !shape.is_tls() {
+        return Ok(format!("http://{address}"));
+    }
+    let (host, port) = address.rsplit_once(':').ok_or("an address without a port")?;
+    let port: u32 = port.parse().map_err(|_| format!("no port in {address}"))?;
+    Ok(format!("https://{host}:{}", port + peers::TLS_OFFSET))
 }
 
 /// Reads the `RESULT` line that request.lua and pace print.
