@@ -10,6 +10,9 @@ const BARS: &[(&str, f64)] = &[
     ("100k", 0.85),
     ("h2", 0.75),
     ("h2-upstream", 0.50),
+    ("tls", 0.78),
+    ("tls-proxied", 0.68),
+    ("tls-handshake", 0.65),
 ];
 
 /// Fails where Sluice missed a bar, or was not measured against nginx at all.
