@@ -26,7 +26,7 @@
 //!
 //! # Completions that are not what one hoped for
 //!
-//! In io_uring's terms, which the epoll driver speaks, too. `sim.rs` has a test for each line, on a simulated kernel.
+//! In io_uring's terms, which the epoll driver speaks, too. `sim.rs` tests what sockets meet of it on a simulated kernel.
 //!
 //! | operation | result | meaning | what happens |
 //! |---|---|---|---|
