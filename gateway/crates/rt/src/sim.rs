@@ -358,19 +358,23 @@ mod tests {
         assert!(world.trace.contains(&(Op::Send, -libc::ECANCELED)));
     }
 
+    /// An accept that fails once, then brings a connection.
+    fn connection_after(errno: i32) -> impl FnMut(&mut World) {
+        let mut failed = false;
+        move |world| {
+            let Some(at) = world.find(Op::Accept) else { return };
+            if std::mem::replace(&mut failed, true) {
+                world.connection(at, true);
+            } else {
+                world.complete(at, -errno);
+            }
+        }
+    }
+
     #[test]
     fn accept_out_of_descriptors_or_memory_rests() {
         for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
-            let mut failed = false;
-            let step = move |world: &mut World| {
-                let Some(at) = world.find(Op::Accept) else { return };
-                if std::mem::replace(&mut failed, true) {
-                    world.connection(at, true);
-                } else {
-                    world.complete(at, -errno);
-                }
-            };
-            simulate(step, || async {
+            simulate(connection_after(errno), || async {
                 let (listener, began_ms) = (listener(), now_ms());
                 listener.accept().await.unwrap();
                 assert!((100..=120).contains(&(now_ms() - began_ms)), "{} ms", now_ms() - began_ms);
@@ -402,16 +406,7 @@ mod tests {
     #[test]
     fn accept_of_a_connection_that_is_gone_goes_on_at_once() {
         for errno in [libc::ECONNABORTED, libc::EPROTO, libc::EAGAIN, libc::EPERM, libc::EHOSTUNREACH] {
-            let mut failed = false;
-            let step = move |world: &mut World| {
-                let Some(at) = world.find(Op::Accept) else { return };
-                if std::mem::replace(&mut failed, true) {
-                    world.connection(at, true);
-                } else {
-                    world.complete(at, -errno);
-                }
-            };
-            simulate(step, || async {
+            simulate(connection_after(errno), || async {
                 let (listener, began_ms) = (listener(), now_ms());
                 listener.accept().await.unwrap();
                 assert_eq!((now_ms() - began_ms, stats().accept_errors), (0, 1));
