@@ -6,7 +6,7 @@ use crate::listeners::{Bound, Given, Listening};
 use crate::notify::Notifier;
 use crate::operate::Operator;
 use crate::publish::{Origin, Publisher};
-use crate::signals::{Asker, End, Main};
+use crate::signals::{Asker, EarlySignals, End, Main};
 use crate::upgrade::{self, Predecessor, Upgrader};
 use crate::watchdog::Watchdog;
 use crate::xdp::Kernel;
@@ -24,6 +24,7 @@ use std::sync::mpsc::SyncSender;
 
 /// Serves until told to end.
 pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
+    let early = EarlySignals::catch()?;
     let notifier = Notifier::from_env();
     let (given, predecessor) = inherit()?;
     let origin = match config {
@@ -61,6 +62,7 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let connections = Arc::new(Connections::new(settings.server.max_connections));
     let publisher =
         Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), (kernel.clone(), bans.clone()), ports)?);
+    let signals = early.with_ends()?;
     let shared = Shared { connections, reports, engine };
     let (handles, pulses) = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
@@ -84,7 +86,7 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
         watchdog: Watchdog::new(pulses),
     };
     // Its end closes the listening sockets that were kept for a successor.
-    let end = main.wait(asks)?;
+    let end = main.wait(signals, asks);
     draining.store(true, Ordering::Release);
     finish(end, Running { publisher, kernel, handles, control, log }, &notifier)
 }

@@ -10,7 +10,8 @@ use sluice_control::Reload;
 use sluice_telemetry::LogThread;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -51,6 +52,68 @@ pub(crate) fn asking() -> (Asker, mpsc::Receiver<Ask>) {
     (Asker(send), receive)
 }
 
+/// The signals that an operator sends to a service that runs. Until somebody catches them, each of them would end it.
+struct Upkeep {
+    hangup: Signal,
+    reopen: Signal,
+    renew: Signal,
+}
+
+/// The signals that end it in good order.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// Those caught before the process serves, kept until [`Main::wait`] sees to them.
+pub(crate) struct EarlySignals {
+    runtime: Runtime,
+    upkeep: Upkeep,
+}
+
+/// All that are caught.
+pub(crate) struct Signals {
+    early: EarlySignals,
+    ends: Ends,
+}
+
+impl EarlySignals {
+    /// Catches those that must not end a process that is starting: a log rotation may come at any time, and a successor's
+    /// process id is known before it is done. Starts no thread.
+    pub(crate) fn catch() -> Result<Self, Failure> {
+        let catch = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let guard = runtime.enter();
+            let upkeep = Upkeep {
+                hangup: signal(SignalKind::hangup())?,
+                reopen: signal(SignalKind::user_defined1())?,
+                renew: signal(SignalKind::user_defined2())?,
+            };
+            drop(guard);
+            Ok(Self { runtime, upkeep })
+        };
+        catch().map_err(failed)
+    }
+
+    /// With those that ask for an end: from here on there may be requests to finish before it.
+    pub(crate) fn with_ends(self) -> Result<Signals, Failure> {
+        let guard = self.runtime.enter();
+        let catch = || {
+            Ok(Ends {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            })
+        };
+        let ends = catch().map_err(failed)?;
+        drop(guard);
+        Ok(Signals { early: self, ends })
+    }
+}
+
+fn failed(error: std::io::Error) -> Failure {
+    Failure::Runtime(format!("can't handle signals: {error}"))
+}
+
 /// What the main thread looks after.
 pub(crate) struct Main<'a> {
     pub(crate) publisher: &'a Arc<Publisher>,
@@ -63,26 +126,22 @@ pub(crate) struct Main<'a> {
 
 impl Main<'_> {
     /// Does its work until the process is to end.
-    pub(crate) fn wait(mut self, asks: mpsc::Receiver<Ask>) -> Result<End, Failure> {
-        let failed = |error: std::io::Error| Failure::Runtime(format!("can't handle signals: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        runtime.block_on(self.handle(asks)).map_err(failed)
+    pub(crate) fn wait(mut self, signals: Signals, asks: mpsc::Receiver<Ask>) -> End {
+        let Signals { early: EarlySignals { runtime, upkeep }, ends } = signals;
+        runtime.block_on(self.handle(upkeep, ends, asks))
     }
 
-    async fn handle(&mut self, mut asks: mpsc::Receiver<Ask>) -> std::io::Result<End> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut reopen = signal(SignalKind::user_defined1())?;
-        let mut renew = signal(SignalKind::user_defined2())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    async fn handle(&mut self, upkeep: Upkeep, ends: Ends, mut asks: mpsc::Receiver<Ask>) -> End {
+        let Upkeep { mut hangup, mut reopen, mut renew } = upkeep;
+        let Ends { mut terminate, mut interrupt } = ends;
         let mut sweep = tokio::time::interval(SWEEP);
         let mut xdp_sweep = tokio::time::interval(XDP_SWEEP);
         let mut watch = self.notifier.watchdog_interval().map(tokio::time::interval);
         let mut upgrade: Option<Upgrade> = None;
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(End::Told),
-                _ = interrupt.recv() => return Ok(End::Told),
+                _ = terminate.recv() => return End::Told,
+                _ = interrupt.recv() => return End::Told,
                 _ = hangup.recv() => {
                     // Off this thread's reactor: names may have to be resolved. The outcome is told on stderr.
                     let publisher = Arc::clone(self.publisher);
@@ -96,7 +155,7 @@ impl Main<'_> {
                 _ = renew.recv() => self.begin(&mut upgrade, None),
                 Some(Ask(answer)) = asks.recv() => self.begin(&mut upgrade, Some(answer)),
                 outcome = finished(&mut upgrade) => if let Some(successor) = tell(upgrade.take(), outcome) {
-                    return Ok(End::Succeeded(successor));
+                    return End::Succeeded(successor);
                 },
                 () = tick(&mut watch) => self.watchdog.check(self.notifier),
                 _ = sweep.tick() => self.publisher.sweep(),

@@ -103,6 +103,11 @@ impl Builder {
 
     /// Starts the gateway and waits until it is ready.
     pub fn start(self, config: &str) -> Gateway {
+        self.start_while(config, |_| ())
+    }
+
+    /// Starts the gateway, does `meanwhile` with its process id, and waits until it is ready.
+    pub fn start_while(self, config: &str, meanwhile: impl FnOnce(u32)) -> Gateway {
         let dir = TempDir::new();
         let path = dir.file("gateway.toml", &whole_config(&self.server, config));
         let stdout = fs::File::create(dir.path().join("stdout.log")).unwrap();
@@ -111,6 +116,7 @@ impl Builder {
         let mut child =
             command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().expect("start sluice");
         let stderr = collect_lines(&mut child);
+        meanwhile(child.id());
         let (data, admin) = wait_until_ready(&mut child, &stderr);
         Gateway { child, successor: None, stderr, dir, server: self.server, data, admin }
     }

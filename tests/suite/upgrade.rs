@@ -266,3 +266,36 @@ fn a_busy_client_is_told_to_leave_before_its_connection_ends() {
     assert_eq!(gateway.wait_for_exit().code(), Some(0));
     assert!(Conn::try_open(addr).is_err());
 }
+
+/// Whether one of the process's descriptors is a TCP socket that listens.
+fn listens(pid: u32) -> bool {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let links = links.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let sockets: Vec<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    table.lines().any(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        columns.get(3) == Some(&"0A") && sockets.contains(&format!("socket:[{}]", columns[9]))
+    })
+}
+
+/// A log rotation, or a reload of all, may come at any time: also to a process that is not ready yet.
+#[test]
+fn signals_of_upkeep_do_not_end_a_process_that_starts() {
+    let dir = sluice_harness::TempDir::new();
+    // Opening it for writing takes until somebody reads: a start as slow as the test wants.
+    let log = dir.path().join("access.log");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &log, rustix::fs::Mode::RWXU).unwrap();
+    let config = format!("{}[access_log]\npath = {log:?}\n", mock("a"));
+    let mut reader = None;
+    let gateway = Gateway::builder().start_while(&config, |pid| {
+        eventually("a listening socket", || listens(pid).then_some(()));
+        let process = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+        for signal in [Signal::HUP, Signal::USR1] {
+            rustix::process::kill_process(process, signal).unwrap();
+        }
+        reader = Some(fs::File::open(&log).unwrap());
+    });
+    assert_eq!(gateway.get("/a").text(), "a");
+    gateway.wait_for_line(0, "sluice: reloaded");
+}
