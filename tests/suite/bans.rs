@@ -48,11 +48,16 @@ struct World {
 
 impl World {
     fn new(config: &str) -> Result<Self, String> {
+        Self::with_server(config, "")
+    }
+
+    /// `server`: more lines of `[server]`.
+    fn with_server(config: &str, server: &str) -> Result<Self, String> {
         may_load_bpf()?;
         let net = Net::new(3)?;
-        let config = config.to_owned();
+        let (config, server) = (config.to_owned(), server.to_owned());
         let gateway = net.gateway.run(move || {
-            let listen = format!("cores = 2\nlisten = [\"{GATEWAY}:0\"]");
+            let listen = format!("cores = 2\nlisten = [\"{GATEWAY}:0\"]\n{server}");
             Arc::new(Gateway::builder().server(&listen).start(&config))
         });
         assert!(
@@ -175,6 +180,52 @@ fn an_address_with_admitted_traffic_is_never_banned() {
     assert!(!world.gateway.stderr().iter().any(|line| line.contains(&format!("ban {shared}"))));
     let told = world.command(&format!("explain-client {shared}"));
     assert!(told.contains("admitted") || told.contains("quiet"), "{told}");
+}
+
+/// One connection of the balancer, on behalf of `client`, that does what costs a direct client its welcome: too many at
+/// once, or HTTP/2 that begins with something other than its settings (RFC 9113 3.4).
+fn offence_via_balancer(addr: SocketAddr, client: &str, held: &mut Vec<Conn>) {
+    let Ok(mut conn) = Conn::try_open_within(addr, Duration::from_millis(500)) else { return };
+    conn.send(format!("PROXY TCP4 {client} {GATEWAY} 5000 80\r\n"));
+    if held.len() < 4 {
+        held.push(conn);
+    } else {
+        conn.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x08\x06\0\0\0\0\0pingping");
+    }
+}
+
+#[test]
+fn behind_a_balancer_nobody_is_banned_for_what_its_clients_do() {
+    let server =
+        format!("proxy_protocol_from = [\"{}\"]\nmax_connections_per_address = 5\n", Net::client_address(2));
+    let world = match World::with_server(CONFIG, &server) {
+        Ok(world) => world,
+        Err(why) => skip!("bans: behind a balancer", "{why}"),
+    };
+    let (announced, direct, balancer) =
+        (Net::client_address(0), Net::client_address(1), Net::client_address(2));
+    let done = Arc::new(AtomicBool::new(false));
+    let (addr, stop_flag, on_behalf) = (world.addr, Arc::clone(&done), announced.clone());
+    let abuse = world.net.clients[2].spawn(move || {
+        let mut held = Vec::new();
+        while !stop_flag.load(Ordering::SeqCst) {
+            offence_via_balancer(addr, &on_behalf, &mut held);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let before = |world: &World| world.metric("sluice_http2_connection_errors_total");
+    eventually_within(SOON, "abuse through the balancer", || (before(&world) > 60.0).then_some(()));
+    // One that does the like without a balancer, begun later, is banned meanwhile: so the judge has seen to both.
+    let threads = vec![abuse, world.nuisance(1, &done)];
+    world.wait_for_line(&format!("ban {direct} for 3s"));
+    stop(&done, threads);
+    for spared in [announced, balancer] {
+        assert!(
+            !world.gateway.stderr().iter().any(|line| line.contains(&format!("ban {spared}"))),
+            "{spared}"
+        );
+    }
+    assert!(world.is_served(0), "the client that the balancer names is not dropped when it comes by itself");
 }
 
 #[test]

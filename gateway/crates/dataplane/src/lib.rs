@@ -71,7 +71,7 @@ impl Handler for Core {
         !from.is_empty() && from.contain(peer.ip())
     }
 
-    fn opened(&self, peer: SocketAddr) -> Welcome {
+    fn opened(&self, peer: SocketAddr, via_balancer: bool) -> Welcome {
         match self.connect(peer.ip()) {
             Entry::Granted => {
                 self.metrics.connection_opened();
@@ -83,7 +83,7 @@ impl Handler for Core {
             }
             Entry::ClientFull => {
                 self.metrics.connection_over_address();
-                self.lookout.nuisance(peer.ip());
+                self.nuisance(peer, via_balancer);
                 Welcome::Close
             }
         }
@@ -98,10 +98,15 @@ impl Handler for Core {
         Self::handshake_begins(self)
     }
 
-    fn handshake_ended(&self, peer: SocketAddr, outcome: Option<Result<&Facts, &HandshakeError>>) {
+    fn handshake_ended(
+        &self,
+        peer: SocketAddr,
+        via_balancer: bool,
+        outcome: Option<Result<&Facts, &HandshakeError>>,
+    ) {
         // One who closes may be a balancer that looks whether the port is open: no offence.
         if let Some(Err(HandshakeError::Tls(_) | HandshakeError::TimedOut)) = outcome {
-            self.lookout.nuisance(peer.ip());
+            self.nuisance(peer, via_balancer);
         }
         Self::handshake_ended(self, outcome);
     }
@@ -156,13 +161,15 @@ impl Handler for Core {
         record::unreadable(self, conn, error);
     }
 
-    fn http2(&self, peer: SocketAddr, event: Http2Event) {
+    fn http2(&self, peer: SocketAddr, via_balancer: bool, event: Http2Event) {
         match event {
             Http2Event::Connection => return self.metrics.http2_connection(),
             Http2Event::StreamError(label) => self.metrics.http2_stream_error(label),
             Http2Event::ConnectionError(label) => self.metrics.http2_connection_error(label),
         }
-        self.lookout.note(peer.ip(), Some(Refusal::Malformed), None);
+        if !via_balancer {
+            self.lookout.note(peer.ip(), Some(Refusal::Malformed), None);
+        }
     }
 }
 
@@ -196,6 +203,13 @@ enum Rest {
 }
 
 impl Core {
+    /// Notes a connection that led to no request. Behind a balancer the kernel never meets the client: nobody to ban.
+    fn nuisance(&self, peer: SocketAddr, via_balancer: bool) {
+        if !via_balancer {
+            self.lookout.nuisance(peer.ip());
+        }
+    }
+
     /// The way, up to where waiting begins.
     #[inline]
     fn way(&self, conn: &mut Conn, ex: &mut Exchange) -> Way {

@@ -26,7 +26,7 @@ const CONN_WINDOW: u32 = 1024 * 1024;
 /// Serves a connection whose preface has been read.
 pub(crate) async fn connection<H: Handler>(conn: Conn, handler: &Rc<H>) {
     let Conn { client: Side::H1(wire), peer, via_balancer, tls, scratch, active } = conn else { return };
-    handler.http2(peer, Http2Event::Connection);
+    handler.http2(peer, via_balancer, Http2Event::Connection);
     let settings = handler.settings();
     let settings = sluice_h2::Settings {
         limits: settings.limits,
@@ -42,7 +42,7 @@ pub(crate) async fn connection<H: Handler>(conn: Conn, handler: &Rc<H>) {
     // A draining core waits for the last word, not for the client to go.
     drop(busy);
     if let End::Broken(label) = end {
-        handler.http2(peer, Http2Event::ConnectionError(label));
+        handler.http2(peer, via_balancer, Http2Event::ConnectionError(label));
     }
     if end != End::Gone {
         linger(driver.socket()).await;
@@ -93,7 +93,7 @@ impl<H: Handler> Events for Server<'_, H> {
     }
 
     fn stream_error(&mut self, label: &'static str) {
-        self.handler.http2(self.peer, Http2Event::StreamError(label));
+        self.handler.http2(self.peer, self.via_balancer, Http2Event::StreamError(label));
     }
 }
 

@@ -118,14 +118,19 @@ pub trait Handler: 'static {
     fn settings(&self) -> Settings;
     /// Whether connections from this address begin with a PROXY protocol header.
     fn is_balancer(&self, peer: SocketAddr) -> bool;
-    /// A connection was accepted.
-    fn opened(&self, peer: SocketAddr) -> Welcome;
+    /// A connection was accepted. `via_balancer`: `peer` is whom a balancer's PROXY header names, here and below.
+    fn opened(&self, peer: SocketAddr, via_balancer: bool) -> Welcome;
     /// A connection that was to be served is gone.
     fn closed(&self, peer: SocketAddr);
     /// A TLS handshake is about to begin; `None` refuses it.
     fn handshake_begins(&self) -> Option<Secure>;
     /// A handshake of this client that began is over; `None`: its task was dropped.
-    fn handshake_ended(&self, peer: SocketAddr, outcome: Option<Result<&Facts, &HandshakeError>>);
+    fn handshake_ended(
+        &self,
+        peer: SocketAddr,
+        via_balancer: bool,
+        outcome: Option<Result<&Facts, &HandshakeError>>,
+    );
     /// Writes the answer for a connection that `opened` refused.
     fn shed(&self, conn: &mut Conn);
     /// What a request needs that could not be answered at once.
@@ -137,7 +142,7 @@ pub trait Handler: 'static {
     /// Writes the answer to a head that could not be read.
     fn refuse(&self, conn: &mut Conn, error: &HeadError);
     /// Something happened on an HTTP/2 connection of this client that is worth counting.
-    fn http2(&self, peer: SocketAddr, event: Http2Event);
+    fn http2(&self, peer: SocketAddr, via_balancer: bool, event: Http2Event);
 }
 
 /// How far a request came without waiting.
@@ -305,7 +310,7 @@ async fn connection<H: Handler>(
         }
     }
     let counted = Rc::clone(&active);
-    match handler.opened(peer) {
+    match handler.opened(peer, via_balancer) {
         Welcome::Serve => {}
         // Over TLS saying why would take the very handshake that there is no room for.
         Welcome::Shed if !tls => {
@@ -319,7 +324,7 @@ async fn connection<H: Handler>(
     let _opened = Opened::new(&*handler, peer, &counted);
     let stream = if tls {
         // Boxed: a handshake's state would stay part of the connection's for as long as that lives.
-        match Box::pin(shake_hands(socket, peer, &*handler)).await {
+        match Box::pin(shake_hands(socket, (peer, via_balancer), &*handler)).await {
             Some(stream) => stream,
             None => return,
         }
@@ -362,30 +367,35 @@ enum Next {
 struct Shaking<'a, H: Handler> {
     handler: &'a H,
     peer: SocketAddr,
+    via_balancer: bool,
     over: bool,
 }
 
 impl<H: Handler> Drop for Shaking<'_, H> {
     fn drop(&mut self) {
         if !self.over {
-            self.handler.handshake_ended(self.peer, None);
+            self.handler.handshake_ended(self.peer, self.via_balancer, None);
         }
     }
 }
 
-async fn shake_hands<H: Handler>(socket: sluice_rt::Stream, peer: SocketAddr, handler: &H) -> Option<Stream> {
+async fn shake_hands<H: Handler>(
+    socket: sluice_rt::Stream,
+    (peer, via_balancer): (SocketAddr, bool),
+    handler: &H,
+) -> Option<Stream> {
     let Secure { config, timeout_ms } = handler.handshake_begins()?;
-    let mut shaking = Shaking { handler, peer, over: false };
+    let mut shaking = Shaking { handler, peer, via_balancer, over: false };
     socket.set_deadline_ms(Some(sluice_rt::now_ms() + timeout_ms));
     let result = sluice_tls::accept(socket, config).await;
     shaking.over = true;
     match result {
         Ok(stream) => {
-            handler.handshake_ended(peer, stream.tls().map(|facts| Ok(&**facts)));
+            handler.handshake_ended(peer, via_balancer, stream.tls().map(|facts| Ok(&**facts)));
             Some(stream)
         }
         Err(error) => {
-            handler.handshake_ended(peer, Some(Err(&error)));
+            handler.handshake_ended(peer, via_balancer, Some(Err(&error)));
             None
         }
     }
