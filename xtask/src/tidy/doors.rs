@@ -11,6 +11,8 @@ const DOORS: &[(&str, &str)] = &[
     // Pure: values in, values out.
     ("cache", "wire"),
     ("vtl", "jsonpath"),
+    ("mapping", "jsonpath"),
+    ("mapping", "vtl"),
     // Machinery: knows the kernel, not the gateway.
     ("tls", "rt"),
     ("h1", "rt"),
@@ -33,10 +35,12 @@ const DOORS: &[(&str, &str)] = &[
     ("xdp", "common"),
     // Gateway: the nouns.
     ("snapshot", "cache"),
+    ("snapshot", "mapping"),
     ("snapshot", "throttle"),
     ("snapshot", "wire"),
     ("compile", "cache"),
     ("compile", "config"),
+    ("compile", "mapping"),
     ("compile", "snapshot"),
     ("compile", "throttle"),
     ("compile", "wire"),
@@ -44,6 +48,7 @@ const DOORS: &[(&str, &str)] = &[
     ("dataplane", "client"),
     ("dataplane", "h1"),
     ("dataplane", "h2"),
+    ("dataplane", "mapping"),
     ("dataplane", "promote"),
     ("dataplane", "rt"),
     ("dataplane", "server"),
@@ -52,6 +57,7 @@ const DOORS: &[(&str, &str)] = &[
     ("dataplane", "throttle"),
     ("dataplane", "tls"),
     ("dataplane", "wire"),
+    ("control", "mapping"),
     ("control", "snapshot"),
     ("control", "telemetry"),
     ("control", "xdp"),
