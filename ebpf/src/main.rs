@@ -51,6 +51,13 @@ fn flood(ctx: XdpContext) -> u32 {
     run(&ctx)
 }
 
+/// For measuring: what making every packet another source's costs.
+#[xdp]
+fn flood_idle(ctx: XdpContext) -> u32 {
+    measure::change_source(&ctx);
+    XDP_PASS
+}
+
 #[inline(always)]
 fn run(ctx: &XdpContext) -> u32 {
     let packet = parse::parse(ctx.data(), ctx.data_end());
