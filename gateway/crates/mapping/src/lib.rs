@@ -20,6 +20,7 @@ mod assigned;
 mod content;
 mod context;
 mod expression;
+mod gateway_response;
 mod kind;
 mod parameters;
 mod percent;
@@ -37,6 +38,7 @@ pub use content::{BinaryMediaTypes, ContentHandling, NotBase64, convert_request,
 pub use content::{decode as base64_decode, encode as base64_encode};
 pub use context::{ContextName, ContextVariable};
 pub use expression::{Expression, ExpressionError};
+pub use gateway_response::{GatewayResponseSource, GatewayResponses};
 pub use kind::Kind;
 pub use parameters::{RequestParameters, ResponseParameters};
 pub use refusal::Refusal;

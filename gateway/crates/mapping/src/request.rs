@@ -214,3 +214,162 @@ impl RequestMapping {
 
 /// The content type that stands where none does.
 pub(crate) const JSON: &str = "application/json";
+
+#[cfg(test)]
+mod tests {
+    use super::{MappingError, Outgoing, Passthrough, RequestMapping, RequestSource};
+    use crate::context::ContextVariable;
+    use crate::testing::TestRequest;
+    use crate::{BinaryMediaTypes, ContentHandling, Kind, Place, Request};
+
+    fn view(content_type: Option<&'static str>, body: &str) -> TestRequest {
+        TestRequest {
+            path: vec![("id", "7")],
+            query: "page=2&page=3&q=a%20b",
+            headers: content_type.map(|value| ("Content-Type", value)).into_iter().collect(),
+            body: body.as_bytes().to_vec(),
+            context: vec![(ContextVariable::HttpMethod, "POST"), (ContextVariable::Stage, "prod")],
+            authorizer: vec![("userId", "u1")],
+            stage: vec![("table", "users")],
+            ..TestRequest::default()
+        }
+    }
+
+    fn map(source: &RequestSource<'_>, view: &TestRequest) -> Result<Outgoing, crate::Refusal> {
+        let mut out = Outgoing::default();
+        let mapping = RequestMapping::compile(source).unwrap();
+        mapping.apply(&Request::new(view), &BinaryMediaTypes::new(["image/png"]), &mut out).map(|()| out)
+    }
+
+    fn body(out: &Outgoing) -> &str {
+        std::str::from_utf8(out.body.as_deref().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_template_is_chosen_by_content_type_and_makes_the_body() {
+        let source = RequestSource {
+            templates: &[
+                (
+                    "application/json",
+                    "json $input.path('$.a') $input.params('page') $context.authorizer.userId",
+                ),
+                ("application/xml", "xml $stageVariables.table $input.params().path.id"),
+            ],
+            ..RequestSource::default()
+        };
+        for (content_type, expected) in [
+            (Some("application/json"), "json 1 3 u1"),
+            (Some("APPLICATION/JSON; charset=utf-8"), "json 1 3 u1"),
+            (None, "json 1 3 u1"),
+            (Some("application/xml"), "xml users 7"),
+        ] {
+            let out = map(&source, &view(content_type, r#"{"a":1}"#)).unwrap();
+            assert_eq!(body(&out), expected, "{content_type:?}");
+        }
+    }
+
+    #[test]
+    fn what_passes_is_a_matter_of_passthrough() {
+        let templates = &[("application/json", "t")][..];
+        for (passthrough, templates, content_type, expected) in [
+            (Passthrough::WhenNoMatch, templates, "text/plain", Some(None)),
+            (Passthrough::WhenNoTemplates, templates, "text/plain", None),
+            (Passthrough::WhenNoTemplates, &[], "text/plain", Some(None)),
+            (Passthrough::Never, &[], "text/plain", None),
+            (Passthrough::Never, templates, "application/json", Some(Some("t"))),
+            (Passthrough::Never, &[("$default", "d")], "text/plain", Some(Some("d"))),
+            // A template without text passes the body.
+            (Passthrough::Never, &[("text/plain", "")], "text/plain", Some(None)),
+        ] {
+            let source = RequestSource { templates, passthrough, ..RequestSource::default() };
+            let out = map(&source, &view(Some(content_type), "b"));
+            match expected {
+                None => {
+                    let refusal = out.unwrap_err();
+                    assert_eq!(refusal.kind, Kind::UnsupportedMediaType);
+                    assert_eq!(refusal.message, "Unsupported Media Type");
+                }
+                Some(text) => {
+                    assert_eq!(out.unwrap().body.as_deref(), text.map(str::as_bytes), "{passthrough:?}");
+                }
+            }
+        }
+        for (name, value) in [
+            ("WHEN_NO_MATCH", Some(Passthrough::WhenNoMatch)),
+            ("WHEN_NO_TEMPLATES", Some(Passthrough::WhenNoTemplates)),
+            ("NEVER", Some(Passthrough::Never)),
+            ("never", None),
+        ] {
+            assert_eq!(Passthrough::from_name(name), value);
+        }
+    }
+
+    #[test]
+    fn overrides_win_over_parameters() {
+        let source = RequestSource {
+            parameters: &[
+                ("integration.request.header.X-A", "'old'"),
+                ("integration.request.querystring.q", "method.request.querystring.q"),
+                ("integration.request.path.id", "method.request.path.id"),
+            ],
+            templates: &[(
+                "application/json",
+                "#set($context.requestOverride.header.x-a = 'new')#set($context.requestOverride.path.id = 'a b')\
+                 #set($context.requestOverride.querystring.z = 'y')#set($context.responseOverride.status = 201)",
+            )],
+            ..RequestSource::default()
+        };
+        let out = map(&source, &view(None, "")).unwrap();
+        assert_eq!(out.parameters.of(Place::Header).collect::<Vec<_>>(), [("x-a", "new")]);
+        assert_eq!(out.parameters.of(Place::Query).collect::<Vec<_>>(), [("q", "a b"), ("z", "y")]);
+        assert_eq!(out.parameters.of(Place::Path).collect::<Vec<_>>(), [("id", "a%20b")]);
+        assert!(out.response_overrides.iter().any(|change| change.name == "responseOverride.status"));
+    }
+
+    #[test]
+    fn bodies_are_converted_before_the_template_sees_them() {
+        let text = RequestSource {
+            content_handling: Some(ContentHandling::ConvertToText),
+            ..RequestSource::default()
+        };
+        let out = map(&text, &view(Some("image/png"), "hi")).unwrap();
+        assert_eq!(body(&out), "aGk=");
+        let templated = RequestSource { templates: &[("image/png", "<$input.body>")], ..text };
+        assert_eq!(body(&map(&templated, &view(Some("image/png"), "hi")).unwrap()), "<aGk=>");
+        let binary = RequestSource { content_handling: Some(ContentHandling::ConvertToBinary), ..text };
+        assert_eq!(body(&map(&binary, &view(Some("text/plain"), "aGk=")).unwrap()), "hi");
+        let refusal = map(&binary, &view(Some("text/plain"), "no base64")).unwrap_err();
+        assert_eq!(refusal.kind, Kind::ApiConfigurationError);
+    }
+
+    #[test]
+    fn a_template_that_fails_is_the_apis_fault() {
+        let source = RequestSource {
+            templates: &[("application/json", "$input.body.substring(9)")],
+            ..RequestSource::default()
+        };
+        let refusal = map(&source, &view(None, "{}")).unwrap_err();
+        assert_eq!((refusal.kind, &*refusal.message), (Kind::ApiConfigurationError, "Internal server error"));
+        assert!(refusal.log.contains("Unable to transform request"), "{}", refusal.log);
+    }
+
+    #[test]
+    fn all_faults_are_told_and_bodies_are_asked_for_only_where_needed() {
+        let errors = RequestMapping::compile(&RequestSource {
+            parameters: &[("integration.request.header.a", "nothing")],
+            templates: &[("application/json", "#if(")],
+            ..RequestSource::default()
+        });
+        let errors = errors.unwrap_err();
+        assert!(matches!(errors[..], [MappingError::Expression(_), MappingError::Template(_)]), "{errors:?}");
+        let compile = |from| {
+            let parameters = &[("integration.request.header.a", from)];
+            RequestMapping::compile(&RequestSource { parameters, ..RequestSource::default() })
+                .unwrap()
+                .needs_body()
+        };
+        assert!(compile("method.request.body.a"));
+        assert!(!compile("method.request.path.a"));
+        assert!(RequestMapping::default().is_identity());
+    }
+}

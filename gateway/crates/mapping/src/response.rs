@@ -17,7 +17,8 @@ pub enum SelectBy {
     /// The status code.
     #[default]
     Status,
-    /// `errorMessage` of a Lambda function's answer; where it has none, the status code.
+    /// `errorMessage` of a Lambda function's answer. Where it has none, the function succeeded: the default response is meant,
+    /// or if there is none, the one that matches the status code.
     LambdaError,
 }
 
@@ -213,4 +214,144 @@ fn convert<'v>(
     let wanted = binary.matches(request.header("accept").as_deref());
     convert_response(body, is_binary, wanted, handling)
         .map_err(|NotBase64| Refusal::configuration("Unable to base64 decode the body."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, ResponseMapping, ResponseSource, SelectBy};
+    use crate::testing::{TestRequest, TestResponse};
+    use crate::{BinaryMediaTypes, Kind, Override, Place, Refusal, Request, Response};
+
+    fn map(
+        by: SelectBy,
+        sources: &[ResponseSource<'_>],
+        accept: &'static str,
+        view: &TestResponse,
+    ) -> Result<Answer, Refusal> {
+        let request = TestRequest { headers: vec![("Accept", accept)], ..TestRequest::default() };
+        let mut out = Answer::default();
+        let mapping = ResponseMapping::compile(by, sources).unwrap();
+        let binary = BinaryMediaTypes::new(["image/png"]);
+        mapping.apply(&Request::new(&request), &Response::new(view), &binary, &[], &mut out).map(|()| out)
+    }
+
+    fn response(status: u16, body: &str) -> TestResponse {
+        TestResponse { status, body: body.as_bytes().to_vec(), ..TestResponse::default() }
+    }
+
+    fn choice<'t>(status: &'t str, pattern: Option<&'t str>) -> ResponseSource<'t> {
+        ResponseSource { status, pattern, ..ResponseSource::default() }
+    }
+
+    #[test]
+    fn responses_are_selected_by_status() {
+        let sources = [
+            choice("200", None),
+            choice("404", Some("404")),
+            choice("502", Some(r"5\d{2}")),
+            choice("400", Some(r"4\d{2}")),
+        ];
+        for (status, expected) in [(200, 200), (404, 404), (418, 400), (503, 502), (302, 200)] {
+            let out = map(SelectBy::Status, &sources, "*/*", &response(status, "b")).unwrap();
+            assert_eq!((out.status, out.body), (expected, None));
+            assert_eq!(out.headers.get(Place::Header, "content-type"), Some("application/json"));
+        }
+    }
+
+    #[test]
+    fn responses_of_lambda_are_selected_by_the_error_message() {
+        let sources = [choice("200", None), choice("400", Some(".*Bad.*")), choice("500", Some(r"(\n|.)+"))];
+        for (body, expected) in [
+            (r#"{"ok":1}"#, 200),
+            (r#"{"errorMessage":"[Bad] input"}"#, 400),
+            (r#"{"errorMessage":"other\nline"}"#, 500),
+            (r#"{"errorMessage":""}"#, 200),
+            ("no json", 200),
+        ] {
+            let out = map(SelectBy::LambdaError, &sources, "*/*", &response(200, body)).unwrap();
+            assert_eq!(out.status, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn without_a_match_or_a_default_it_is_the_apis_fault() {
+        let refusal =
+            map(SelectBy::Status, &[choice("200", Some("200"))], "", &response(404, "")).unwrap_err();
+        assert_eq!((refusal.kind, &*refusal.message), (Kind::ApiConfigurationError, "Internal server error"));
+        assert!(refusal.log.ends_with("Endpoint Response Status Code: 404"), "{}", refusal.log);
+    }
+
+    #[test]
+    fn the_template_is_chosen_by_what_the_client_accepts() {
+        let sources = [ResponseSource {
+            templates: &[
+                ("application/json", r#"{"n":$input.path('$.a').size()}"#),
+                ("text/html", "<p>$input.path('$.a[0]')</p>"),
+            ],
+            parameters: &[("method.response.header.X-Id", "integration.response.body.id")],
+            ..choice("200", None)
+        }];
+        for (accept, media, body) in [
+            ("text/html", "text/html", "<p>1</p>"),
+            ("*/*", "application/json", r#"{"n":2}"#),
+            ("application/json", "application/json", r#"{"n":2}"#),
+        ] {
+            let out =
+                map(SelectBy::Status, &sources, accept, &response(200, r#"{"a":[1,2],"id":"x"}"#)).unwrap();
+            assert_eq!(
+                out.headers.of(Place::Header).collect::<Vec<_>>(),
+                [("X-Id", "x"), ("Content-Type", media)]
+            );
+            assert_eq!(out.body.as_deref(), Some(body.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn overrides_change_status_and_headers_and_the_last_wins() {
+        let sources = [ResponseSource {
+            templates: &[(
+                "application/json",
+                "#set($context.responseOverride.status = 418)#set($context.responseOverride.header.x-a = 'new')x",
+            )],
+            parameters: &[("method.response.header.X-A", "'old'")],
+            ..choice("200", None)
+        }];
+        let out = map(SelectBy::Status, &sources, "*/*", &response(200, "{}")).unwrap();
+        assert_eq!((out.status, out.headers.get(Place::Header, "X-A")), (418, Some("new")));
+
+        let mapping = ResponseMapping::compile(SelectBy::Status, &[choice("200", None)]).unwrap();
+        let (request, response) = (TestRequest::default(), response(200, "{}"));
+        let overrides = ["999", "201", "no"]
+            .map(|value| Override { name: "responseOverride.status".to_owned(), value: value.to_owned() });
+        let mut out = Answer::default();
+        let (request, response) = (Request::new(&request), Response::new(&response));
+        mapping.apply(&request, &response, &BinaryMediaTypes::default(), &overrides, &mut out).unwrap();
+        assert_eq!(out.status, 201);
+    }
+
+    #[test]
+    fn binary_bodies_become_text_unless_the_client_wants_them() {
+        let view = TestResponse { headers: vec![("Content-Type", "image/png")], ..response(200, "hi") };
+        let sources = [choice("200", None)];
+        let out = map(SelectBy::Status, &sources, "text/html", &view).unwrap();
+        assert_eq!(out.body.as_deref(), Some(&b"aGk="[..]));
+        let out = map(SelectBy::Status, &sources, "image/png", &view).unwrap();
+        assert_eq!(out.body, None);
+    }
+
+    #[test]
+    fn all_faults_are_told() {
+        let errors = ResponseMapping::compile(
+            SelectBy::Status,
+            &[
+                ResponseSource {
+                    templates: &[("application/json", "#end")],
+                    parameters: &[("method.response.header.a", "method.request.header.b")],
+                    ..choice("ok", Some("("))
+                },
+                choice("200", None),
+            ],
+        );
+        assert_eq!(errors.unwrap_err().len(), 4);
+    }
 }
