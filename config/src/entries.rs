@@ -5,8 +5,8 @@ use crate::read::Fields;
 use crate::secure::{certificate, tls, upstream_tls};
 use crate::settings::{
     AccessLog, ApiKey, Bans, Cache, CacheKey, CacheMode, Certificate, Engine, Forwarded, Limit, LogFormat,
-    Mock, Route, RouteCache, Scope, Secret, Server, Settings, Target, Upstream, Wait, Xdp, XdpLimits,
-    XdpMode, XdpRate,
+    Mock, Protocol, Route, RouteCache, Scope, Secret, Server, Settings, Target, Upstream, Wait, Xdp,
+    XdpLimits, XdpMode, XdpRate,
 };
 use crate::spec::{SECTIONS, Section};
 use crate::suggest::known_names;
@@ -283,8 +283,18 @@ fn group(
     fields: &Fields<'_, '_>,
     out: &mut Reporter<'_>,
 ) -> Upstream {
+    let tls = upstream_tls(&targets, fields, out);
+    let protocol = match choice(fields, "protocol", out).as_str() {
+        "h2" => Protocol::Http2,
+        "auto" => Protocol::Auto,
+        _ => Protocol::Http1,
+    };
+    if protocol == Protocol::Auto && tls.is_none() {
+        let help = "write https:// before the targets, or say \"http1\" or \"h2\"".to_owned();
+        out.error(fields.place("protocol", out), "`protocol` \"auto\" expects TLS: ALPN chooses", Some(help));
+    }
     Upstream {
-        tls: upstream_tls(&targets, fields, out),
+        tls,
         name,
         targets,
         connect_timeout_ms: fields.integer("connect_timeout_ms"),
@@ -292,7 +302,7 @@ fn group(
         total_timeout_ms: fields.integer("total_timeout_ms"),
         keepalive_connections: fields.integer("keepalive_connections"),
         keepalive_idle_ms: fields.integer("keepalive_idle_ms"),
-        http2: fields.is_text("protocol", "h2"),
+        protocol,
         http2_connections: fields.integer("http2_connections"),
         max_failures: fields.integer("max_failures"),
         fail_timeout_ms: fields.integer("fail_timeout_ms"),

@@ -23,8 +23,8 @@ pub use ipnet::IpNet;
 pub use schema::schema;
 pub use settings::{
     AccessLog, ApiKey, Cache, CacheKey, CacheMode, Certificate, ClientAuth, Engine, Forwarded, Limit,
-    LogFormat, Mock, Route, RouteCache, Scope, Secret, Server, Settings, Target, Tls, Upstream, UpstreamTls,
-    Wait, Xdp, XdpLimits, XdpMode, XdpRate,
+    LogFormat, Mock, Protocol, Route, RouteCache, Scope, Secret, Server, Settings, Target, Tls, Upstream,
+    UpstreamTls, Wait, Xdp, XdpLimits, XdpMode, XdpRate,
 };
 pub use suggest::{known_names, nearest};
 

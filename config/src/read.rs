@@ -113,11 +113,6 @@ impl<'a, 'i> Fields<'a, 'i> {
         Some(Located::new(text.to_owned(), self.place(name, out)))
     }
 
-    /// Whether a string was written that says just this.
-    pub(crate) fn is_text(&self, name: &str, text: &str) -> bool {
-        self.value(name).and_then(|value| value.get_ref().as_str()) == Some(text)
-    }
-
     /// Whether a list was written that has nothing in it.
     pub(crate) fn is_empty_list(&self, name: &str) -> bool {
         self.value(name).and_then(|value| value.get_ref().as_array()).is_some_and(|items| items.is_empty())

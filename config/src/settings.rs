@@ -197,6 +197,17 @@ pub struct UpstreamTls {
     pub at: Position,
 }
 
+/// What upstreams are spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, and nothing else.
+    Http2,
+    /// HTTP/2 where ALPN chooses it, else HTTP/1.1. TLS only.
+    Auto,
+}
+
 /// `[upstreams.NAME]`: a group of equivalent servers.
 #[derive(Clone, Debug)]
 pub struct Upstream {
@@ -204,8 +215,8 @@ pub struct Upstream {
     pub name: Located<Arc<str>>,
     /// Never empty.
     pub targets: Vec<Target>,
-    /// Whether they are spoken to in HTTP/2.
-    pub http2: bool,
+    /// What they are spoken to in.
+    pub protocol: Protocol,
     /// HTTP/2 connections to a target, per core.
     pub http2_connections: usize,
     /// TLS to all of them.

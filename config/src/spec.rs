@@ -295,9 +295,9 @@ const UPSTREAMS: Section = Section {
         ),
         key(
             "protocol",
-            Kind::Choice(&["http1", "h2"]),
+            Kind::Choice(&["http1", "h2", "auto"]),
             Default::Text("http1"),
-            "`h2`: HTTP/2 by prior knowledge, many requests on few connections; gRPC needs it.",
+            "`h2`: HTTP/2, many requests on few connections; gRPC needs it. Over TLS the target has to choose it by ALPN. `auto`, TLS only: HTTP/2 where ALPN chooses it, else HTTP/1.1.",
         ),
         key(
             "http2_connections",

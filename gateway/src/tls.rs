@@ -1,6 +1,6 @@
 //! Certificates and authorities from files to what the data cores use. Everything is read before anything changes.
 
-use sluice_config::{self as config, Diagnostic, Located, Position, Settings, Severity};
+use sluice_config::{self as config, Diagnostic, Located, Position, Protocol, Settings, Severity};
 use sluice_dataplane::{TlsPlan, UpstreamTls};
 use sluice_tls::{
     Certificates, ClientAuth, ClientConfig, Fault, ProducesTickets, ServerConfig, ServerName, ServerOptions,
@@ -43,7 +43,7 @@ impl Tls {
         let mut kept = HashMap::new();
         let upstreams = settings.upstreams.iter().map(|upstream| {
             let tls = upstream.tls.as_ref()?;
-            self.upstream(tls, upstream.http2, &mut kept, &mut faults)
+            self.upstream(tls, upstream.protocol, &mut kept, &mut faults)
         });
         let upstreams = upstreams.collect();
         if !faults.found.is_empty() {
@@ -96,7 +96,7 @@ impl Tls {
     fn upstream(
         &self,
         tls: &config::UpstreamTls,
-        http2: bool,
+        protocol: Protocol,
         kept: &mut HashMap<Vec<u8>, Arc<ClientConfig>>,
         faults: &mut Faults<'_>,
     ) -> Option<UpstreamTls> {
@@ -111,7 +111,12 @@ impl Tls {
         let mut files = content(tls.ca_file.as_ref().map(|file| file.value.as_path()));
         files.extend(content(identity.map(|(cert, _)| cert)));
         files.extend(content(identity.map(|(_, key)| key)));
-        files.push(u8::from(http2));
+        let alpn: &[&[u8]] = match protocol {
+            Protocol::Http1 => &[b"http/1.1"],
+            Protocol::Http2 => &[b"h2"],
+            Protocol::Auto => &[b"h2", b"http/1.1"],
+        };
+        files.extend(alpn.concat());
         if let Some(config) = kept.get(&files).or_else(|| self.connectors.get(&files)).cloned() {
             kept.insert(files, Arc::clone(&config));
             return Some(UpstreamTls { config, server_name });
@@ -121,8 +126,7 @@ impl Tls {
             None => faults.take(tls.at, sluice_tls::system_authorities())?,
         };
         let at = tls.identity.as_ref().map_or(tls.at, |(cert, _)| cert.at);
-        let config = faults
-            .take(at, sluice_tls::client_config(roots, identity, if http2 { b"h2" } else { b"http/1.1" }))?;
+        let config = faults.take(at, sluice_tls::client_config(roots, identity, alpn))?;
         kept.insert(files, Arc::clone(&config));
         Some(UpstreamTls { config, server_name })
     }

@@ -135,7 +135,11 @@ pub struct H2 {
 impl H2 {
     /// Connects without saying anything.
     pub fn silent(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+        Self::over(TcpStream::connect_timeout(&addr, PATIENCE).unwrap())
+    }
+
+    /// Either end of a connection that is there.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -223,7 +227,8 @@ impl H2 {
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
-    fn fill(&mut self, into: &mut [u8]) -> Option<()> {
+    /// Reads so many bytes; `None` at the end of the connection.
+    pub fn fill(&mut self, into: &mut [u8]) -> Option<()> {
         match self.stream.read_exact(into) {
             Ok(()) => Some(()),
             Err(e) if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {

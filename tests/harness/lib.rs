@@ -8,7 +8,7 @@
 //! - [`Backend`] is an HTTP/1.1 server scripted by a closure; it records what it got, byte for byte.
 //! - [`Conn`] and [`Call`] are the client's side; [`Conn::send`] writes any bytes at all.
 //! - [`pki`] makes certificates and speaks TLS, as client and as server.
-//! - [`H2`] is a client of HTTP/2 that sends any frames at all.
+//! - [`H2`] is a client of HTTP/2 that sends any frames at all, [`H2Backend`] a server of that kind.
 //! - [`eventually`] waits for a condition with a deadline; no test sleeps to synchronise.
 
 pub mod backend;
@@ -16,10 +16,12 @@ pub mod call;
 pub mod conn;
 pub mod gateway;
 pub mod h2;
+pub mod h2_backend;
 pub mod http;
 pub mod lab;
 pub mod metrics;
 pub mod netns;
+pub mod nginx;
 pub mod pattern;
 pub mod pki;
 pub mod system;
@@ -30,9 +32,11 @@ pub use call::Call;
 pub use conn::Conn;
 pub use gateway::{Gateway, Sluice, sluice_binary};
 pub use h2::H2;
+pub use h2_backend::H2Backend;
 pub use http::{Head, MessageReader, Request, Response};
 pub use metrics::Metrics;
 pub use netns::{GATEWAY, GATEWAY_INTERFACE, Net, Netns};
+pub use nginx::Nginx;
 pub use pattern::Pattern;
 pub use system::{TempDir, npm_package, python, raise_fd_limit, tool};
 pub use wait::{Gate, PATIENCE, eventually, eventually_within};

@@ -33,10 +33,21 @@ server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo
     "FromClient": grpc.stream_unary_rpc_method_handler(from_client),
     "Both": grpc.stream_stream_rpc_method_handler(both),
 }),))
-print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+# With files (certificate, key, authority) TLS on both sides, else neither.
+files = [open(path, "rb").read() for path in sys.argv[1:]]
+if files:
+    certificate, key, authority = files
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, certificate)]))
+else:
+    port = server.add_insecure_port("127.0.0.1:0")
+print(port, flush=True)
 server.start()
 
-channel = grpc.insecure_channel(sys.stdin.readline().strip())
+gateway = sys.stdin.readline().strip()
+if files:
+    channel = grpc.secure_channel(gateway, grpc.ssl_channel_credentials(authority))
+else:
+    channel = grpc.insecure_channel(gateway)
 call_unary = channel.unary_unary("/test.Echo/Unary")
 
 answer, call = call_unary.with_call(b"hi", timeout=20)

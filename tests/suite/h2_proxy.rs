@@ -143,17 +143,6 @@ fn a_reset_stream_ends_its_exchange() {
     eventually("the record", || (refused() == 1.0).then_some(()));
 }
 
-/// A server that goes away gracefully loses nothing: what it has not looked at goes to a new connection.
-#[test]
-fn an_upstream_that_restarts_loses_no_request() {
-    let backend = Backend::start(|_| Reply::ok("fine"));
-    let (outer, inner) = chain(&backend);
-    assert_eq!(outer.get("/").text(), "fine");
-    drop(inner);
-    let answer = outer.get("/");
-    answer.assert_refusal(504, "Network error communicating with endpoint", "InternalServerErrorException");
-}
-
 #[test]
 fn refusals_and_heads_are_those_of_http1() {
     let gateway = Gateway::builder().start("[routes.m]\npath = \"/m\"\nmock_body = \"a mock\"\n");

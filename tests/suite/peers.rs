@@ -1,78 +1,8 @@
 //! The gateway among real programs: nginx behind it and beside it, curl and wrk in front of it.
 
-use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use sluice_harness::{Backend, Call, Conn, Gateway, Pattern, Reply, TempDir, conn, eventually, skip, tool};
-
-/// A real nginx, in one foreground process of its own.
-struct Nginx {
-    child: Child,
-    addr: SocketAddr,
-    _dir: TempDir,
-}
-
-impl Nginx {
-    /// Starts nginx with these `server` directives; `None` when it is not installed.
-    fn start(server: &str, files: &[(&str, &[u8])]) -> Option<Self> {
-        let program = tool("nginx")?;
-        let dir = TempDir::new();
-        for (name, bytes) in files {
-            fs::write(dir.path().join(name), bytes).unwrap();
-        }
-        // nginx cannot report a port of the kernel's choice: take a free one, and try again if it is lost meanwhile.
-        let mut attempt = || {
-            let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let config = nginx_config(&dir, addr, server);
-            let mut command = Command::new(&program);
-            command
-                .arg("-p")
-                .arg(dir.path())
-                .arg("-e")
-                .arg(dir.path().join("error.log"))
-                .arg("-c")
-                .arg(&config);
-            let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            loop {
-                if Conn::try_open(addr).is_ok() {
-                    return Some((child, addr));
-                }
-                if child.try_wait().unwrap().is_some() {
-                    return None;
-                }
-                std::thread::yield_now();
-            }
-        };
-        let (child, addr) = eventually("nginx to start", &mut attempt);
-        Some(Self { child, addr, _dir: dir })
-    }
-}
-
-fn nginx_config(dir: &TempDir, addr: SocketAddr, server: &str) -> PathBuf {
-    let root = dir.path().display();
-    let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {root}/{name};\n"))
-        .concat();
-    // The master is off so that the process started is the one to end; root's worker may then read the directory.
-    dir.file(
-        "nginx.conf",
-        &format!(
-            "daemon off;\nmaster_process off;\nworker_processes 1;\npid {root}/nginx.pid;\nerror_log {root}/error.log;\n\
-             events {{ worker_connections 1024; }}\n\
-             http {{\naccess_log off;\n{temp}keepalive_requests 1000000;\n\
-             server {{\nlisten {addr} reuseport;\nroot {root};\n{server}\n}}\n}}\n"
-        ),
-    )
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use sluice_harness::{Backend, Call, Gateway, Nginx, Pattern, Reply, TempDir, conn, skip, tool};
 
 #[test]
 fn nginx_as_backend() {

@@ -3,12 +3,14 @@
 //! ```text
 //! request -> a connection with room? --yes--> stream
 //!               | no                            ^
-//!               +-- none being made, fewer than allowed --> connect, and drive it in a task of its own
+//!               +-- none being made, fewer than allowed --> connect --ALPN: h2, or plain--> drive it in a task of its own
+//!               |                                              +--ALPN: another--> HTTP/1 on it, or an error
 //!               +-- else --> wait until a stream ends or a connection does
 //! ```
+//! A target that chose HTTP/1 is not waited for any more: each request has a connection of its own, until it chooses h2.
 //! A connection that has said GOAWAY carries its last answers and no new request.
 
-use sluice_h1::Scratch;
+use sluice_h1::{Scratch, Wire};
 use sluice_h2::{Driver, Events, Host, Incoming, Opener, Settings, Side, Stream, Timing};
 use sluice_wire::{Limits, Method};
 use std::cell::{Cell, RefCell};
@@ -40,6 +42,15 @@ pub(crate) struct Pool {
     openers: RefCell<Vec<Opener>>,
     connecting: Cell<usize>,
     waiters: RefCell<Vec<Waker>>,
+    /// What ALPN chose last was not HTTP/2.
+    http1: Cell<bool>,
+}
+
+/// How far [`Pool::open`] may go.
+pub(crate) struct Bounds {
+    pub(crate) connections: usize,
+    pub(crate) http1_fallback: bool,
+    pub(crate) deadline_ms: u64,
 }
 
 /// A connection being made.
@@ -61,13 +72,18 @@ impl Drop for Connecting<'_> {
 }
 
 impl Pool {
+    /// Whether the target is known to speak HTTP/1.
+    #[inline]
+    pub(crate) fn prefers_http1(&self) -> bool {
+        self.http1.get()
+    }
+
     /// A stream, and whether its connection was there before.
     pub(crate) async fn open<F>(
         &self,
-        max: usize,
+        bounds: &Bounds,
         method: Method,
         dial: &Dial,
-        deadline_ms: u64,
         connect: impl Fn() -> F,
     ) -> io::Result<(Side, bool)>
     where
@@ -79,14 +95,25 @@ impl Pool {
                 return Ok((Side::H2(stream, Vec::new()), reused));
             }
             // One at a time: what is being opened may have room for all who wait.
-            if self.connecting.get() == 0 && self.openers.borrow().len() < max {
+            let may_connect = self.connecting.get() == 0 && self.openers.borrow().len() < bounds.connections;
+            if self.http1.get() || may_connect {
                 let connecting = Connecting::new(self);
                 let socket = connect().await?;
-                self.drive(socket, dial);
+                // Without TLS there is no choice: prior knowledge.
+                let http2 = !socket.is_tls() || socket.alpn() == Some(b"h2");
+                self.http1.set(!http2);
+                match (http2, bounds.http1_fallback) {
+                    (true, _) => self.drive(socket, dial),
+                    (false, true) => return Ok((Side::H1(Wire::new(socket)), false)),
+                    (false, false) => {
+                        let why = "expected the ALPN protocol h2, found none that was offered";
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                    }
+                }
                 drop(connecting);
                 reused = false;
             } else {
-                self.room(deadline_ms).await?;
+                self.room(bounds.deadline_ms).await?;
             }
         }
     }

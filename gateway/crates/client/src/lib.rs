@@ -42,6 +42,8 @@ pub struct GroupSpec {
     pub targets: Vec<TargetSpec>,
     /// Most HTTP/2 connections to a target; 0: they speak HTTP/1.
     pub http2_connections: usize,
+    /// HTTP/1 is spoken to a target that does not choose HTTP/2 by ALPN; without it such a target is at fault.
+    pub http1_fallback: bool,
     /// TLS to the targets; `None`: plain.
     pub tls: Option<Arc<ClientConfig>>,
     /// Connect timeout, a TLS handshake included, milliseconds.
@@ -164,21 +166,33 @@ impl Group {
         self.spec.http2_connections > 0
     }
 
-    /// A stream of a connection to a target, an open one where there is room. Not beyond `deadline_ms`.
+    /// A stream of a connection to a target, an open one where there is room; a connection of its own to one that
+    /// prefers HTTP/1, if that is allowed: not one that was idle if `fresh`. Not beyond `deadline_ms`.
     ///
     /// # Errors
-    /// What the socket reports; `TimedOut` past the deadline.
+    /// What the socket reports; `TimedOut` past the deadline; `InvalidData` where the target does not speak HTTP/2.
     pub async fn stream(
         &self,
         target: usize,
         method: Method,
         dial: &Dial,
+        fresh: bool,
         deadline_ms: u64,
     ) -> io::Result<Lease> {
         let state = self.states.get(target).ok_or(io::ErrorKind::NotFound)?;
+        if state.http2.prefers_http1()
+            && !fresh
+            && let Some(lease) = self.idle(target)
+        {
+            return Ok(lease);
+        }
         let connect = || self.dial(target, deadline_ms);
-        let max = self.spec.http2_connections;
-        let (wire, reused) = state.http2.open(max, method, dial, deadline_ms, connect).await?;
+        let limits = h2::Bounds {
+            connections: self.spec.http2_connections,
+            http1_fallback: self.spec.http1_fallback,
+            deadline_ms,
+        };
+        let (wire, reused) = state.http2.open(&limits, method, dial, connect).await?;
         Ok(Lease { wire, reused, target })
     }
 

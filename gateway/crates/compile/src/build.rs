@@ -87,7 +87,11 @@ fn upstream(upstream: &config::Upstream, targets: Vec<Target>, slots: &mut dyn S
     Upstream {
         name: Arc::clone(&upstream.name.value),
         targets,
-        http2_connections: if upstream.http2 { upstream.http2_connections } else { 0 },
+        http2_connections: match upstream.protocol {
+            config::Protocol::Http1 => 0,
+            config::Protocol::Http2 | config::Protocol::Auto => upstream.http2_connections,
+        },
+        http1_fallback: upstream.protocol == config::Protocol::Auto,
         connect_timeout_ms: upstream.connect_timeout_ms,
         read_timeout_ms: upstream.read_timeout_ms,
         keepalive_connections: upstream.keepalive_connections,

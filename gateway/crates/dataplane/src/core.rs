@@ -214,6 +214,7 @@ fn spec(upstream: &Upstream, tls: Option<&UpstreamTls>) -> GroupSpec {
     GroupSpec {
         targets: upstream.targets.iter().map(target).collect(),
         http2_connections: upstream.http2_connections,
+        http1_fallback: upstream.http1_fallback,
         tls: tls.map(|tls| Arc::clone(&tls.config)),
         connect_timeout_ms: upstream.connect_timeout_ms,
         keepalive_connections: upstream.keepalive_connections,

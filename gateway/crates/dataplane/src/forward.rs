@@ -82,7 +82,7 @@ pub(crate) fn request_head(
             let empty = matches!(head.framing, BodyFraming::None | BodyFraming::Length(0));
             stream.write_head(empty, |out| {
                 out.pseudo(FieldName::Method, head.method_name.of(bytes));
-                out.pseudo(FieldName::Scheme, b"http");
+                out.pseudo(FieldName::Scheme, if stream.is_tls() { b"https" } else { b"http" });
                 out.pseudo_with(FieldName::Path, |out| path(out, ex, plan));
                 out.pseudo(FieldName::Authority, authority.as_bytes());
                 request_fields(out, ex, question.validating);

@@ -4,6 +4,7 @@
 //! pick target -> idle connection or connect -> write head -> (pump body ||) read final head -> relay body -> release
 //!      ^                    |failed                                 |closed before a byte, reused, idempotent, no body
 //!      +--------------------+---------------------------------------+   (within `retries`)
+//!      +------------------------ HTTP/2 upstream refused it unseen ---+   (and once more; bodies up to 64 KiB)
 //! ```
 //! The request body is pumped while the response is awaited and relayed, so an upstream that answers early or echoes as
 //! it reads never deadlocks with us; each direction holds at most [`HIGH_WATER`] bytes.
@@ -15,10 +16,11 @@ use crate::relay::{Caching, Relay, Relayed};
 use crate::respond::{Leftover, leftover, refuse};
 use crate::standard::Ask;
 use crate::tunnel::{self, Agreement};
+use crate::upload::{PumpError, Upload};
 use sluice_cache::Entry;
 use sluice_cache::standard::Moment;
 use sluice_client::{Dial, Group, Lease};
-use sluice_h1::{Body, BodyError, HeadBytes, HeadError, Scratch};
+use sluice_h1::{HeadBytes, HeadError, Scratch};
 use sluice_h2::{In, Out, Side, Timing};
 use sluice_server::{After, Conn};
 use sluice_snapshot::{Action, ProxyPlan, Upstream};
@@ -52,7 +54,7 @@ pub(crate) const RESPONSE_LIMITS: Limits =
 #[derive(Clone, Copy)]
 pub(crate) struct Timeouts {
     /// Until the response head, counted from the end of the request.
-    total: u64,
+    pub(crate) total: u64,
     /// Between two reads of the response.
     pub(crate) read: u64,
     /// Between two reads or writes of the client.
@@ -135,10 +137,11 @@ pub(crate) async fn integrate(
     let timeouts = Timeouts::of(plan, upstream, view.snapshot.server.body_timeout_ms);
     let started_ns = sluice_rt::now_ns();
     let deadline_ms = sluice_rt::now_ms() + timeouts.total;
-    let mut tries = 1 + upstream.retries;
+    let mut tries = Tries { left: 1 + upstream.retries, spare: true, deadline_ms };
     let mut avoid = None;
+    let mut upload = None;
     loop {
-        tries -= 1;
+        tries.left = tries.left.saturating_sub(1);
         let lease = match open(core, group, ex.head.method, upstream, avoid, deadline_ms).await {
             Ok(lease) => {
                 if !lease.reused {
@@ -149,7 +152,7 @@ pub(crate) async fn integrate(
             Err((target, error)) => {
                 core.metrics.upstream_connect_failed(upstream.metrics_slot);
                 // Nothing was sent, so any method may be tried again.
-                if tries > 0 && sluice_rt::now_ms() < deadline_ms {
+                if tries.again() {
                     avoid = Some(target);
                     continue;
                 }
@@ -159,10 +162,11 @@ pub(crate) async fn integrate(
         };
         let target = lease.target;
         let attempt = Attempt { core, plan, group, timeouts, body_max, started_ns, caching };
-        match attempt.run(conn, ex, lease).await {
+        match attempt.run(conn, ex, lease, &mut upload).await {
             Ok(done) => return done,
-            Err(Failure::Unanswered(_) | Failure::Refused)
-                if tries > 0 && sluice_rt::now_ms() < deadline_ms =>
+            Err(Failure::Unanswered(_)) if tries.again() => avoid = Some(target),
+            Err(Failure::Refused)
+                if upload.as_ref().is_none_or(Upload::is_repeatable) && tries.after_refusal() =>
             {
                 avoid = Some(target)
             }
@@ -176,6 +180,24 @@ pub(crate) async fn integrate(
             }
             Err(Failure::Client(why)) => return give_up(core, conn, ex, why),
         }
+    }
+}
+
+/// How often a request may still be sent.
+struct Tries {
+    left: u32,
+    /// What an upstream has not looked at is sent again once, whatever `retries` says: nothing has happened yet.
+    spare: bool,
+    deadline_ms: u64,
+}
+
+impl Tries {
+    fn again(&self) -> bool {
+        self.left > 0 && sluice_rt::now_ms() < self.deadline_ms
+    }
+
+    fn after_refusal(&mut self) -> bool {
+        self.again() || (std::mem::take(&mut self.spare) && sluice_rt::now_ms() < self.deadline_ms)
     }
 }
 
@@ -209,7 +231,7 @@ pub(crate) async fn open(
             write_ms: upstream.read_timeout_ms,
         };
         let dial = Dial { limits: RESPONSE_LIMITS, scratch: Rc::clone(&core.scratch), timing };
-        group.stream(target, method, &dial, deadline_ms).await
+        group.stream(target, method, &dial, avoid.is_some(), deadline_ms).await
     } else {
         // A second try goes to a fresh connection: other idle ones may be as stale as the first.
         if avoid.is_none()
@@ -258,7 +280,13 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn run(&self, conn: &mut Conn, ex: &mut Exchange, lease: Lease) -> Result<Integrated, Failure> {
+    async fn run(
+        &self,
+        conn: &mut Conn,
+        ex: &mut Exchange,
+        lease: Lease,
+        upload: &mut Option<Upload>,
+    ) -> Result<Integrated, Failure> {
         let authority =
             self.group.spec().targets.get(lease.target).map(|t| &*t.authority).unwrap_or_default();
         let out = lease.wire.out();
@@ -271,7 +299,9 @@ impl Attempt<'_> {
         if matches!(ex.head.framing, BodyFraming::None | BodyFraming::Length(0)) {
             self.without_body(conn, ex, lease).await
         } else {
-            self.with_body(conn, ex, lease).await
+            let server = &ex.view.snapshot.server;
+            let upload = upload.get_or_insert_with(|| Upload::new(&ex.head, server, self.body_max));
+            self.with_body(conn, ex, lease, upload).await
         }
     }
 
@@ -345,9 +375,8 @@ impl Attempt<'_> {
         conn: &mut Conn,
         ex: &mut Exchange,
         mut lease: Lease,
+        upload: &mut Upload,
     ) -> Result<Integrated, Failure> {
-        let server = &ex.view.snapshot.server;
-        let mut body = Body::new(ex.head.framing, &server.limits);
         let mut head = self.core.scratch.response();
         let (cs, mut ci) = conn.client.split();
         let (us, mut ui) = lease.wire.split();
@@ -358,11 +387,9 @@ impl Attempt<'_> {
             interim_to: (!ex.is_http10()).then_some(cs),
             upgrading: false,
         };
-        let chunked = ex.head.framing == BodyFraming::Chunked;
-        let expect = ex.head.expect_continue && !ex.is_http10();
         let mut pumped: Option<Result<(), PumpError>> = None;
         let relayed = {
-            let mut pump = pin!(self.pump(cs, &mut ci, us, &mut body, chunked, expect));
+            let mut pump = pin!(upload.pump(cs, &mut ci, us, &self.timeouts));
             let bytes = {
                 let mut read = pin!(final_head.read(us, &mut ui, &mut head));
                 poll_fn(|cx| {
@@ -379,10 +406,9 @@ impl Attempt<'_> {
                 })
                 .await
             };
-            // With a body on the way nothing can be tried again.
+            // With a body on the way nothing can be tried again, unless it was not looked at.
             let bytes = bytes.map_err(|failure| match failure {
                 Failure::Unanswered(why) => Failure::Upstream(why),
-                Failure::Refused => Failure::Upstream(Refusal::UpstreamReset),
                 other => other,
             })?;
             note_time(ex, self.started_ns);
@@ -399,7 +425,7 @@ impl Attempt<'_> {
             })
             .await
         };
-        ex.report.bytes_in = body.received;
+        ex.report.bytes_in = upload.body.received;
         self.core.scratch.put_response(head);
         Ok(self.finish(lease, relayed, matches!(pumped, Some(Ok(())))))
     }
@@ -445,66 +471,6 @@ impl Attempt<'_> {
         };
         Integrated { after, entry: relayed.entry, held: None }
     }
-
-    /// Sends the request body on as it arrives.
-    async fn pump(
-        &self,
-        cs: Out<'_>,
-        ci: &mut In<'_>,
-        us: Out<'_>,
-        body: &mut Body,
-        chunked: bool,
-        expect: bool,
-    ) -> Result<(), PumpError> {
-        if expect {
-            forward::go_on(cs);
-        }
-        let mut trailers = Vec::new();
-        loop {
-            let now_ms = sluice_rt::now_ms();
-            cs.set_deadline_ms(Some(now_ms + self.timeouts.client));
-            // The response can't be late before the request is whole.
-            us.set_deadline_ms(Some(now_ms + self.timeouts.client + self.timeouts.read));
-            let data = ci.data(body, &mut trailers).await.map_err(client_error)?;
-            if data.is_empty() {
-                break;
-            }
-            us.piece(data, chunked, false);
-            if self.body_max != 0 && body.received > self.body_max {
-                return Err(PumpError::Client(Refusal::TooLarge));
-            }
-            us.flush();
-            if us.is_broken() {
-                return Err(PumpError::Upstream);
-            }
-            if us.unsent_bytes() > high_water(us) {
-                us.flushed().await.map_err(|_| PumpError::Upstream)?;
-            }
-        }
-        if chunked || matches!(us, Out::H2(_)) {
-            forward::end_body(us, &trailers);
-            us.flush();
-        }
-        cs.set_deadline_ms(None);
-        us.set_deadline_ms(Some(sluice_rt::now_ms() + self.timeouts.total.min(self.timeouts.read)));
-        Ok(())
-    }
-}
-
-enum PumpError {
-    /// The client's fault.
-    Client(Refusal),
-    /// The upstream took no more.
-    Upstream,
-}
-
-fn client_error(error: BodyError) -> PumpError {
-    PumpError::Client(match error {
-        BodyError::Chunk(_) => Refusal::Malformed,
-        BodyError::Truncated => Refusal::ClientGone,
-        BodyError::Io(e) if e.kind() == io::ErrorKind::TimedOut => Refusal::BodyTimeout,
-        BodyError::Io(_) => Refusal::ClientGone,
-    })
 }
 
 /// Reads heads until the final one, handing interim ones on.
@@ -529,8 +495,13 @@ impl FinalHead<'_> {
         if self.deadline_ms.is_some() {
             us.set_deadline_ms(self.deadline_ms);
         }
-        for _ in 0..MAX_INTERIM {
-            let bytes = self.next(ui, head).await?;
+        for before in 0..MAX_INTERIM {
+            let bytes = self.next(ui, head).await.map_err(|failure| match failure {
+                // It has answered something: the request was looked at.
+                Failure::Unanswered(why) if before > 0 => Failure::Upstream(why),
+                Failure::Refused if before > 0 => Failure::Upstream(Refusal::UpstreamReset),
+                other => other,
+            })?;
             match head.status {
                 101 if self.upgrading => return Ok(bytes),
                 // We never asked for an upgrade.

@@ -29,6 +29,7 @@ mod respond;
 mod secure;
 mod standard;
 mod tunnel;
+mod upload;
 
 pub use crate::core::{Core, View};
 pub use connections::Connections;

@@ -63,6 +63,13 @@ impl Stream {
         self.link.send_end(self.at, trailers);
     }
 
+    /// Whether its connection is TLS.
+    #[inline]
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.link.socket.is_tls()
+    }
+
     /// Sends what is written at the end of this loop turn.
     #[inline]
     pub fn flush(&self) {

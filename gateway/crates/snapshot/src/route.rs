@@ -201,6 +201,8 @@ pub struct Upstream {
     pub targets: Vec<Target>,
     /// Most HTTP/2 connections to a target, per core; 0: they speak HTTP/1.
     pub http2_connections: usize,
+    /// HTTP/1 is spoken to a target that does not choose HTTP/2 by ALPN.
+    pub http1_fallback: bool,
     /// Connect timeout, milliseconds.
     pub connect_timeout_ms: u64,
     /// Between two reads of a response, milliseconds.

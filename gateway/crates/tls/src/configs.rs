@@ -97,14 +97,14 @@ pub fn system_authorities() -> Result<RootCertStore, String> {
 }
 
 /// The configuration for connections to upstreams: the server is verified against `roots`, and shown `identity` (PEM
-/// chain and key); `alpn` is the protocol that is spoken.
+/// chain and key); `alpn` are the protocols that may be spoken, the preferred one first.
 ///
 /// # Errors
 /// What is at fault with the files.
 pub fn client_config(
     roots: RootCertStore,
     identity: Option<(&Path, &Path)>,
-    alpn: &[u8],
+    alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -123,7 +123,7 @@ pub fn client_config(
             builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?
         }
     };
-    config.alpn_protocols = vec![alpn.to_vec()];
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
 
