@@ -137,10 +137,12 @@ impl ResponseMapping {
             SelectBy::LambdaError => error_message(response),
         };
         let selected = message.as_deref().unwrap_or(&status);
+        let default = self.choices.iter().find(|choice| choice.pattern.is_none());
         let matching =
             |choice: &&Choice| choice.pattern.as_ref().is_some_and(|pattern| pattern.matches(selected));
-        let found = self.choices.iter().find(matching);
-        let found = found.or_else(|| self.choices.iter().find(|choice| choice.pattern.is_none()));
+        // A pattern for all errors, `(\n|.)+`, must not catch a function that succeeded.
+        let succeeded = self.by == SelectBy::LambdaError && message.is_none();
+        let found = default.filter(|_| succeeded).or_else(|| self.choices.iter().find(matching)).or(default);
         found.ok_or_else(|| {
             Refusal::configuration(format_args!(
                 "No match for output mapping and no default output mapping configured. Endpoint Response Status \
