@@ -29,7 +29,7 @@ const FLOOD: usize = 2;
 const SLOW: usize = 3;
 
 /// SYNs a second, in bursts of a millisecond.
-const SYNS_PER_S: usize = 45_000;
+const SYNS_PER_S: usize = 60_000;
 const HTTP_FLOODERS: usize = 4;
 const TLS_FLOODERS: usize = 4;
 const SLOW_CONNECTIONS: usize = 200;

@@ -36,7 +36,7 @@ fn page(table: &str, seconds: u64) -> String {
         "# The attack lab\n\n\
          Written by `cargo xtask lab`. A gateway on two cores, clients in network namespaces around a bridge: `good` and\n\
          `NATed good` ask 100 times a second, a twentieth on a new connection, and give up after a second. Under attack the\n\
-         `NATed` address also sends requests with a wrong API key, `flood` sends 45,000 SYNs a second, requests with wrong\n\
+         `NATed` address also sends requests with a wrong API key, `flood` sends 60,000 SYNs a second, requests with wrong\n\
          keys and broken TLS handshakes, `slow` holds two hundred connections with heads that never end. Everything shares\n\
          one machine: the attackers run at the lowest priority, but the bridge's work for them counts against the\n\
          gateway. Phases last {seconds} s; the attack has gone on for 5 s when its measurement begins.\n\n\
