@@ -1,5 +1,6 @@
 //! Checked tables to [`Settings`]: addresses, names and the few rules that one entry must obey alone.
 
+use crate::aws;
 use crate::diagnostic::{Diagnostic, Located, Position, Reporter};
 use crate::read::Fields;
 use crate::secure::{certificate, tls, upstream_tls};
@@ -67,6 +68,9 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
     let access_log = access_log(&file_tables.single("access_log", &mut out), &out);
     let xdp = if file_tables.has("xdp") { xdp(&file_tables.single("xdp", &mut out), &mut out) } else { None };
     let bans = if file_tables.has("bans") { bans(&file_tables, &mut out) } else { None };
+    let store = aws::store(&file_tables.single("store", &mut out), &out);
+    let aws_settings = aws::aws(&file_tables.single("aws", &mut out), &mut out);
+    let access_keys = file_tables.entries("access_keys", &mut out, aws::access_key);
     implicit_upstreams(&routes, &mut upstreams, &mut out);
     unique_key_values(&keys, &mut out);
     if out.is_clean() {
@@ -83,6 +87,9 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
             access_log,
             xdp,
             bans,
+            store,
+            aws: aws_settings,
+            access_keys,
         })
     } else {
         Err(out.finish())

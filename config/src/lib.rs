@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod aws;
 mod diagnostic;
 mod entries;
 mod read;
@@ -22,9 +23,9 @@ pub use diagnostic::{Diagnostic, Located, Position, Severity};
 pub use ipnet::IpNet;
 pub use schema::schema;
 pub use settings::{
-    AccessLog, ApiKey, Cache, CacheKey, CacheMode, Certificate, ClientAuth, Engine, Forwarded, Limit,
-    LogFormat, Mock, Protocol, Route, RouteCache, Scope, Secret, Server, Settings, Target, Tls, Upstream,
-    UpstreamTls, Wait, Xdp, XdpLimits, XdpMode, XdpRate,
+    AccessKey, AccessLog, ApiKey, Aws, Cache, CacheKey, CacheMode, Certificate, ClientAuth, Engine,
+    Forwarded, Limit, LogFormat, Mock, Protocol, Route, RouteCache, Scope, Secret, Server, Settings, Store,
+    Target, Tls, Upstream, UpstreamTls, Wait, Xdp, XdpLimits, XdpMode, XdpRate,
 };
 pub use suggest::{known_names, nearest};
 

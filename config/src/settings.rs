@@ -34,6 +34,12 @@ pub struct Settings {
     pub xdp: Option<Xdp>,
     /// `[bans]`; `None` when absent or off.
     pub bans: Option<Bans>,
+    /// `[store]`.
+    pub store: Store,
+    /// `[aws]`.
+    pub aws: Aws,
+    /// `[access_keys.*]`.
+    pub access_keys: Vec<AccessKey>,
 }
 
 impl Settings {
@@ -512,4 +518,35 @@ pub struct Bans {
     pub let_through_ms: u64,
     /// Never banned.
     pub never: Vec<IpNet>,
+}
+
+/// `[store]`: where what the control plane is told is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// One file, `None`: in memory.
+    pub path: Option<Located<PathBuf>>,
+}
+
+/// `[aws]`: the AWS-compatible control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aws {
+    /// In ARNs and host names, and what requests must be signed for.
+    pub region: String,
+    /// 12 digits, in ARNs and messages.
+    pub account_id: String,
+    /// APIs are served at `{apiId}.execute-api.{region}.{suffix}`; lower case.
+    pub execute_api_suffix: String,
+    /// Any signature will do, and none.
+    pub development: bool,
+    /// Longest `timeoutInMillis` of an integration.
+    pub integration_timeout_max_ms: u32,
+}
+
+/// `[access_keys.ID]`: who may use the control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessKey {
+    /// Public part.
+    pub id: Located<Arc<str>>,
+    /// What requests are signed with.
+    pub secret: Secret,
 }

@@ -1,5 +1,9 @@
 //! Every key of the configuration, once: the reader, the defaults and the JSON Schema all come from here.
 
+mod aws;
+
+use aws::{ACCESS_KEYS, AWS, STORE};
+
 /// A top-level table.
 pub(crate) struct Section {
     pub(crate) name: &'static str,
@@ -74,8 +78,22 @@ const RATE: Kind = Kind::Integer(0, 1 << 45, "");
 /// JSON and TOML tools agree on integers up to here.
 const BYTES_MAX: u64 = (1 << 53) - 1;
 
-pub(crate) const SECTIONS: &[Section] =
-    &[SERVER, TLS, CERTIFICATES, UPSTREAMS, ROUTES, KEYS, LIMITS, CACHE, ACCESS_LOG, XDP, BANS];
+pub(crate) const SECTIONS: &[Section] = &[
+    SERVER,
+    TLS,
+    CERTIFICATES,
+    UPSTREAMS,
+    ROUTES,
+    KEYS,
+    LIMITS,
+    CACHE,
+    ACCESS_LOG,
+    XDP,
+    BANS,
+    STORE,
+    AWS,
+    ACCESS_KEYS,
+];
 
 const SERVER: Section = Section {
     name: "server",

@@ -397,3 +397,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_control_plane_has_defaults_and_its_faults_are_told() {
+    let plain = Settings::parse("", "gateway.toml").unwrap();
+    assert_eq!(plain.store.path, None);
+    assert_eq!((plain.aws.region.as_str(), plain.aws.account_id.as_str()), ("us-east-1", "123456789012"));
+    assert!(!plain.aws.development && plain.access_keys.is_empty());
+    let text = "[aws]\nregion = \"\"\naccount_id = \"12\"\nexecute_api_suffix = \"a..b\"\n\
+                [access_keys.AKIA]\nsecret = \"short\"\n[access_keys.OTHER]\n";
+    let found = Settings::parse(text, "gateway.toml").unwrap_err();
+    let lines: Vec<(u32, &str)> = found.iter().map(|d| (d.line, d.message.as_str())).collect();
+    assert_eq!(
+        lines,
+        [
+            (2, "`region` expects a region's name, found \"\""),
+            (3, "`account_id` expects 12 digits, found \"12\""),
+            (4, "`execute_api_suffix` expects a domain name, found \"a..b\""),
+            (6, "`secret` expects at least 16 characters, found 5"),
+            (7, "[access_keys.OTHER] lacks `secret`"),
+        ]
+    );
+}

@@ -77,6 +77,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: VtlCommand,
     },
+    /// What the AWS-compatible control plane was told, while no gateway runs on it.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
     /// Print the version.
@@ -112,6 +117,32 @@ pub(crate) enum XdpCommand {
         /// Detach what is pinned in this folder (`xdp.pin_path`), although no gateway runs.
         #[arg(long, value_name = "FOLDER", conflicts_with = "admin")]
         pinned: Option<PathBuf>,
+    },
+}
+
+/// `sluice store …`.
+#[derive(Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Write everything as JSON. Values of API keys are in it.
+    Export {
+        /// The store's file (`store.path`).
+        store: PathBuf,
+        /// File to write, for its owner only; standard output if there is none.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Put such JSON in place of everything, all or nothing.
+    Import {
+        /// The store's file; made if it is not there.
+        store: PathBuf,
+        /// File to read; standard input if there is none.
+        #[arg(long, short, value_name = "FILE")]
+        input: Option<PathBuf>,
+    },
+    /// Verify checksums, that every item can be read, and that what items name is there.
+    Check {
+        /// The store's file.
+        store: PathBuf,
     },
 }
 

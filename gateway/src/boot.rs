@@ -10,7 +10,7 @@ use crate::signals::{Asker, EarlySignals, End, Main};
 use crate::upgrade::{self, Predecessor, Upgrader};
 use crate::watchdog::Watchdog;
 use crate::xdp::Kernel;
-use crate::{Failure, affinity, demo, listeners, signals, xdp};
+use crate::{Failure, affinity, demo, listeners, signals, store, xdp};
 use sluice_config::{Engine, LogFormat as ConfigLogFormat, Settings, Wait};
 use sluice_control::{Admin, ControlThread, Health, Reload, ban_families, xdp_families};
 use sluice_dataplane::Connections;
@@ -55,6 +55,7 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
         start_kernel(&kernel, &settings, wanted.clone())?;
     }
     let log = start_log(&settings, &hub)?;
+    let store = store::open(&settings)?;
     let quick_start = matches!(origin, Origin::QuickStart(_));
     let (bans, reports) = Bans::start(cores, Arc::clone(&hub), kernel.clone())
         .map_err(|error| runtime("can't start the judge of bans", &error))?;
@@ -68,7 +69,8 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
     let operator = Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections) };
     drop(shared);
-    let upgrader = Upgrader::new(bound.kept).map_err(|e| runtime("can't find the program's own path", &e))?;
+    let upgrader = Upgrader::new(bound.kept, Arc::clone(&store))
+        .map_err(|e| runtime("can't find the program's own path", &e))?;
     let (asker, asks) = signals::asking();
     let draining = Arc::new(AtomicBool::new(false));
     let control = start_control(bound.admin, &publisher, &hub, operator, &draining, asker)?;

@@ -15,6 +15,7 @@ mod operate;
 mod publish;
 mod signals;
 mod slots;
+mod store;
 mod tls;
 mod upgrade;
 mod vtl;
@@ -107,6 +108,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         Command::ExplainClient { address, admin, json } => operate::explain(&admin, address, json),
         Command::Vtl { command } => vtl::dispatch(command),
+        Command::Store { command } => store::dispatch(command),
         Command::Schema => {
             println!("{}", sluice_config::schema());
             Ok(())

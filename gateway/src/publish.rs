@@ -264,5 +264,9 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     if old.access_log != new.access_log {
         changed.push("access_log");
     }
+    let store = |s: &Settings| s.store.path.as_ref().map(|path| path.value.clone());
+    if store(old) != store(new) {
+        changed.push("store.path");
+    }
     changed
 }

@@ -9,12 +9,14 @@
 
 use crate::listeners::Kept;
 use rustix::io::{FdFlags, fcntl_setfd};
+use sluice_store::Store;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// For the new process to say that it serves: it may have names to resolve and thousands of routes to compile.
@@ -33,6 +35,7 @@ pub(crate) struct Upgrader {
     program: PathBuf,
     arguments: Vec<OsString>,
     kept: Vec<Kept>,
+    store: Arc<Store>,
 }
 
 /// The new process, serving. Dropping it tells it that this one has let go.
@@ -44,13 +47,25 @@ pub(crate) struct Successor {
 
 impl Upgrader {
     /// Notes the program's path now: once a package manager has put another file there, `/proc` calls it deleted.
-    pub(crate) fn new(kept: Vec<Kept>) -> std::io::Result<Self> {
+    pub(crate) fn new(kept: Vec<Kept>, store: Arc<Store>) -> std::io::Result<Self> {
         let program = std::env::current_exe()?;
-        Ok(Self { program, arguments: std::env::args_os().skip(1).collect(), kept })
+        Ok(Self { program, arguments: std::env::args_os().skip(1).collect(), kept, store })
     }
 
     /// Starts the program that is at our path now and waits until it serves. Blocks.
     pub(crate) fn start(&self) -> Result<Successor, String> {
+        // Only one process can have the file. The new one needs what is in it before it can serve.
+        self.store.hand_over();
+        let started = self.try_start();
+        if started.is_err()
+            && let Err(error) = self.store.take_back()
+        {
+            eprintln!("sluice: error: {error}: the control plane takes no changes until a restart");
+        }
+        started
+    }
+
+    fn try_start(&self) -> Result<Successor, String> {
         let (ours, theirs) = UnixStream::pair().map_err(|e| format!("can't make a socket pair: {e}"))?;
         let mut child =
             self.spawn(theirs).map_err(|e| format!("can't start {}: {e}", self.program.display()))?;

@@ -34,6 +34,10 @@ const DOORS: &[(&str, &str)] = &[
     ("client", "wire"),
     ("xdp", "common"),
     // Gateway: the nouns.
+    ("store", "catalog"),
+    ("control", "catalog"),
+    ("control", "sigv4"),
+    ("control", "store"),
     ("snapshot", "cache"),
     ("snapshot", "mapping"),
     ("snapshot", "throttle"),

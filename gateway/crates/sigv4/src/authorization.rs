@@ -1,0 +1,129 @@
+//! What a request says of its signature, in `Authorization` or in its query.
+
+use crate::canonical::decode;
+use crate::{ALGORITHM, Error, Request};
+
+/// As the request states it; nothing of it is believed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) access_key: String,
+    pub(crate) date: String,
+    pub(crate) region: String,
+    pub(crate) service: String,
+    /// Lower case.
+    pub(crate) signed: Vec<String>,
+    pub(crate) signature: String,
+    /// `X-Amz-Date`.
+    pub(crate) time: String,
+    /// Seconds; only of a presigned request.
+    pub(crate) expires_s: Option<u64>,
+    /// Of temporary credentials.
+    pub(crate) session_token: Option<String>,
+}
+
+impl Claim {
+    /// # Errors
+    /// [`Error::Missing`] or [`Error::Incomplete`].
+    pub(crate) fn of(request: &Request<'_>) -> Result<Self, Error> {
+        match request.header("authorization") {
+            Some(value) => in_header(request, value),
+            None => in_query(request),
+        }
+    }
+}
+
+fn in_header(request: &Request<'_>, value: &str) -> Result<Claim, Error> {
+    let incomplete =
+        || Error::Incomplete(format!("Authorization header is not '{ALGORITHM} Credential=…': {value}"));
+    let parameters = value.strip_prefix(ALGORITHM).and_then(|rest| rest.strip_prefix([' ', '\t']));
+    let mut given: [Option<&str>; 3] = [None; 3];
+    let [credential, signed, signature] = &mut given;
+    for parameter in parameters.ok_or_else(incomplete)?.split(',') {
+        let (name, value) = parameter.trim().split_once('=').ok_or_else(incomplete)?;
+        match name {
+            "Credential" => *credential = Some(value),
+            "SignedHeaders" => *signed = Some(value),
+            "Signature" => *signature = Some(value),
+            _ => return Err(incomplete()),
+        }
+    }
+    let needed = |what: &str, value: Option<&str>| {
+        value
+            .map(str::to_owned)
+            .ok_or_else(|| Error::Incomplete(format!("Authorization header requires '{what}' parameter.")))
+    };
+    let [credential, signed, signature] = given;
+    let time = request.header("x-amz-date").map(str::to_owned).ok_or_else(|| {
+        Error::Incomplete(
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.".to_owned(),
+        )
+    })?;
+    claim(Parts {
+        credential: needed("Credential", credential)?,
+        signed: needed("SignedHeaders", signed)?,
+        signature: needed("Signature", signature)?,
+        time,
+        expires: None,
+        session_token: request.header("x-amz-security-token").map(str::to_owned),
+    })
+}
+
+fn in_query(request: &Request<'_>) -> Result<Claim, Error> {
+    let parameter = |name: &str| {
+        let pairs = request.query.split('&').filter_map(|pair| pair.split_once('='));
+        let value = pairs.clone().find(|(key, _)| *key == name).map(|(_, value)| value)?;
+        String::from_utf8(decode(value)).ok()
+    };
+    let needed = |name: &str| {
+        parameter(name)
+            .ok_or_else(|| Error::Incomplete(format!("AWS query-string parameters must include '{name}'.")))
+    };
+    match parameter("X-Amz-Algorithm") {
+        None => return Err(Error::Missing),
+        Some(algorithm) if algorithm == ALGORITHM => {}
+        Some(other) => return Err(Error::Incomplete(format!("Unsupported AWS 'algorithm': '{other}'."))),
+    }
+    claim(Parts {
+        credential: needed("X-Amz-Credential")?,
+        signed: needed("X-Amz-SignedHeaders")?,
+        signature: needed("X-Amz-Signature")?,
+        time: needed("X-Amz-Date")?,
+        expires: Some(needed("X-Amz-Expires")?),
+        session_token: parameter("X-Amz-Security-Token"),
+    })
+}
+
+struct Parts {
+    credential: String,
+    signed: String,
+    signature: String,
+    time: String,
+    expires: Option<String>,
+    session_token: Option<String>,
+}
+
+fn claim(parts: Parts) -> Result<Claim, Error> {
+    let credential: Vec<&str> = parts.credential.split('/').collect();
+    let [access_key, date, region, service, "aws4_request"] = credential.as_slice() else {
+        let text = "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got";
+        return Err(Error::Incomplete(format!("{text} '{}'", parts.credential)));
+    };
+    let expires_s = match parts.expires {
+        None => None,
+        Some(text) => Some(
+            text.parse()
+                .map_err(|_| Error::Incomplete(format!("X-Amz-Expires should be a number, got '{text}'")))?,
+        ),
+    };
+    Ok(Claim {
+        access_key: (*access_key).to_owned(),
+        date: (*date).to_owned(),
+        region: (*region).to_owned(),
+        service: (*service).to_owned(),
+        signed: parts.signed.split(';').map(str::to_ascii_lowercase).collect(),
+        signature: parts.signature,
+        time: parts.time,
+        expires_s,
+        session_token: parts.session_token,
+    })
+}

@@ -1,0 +1,108 @@
+//! The canonical request: what a signature is made of.
+
+use crate::{Request, hex};
+use aws_lc_rs::digest;
+use std::fmt::Write;
+
+/// Names the query parameter that holds the signature itself, and so is not part of what is signed.
+const SIGNATURE: &str = "X-Amz-Signature";
+
+pub(crate) fn request(request: &Request<'_>, signed: &[&str]) -> String {
+    let mut out = format!("{}\n{}\n{}\n", request.method, path(request.path), query(request.query));
+    for name in signed {
+        // Writing to a string can't fail.
+        let _ = writeln!(out, "{name}:{}", header(request, name));
+    }
+    let payload = digest::digest(&digest::SHA256, request.body);
+    let _ = write!(out, "\n{}\n{}", signed.join(";"), hex(payload.as_ref()));
+    out
+}
+
+/// Without dot segments and doubled slashes, and encoded once more.
+fn path(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            segment => kept.push(segment),
+        }
+    }
+    let mut out = String::from("/");
+    for (nth, segment) in kept.iter().enumerate() {
+        if nth > 0 {
+            out.push('/');
+        }
+        encode(segment.as_bytes(), &mut out);
+    }
+    if path.ends_with('/') && !kept.is_empty() {
+        out.push('/');
+    }
+    out
+}
+
+/// Sorted by name, then value, each encoded anew.
+fn query(query: &str) -> String {
+    let mut pairs: Vec<(String, String)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .filter(|(name, _)| *name != SIGNATURE)
+        .map(|(name, value)| (reencode(name), reencode(value)))
+        .collect();
+    pairs.sort_unstable();
+    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+}
+
+/// All values of a header with commas, and with one space where there were several.
+fn header(request: &Request<'_>, name: &str) -> String {
+    let values = request.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+    let folded = values.map(|(_, value)| {
+        value.split([' ', '\t']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    });
+    folded.collect::<Vec<_>>().join(",")
+}
+
+fn reencode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    encode(&decode(text), &mut out);
+    out
+}
+
+/// Percent-decodes; what is no valid escape stays as it is.
+pub(crate) fn decode(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, others @ ..] = rest {
+        let escaped = match others {
+            [high, low, ..] if *first == b'%' => digit(*high).zip(digit(*low)),
+            _ => None,
+        };
+        match (escaped, others) {
+            (Some((high, low)), [_, _, after @ ..]) => {
+                out.push(high << 4 | low);
+                rest = after;
+            }
+            _ => {
+                out.push(*first);
+                rest = others;
+            }
+        }
+    }
+    out
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// All but RFC 3986's unreserved characters.
+fn encode(bytes: &[u8], out: &mut String) {
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
