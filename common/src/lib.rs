@@ -38,48 +38,39 @@ pub mod program {
 pub mod map {
     /// Which [generation](super::GENERATIONS) counts: 0 or 1.
     pub const ACTIVE: &str = "ACTIVE";
-    /// [`Settings`](super::Settings) of each generation.
-    pub const SETTINGS: &str = "SETTINGS";
-    /// Bitmap of served ports, one after the other for each generation, see [`port_slot`](super::port_slot).
-    pub const PORTS: &str = "PORTS";
+    /// [`Config`](super::Config) of each generation.
+    pub const CONFIG: &str = "CONFIG";
     /// Longest-prefix match, IPv4, for each generation: sources that nothing below applies to.
     pub const ALLOW4: [&str; 2] = ["ALLOW4_0", "ALLOW4_1"];
     /// Longest-prefix match, IPv6, for each generation: sources that nothing below applies to.
     pub const ALLOW6: [&str; 2] = ["ALLOW6_0", "ALLOW6_1"];
     /// Longest-prefix match, IPv4, for each generation: source network to rule id.
     pub const BLOCK4: [&str; 2] = ["BLOCK4_0", "BLOCK4_1"];
-    /// Bitmap of /24s, one after the other for each generation: those that [`BLOCK4`] has anything in, see
+    /// Bitmap of /20s, one after the other for each generation: those that [`BLOCK4`] has anything in, see
     /// [`block_slot`](super::block_slot).
-    pub const BLOCK4_FILTER: &str = "BLOCK4_FILTER";
+    pub const BLOCK20: &str = "BLOCK20";
+    /// The same of /24s.
+    pub const BLOCK24: &str = "BLOCK24";
     /// Longest-prefix match, IPv6, for each generation: source network to rule id.
     pub const BLOCK6: [&str; 2] = ["BLOCK6_0", "BLOCK6_1"];
     /// [`Ban`](super::Ban) by source, see [`Source::network`](super::Source::network).
     pub const BANS: &str = "BANS";
     /// Bitmap of banned sources, see [`filter_slot`](super::filter_slot).
     pub const BAN_FILTER: &str = "BAN_FILTER";
-    /// Packet buckets, see [`BUCKET_SETS`](super::BUCKET_SETS).
-    pub const PACKET_BUCKETS: &str = "PACKET_BUCKETS";
-    /// SYN buckets, see [`BUCKET_SETS`](super::BUCKET_SETS).
-    pub const SYN_BUCKETS: &str = "SYN_BUCKETS";
-    /// Byte buckets, see [`BUCKET_SETS`](super::BUCKET_SETS).
-    pub const BYTE_BUCKETS: &str = "BYTE_BUCKETS";
-    /// Cells in front of each bucket table, in the same order, see [`front`](super::front).
-    pub const FRONTS: [&str; 3] = ["PACKET_FRONT", "SYN_FRONT", "BYTE_FRONT"];
+    /// Buckets of SYNs, packets and bytes, one table after the other, see [`BUCKET_SETS`](super::BUCKET_SETS).
+    pub const BUCKETS: &str = "BUCKETS";
+    /// Cells in front of each of these tables, one after the other, see [`front`](super::front).
+    pub const FRONTS: &str = "FRONTS";
     /// The SYN budget of all sources, see [`take_shared`](super::take_shared).
     pub const SYN_BUDGET: &str = "SYN_BUDGET";
-    /// Per CPU: SYNs that it has taken out of the budget and not yet let pass.
-    pub const SYN_LEASE: &str = "SYN_LEASE";
-    /// [`Stat`](super::Stat) per CPU, indexed by [`Reason`](super::Reason); those of packets that passed only because of a
-    /// dry run follow at [`Reason::COUNT`](super::Reason::COUNT).
-    pub const REASONS: &str = "REASONS";
+    /// [`Cpu`](super::Cpu) per CPU.
+    pub const CPU: &str = "CPU";
     /// [`Stat`](super::Stat) per CPU of drops, indexed by rule id.
     pub const RULES: &str = "RULES";
     /// [`ClientSet`](super::ClientSet) per CPU: drops by source.
     pub const CLIENTS: &str = "CLIENTS";
     /// Ring buffer of [`Event`](super::Event).
     pub const EVENTS: &str = "EVENTS";
-    /// Per CPU: when the next event may be reported.
-    pub const EVENT_NEXT: &str = "EVENT_NEXT";
 }
 
 /// Lists, ports and settings exist twice: the program goes by one generation while the gateway fills the other, and
@@ -87,8 +78,12 @@ pub mod map {
 pub const GENERATIONS: usize = 2;
 /// Networks that each block list holds.
 pub const BLOCK_ENTRIES_MAX: usize = 262_144;
-/// Words of the bitmap of /24s: 2 MiB.
-pub const BLOCK_WORDS: usize = (1 << 24) / 64;
+/// Words of the bitmap of /16s: 8 KiB, which a short list leaves nearly empty, so that nobody asks further.
+pub const BLOCK16_WORDS: usize = (1 << 16) / 64;
+/// Words of the bitmap of /20s: 128 KiB, which stays in the second-level cache.
+pub const BLOCK20_WORDS: usize = (1 << 20) / 64;
+/// Words of the bitmap of /24s: 2 MiB, which does not.
+pub const BLOCK24_WORDS: usize = (1 << 24) / 64;
 /// Networks that each allow-list holds.
 pub const ALLOW_ENTRIES_MAX: usize = 16_384;
 /// Bans held at once.
@@ -100,6 +95,8 @@ pub const RULES_MAX: usize = 4_096;
 /// Words of the port bitmap.
 pub const PORT_WORDS: usize = 65_536 / 64;
 
+/// Bucket tables: of SYNs, packets and bytes.
+pub const BUCKET_TABLES: usize = 3;
 /// Sets in a bucket table; each holds [`BUCKET_WAYS`] sources in 64 bytes. A power of two.
 pub const BUCKET_SETS: usize = 32_768;
 /// Sources in a bucket set. A power of two.
@@ -186,6 +183,40 @@ pub struct Settings {
     pub stages: u32,
 }
 
+/// What nearly every packet is judged by, together: each look-up costs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Seed, stages, rates.
+    pub settings: Settings,
+    /// Bitmap of served ports, see [`port_slot`].
+    pub ports: [u64; PORT_WORDS],
+    /// Bitmap of /16s that the IPv4 block list has anything in, see [`block_slot`].
+    pub block16: [u64; BLOCK16_WORDS],
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { settings: Settings::default(), ports: [0; PORT_WORDS], block16: [0; BLOCK16_WORDS] }
+    }
+}
+
+/// What each CPU keeps for itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// The kernel's count of ticks when it last asked what time it is.
+    pub tick: u64,
+    /// What time it was, nanoseconds of `CLOCK_MONOTONIC`.
+    pub now_ns: u64,
+    /// SYNs that it has taken out of the budget and not yet let pass.
+    pub syn_lease: u64,
+    /// When it may report the next event.
+    pub next_event_ns: u64,
+    /// Packets by [`Reason`]; those that passed only because of a dry run follow at [`Reason::COUNT`].
+    pub reasons: [Stat; 2 * Reason::COUNT],
+}
+
 /// Packets and the bytes of their IP packets.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -218,16 +249,18 @@ pub struct Client {
 /// stay through a flood from many addresses, where an LRU would forget them.
 pub type ClientSet = [Client; CLIENT_WAYS];
 
-/// Where an IPv4 address, in host order, is in the bitmap of /24s: the word's index and the bit's mask. A long list is a
-/// deep trie, half a microsecond away for an address that nobody has asked about lately; a bit is one miss at most.
+/// Where an IPv4 address, in host order, is in the bitmap of networks of `prefix` bits: the word's index and the bit's
+/// mask. A long list is a deep trie, half a microsecond away for an address that nobody has asked about lately; a bit is
+/// one miss at most.
 #[inline(always)]
 #[must_use]
-pub const fn block_slot(address: u32) -> (u32, u64) {
-    let net = address >> 8;
+pub const fn block_slot(address: u32, prefix: u32) -> (u32, u64) {
+    let net = address >> (32 - prefix);
     (net / 64, 1 << (net % 64))
 }
 
 /// Where a port is in the bitmap: the word's index and the bit's mask.
+#[inline(always)]
 #[must_use]
 pub const fn port_slot(port: u16) -> (u32, u64) {
     (port as u32 / 64, 1 << (port % 64))
@@ -235,10 +268,14 @@ pub const fn port_slot(port: u16) -> (u32, u64) {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Ban, Client, Event, Settings, Source, Stat};
+    use super::{Ban, Client, Config, Cpu, Event, Settings, Source, Stat};
 
     // SAFETY: all of these are `repr(C)` or transparent, made of integers, without padding, valid for any bit pattern.
     unsafe impl aya::Pod for Settings {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Config {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Cpu {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Source {}
     // SAFETY: as above.
@@ -258,6 +295,8 @@ mod tests {
     #[test]
     fn layouts_have_no_padding() {
         assert_eq!(size_of::<Settings>(), 8 + 6 * 16 + 16 + 3 * 8 + 2 * 4);
+        assert_eq!(size_of::<Config>(), size_of::<Settings>() + 8 * (PORT_WORDS + BLOCK16_WORDS));
+        assert_eq!(size_of::<Cpu>(), 4 * 8 + 2 * 16 * Reason::COUNT);
         assert_eq!(size_of::<Ban>(), 8 + 16 + 8 + 4 + 4 + 3 * 8);
         assert_eq!(size_of::<Event>(), 8 + 16 + 3 * 4 + 2 * 2 + 8);
         assert_eq!(size_of::<Client>(), 32);
@@ -268,10 +307,12 @@ mod tests {
     }
 
     #[test]
-    fn networks_of_24_bits_map_to_one_bit_each() {
-        assert_eq!(block_slot(0), (0, 1));
-        assert_eq!(block_slot(0x0000_41ff), (1, 2));
-        assert_eq!(block_slot(u32::MAX), (BLOCK_WORDS as u32 - 1, 1 << 63));
+    fn networks_map_to_one_bit_each() {
+        assert_eq!(block_slot(0, 24), (0, 1));
+        assert_eq!(block_slot(0x0000_41ff, 24), (1, 2));
+        for (prefix, words) in [(16, BLOCK16_WORDS), (20, BLOCK20_WORDS), (24, BLOCK24_WORDS)] {
+            assert_eq!(block_slot(u32::MAX, prefix), (words as u32 - 1, 1 << 63));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 /// Why a packet got its verdict: exactly one for each packet seen, so the counters add up to the traffic.
 ///
-/// Passing reasons come first, see [`Reason::drops`]. The discriminants index [`crate::map::REASONS`].
+/// Passing reasons come first, see [`Reason::drops`]. The discriminants index [`crate::Cpu::reasons`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {

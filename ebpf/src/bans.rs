@@ -1,13 +1,13 @@
 //! Bans, and the little that passes in spite of one.
 
 use core::ptr::addr_of_mut;
-use sluice_common::{Ban, PROBE_PACKETS, Settings, Source, filter_slot, policy, probe_of, stage};
+use sluice_common::{Ban, Cpu, PROBE_PACKETS, Settings, Source, filter_slot, policy, probe_of, stage};
 
 use crate::{
     atomic::{add, compare_exchange},
     clock::now_ns,
-    maps::{BAN_FILTER, BANS},
-    parse::Segment,
+    maps::{BAN_FILTER, BANS, CPU},
+    parse::Packet,
 };
 
 /// IPv6 networks wider than a /64 that bans may cover, the narrower first.
@@ -20,47 +20,85 @@ pub(crate) const BANNED: u32 = 1;
 /// Let through.
 pub(crate) const PROBE: u32 = 2;
 
-/// Looks for a ban of the packet's source; `hash` is its subscriber's.
+/// Looks for a ban of the packet's source; `hash` is its subscriber's, `cpu` this CPU's.
 #[inline(always)]
-pub(crate) fn check(segment: &Segment, hash: u64, bytes: u64, settings: &Settings) -> u32 {
-    let outcome = check_network(segment.source.subscriber(), hash, segment, bytes);
-    if outcome != FREE || settings.stages & stage::WIDE_BANS == 0 || segment.source.is_v4 {
-        return outcome;
-    }
-    for prefix in WIDE_PREFIXES {
-        let network = segment.source.source.network(prefix);
-        let outcome = check_network(network, network.hash(settings.seed), segment, bytes);
+pub(crate) fn check(packet: &Packet, cpu: *mut Cpu, hash: u64, settings: &Settings) -> u32 {
+    if is_filtered(hash) {
+        let outcome =
+            meet_ban(packet.subscriber(), packet.source, PortAndSyn::of(packet), packet.bytes(), cpu);
         if outcome != FREE {
             return outcome;
+        }
+    }
+    if packet.is_v4() || settings.stages & stage::WIDE_BANS == 0 {
+        return FREE;
+    }
+    for prefix in WIDE_PREFIXES {
+        let network = packet.source.network(prefix);
+        if is_filtered(network.hash(settings.seed)) {
+            let ([first, second], [_, host]) = (network.words(), packet.source.words());
+            let outcome = meet_wide_ban(first, second, host, PortAndSyn::of(packet).0, packet.bytes());
+            if outcome != FREE {
+                return outcome;
+            }
         }
     }
     FREE
 }
 
+/// Whether there may be a ban of the network with this hash.
 #[inline(always)]
-fn check_network(network: Source, hash: u64, segment: &Segment, bytes: u64) -> u32 {
+fn is_filtered(hash: u64) -> bool {
     let (word, mask) = filter_slot(hash);
-    if !BAN_FILTER.get(word).is_some_and(|bits| bits & mask != 0) {
-        return FREE;
-    }
-    let ([first, second], [_, host]) = (network.words(), segment.source.source.words());
-    meet_ban(first, second, host, u32::from(segment.source_port) << 1 | u32::from(segment.is_syn), bytes)
+    BAN_FILTER.get(word).is_some_and(|bits| bits & mask != 0)
 }
 
-/// Counts the packet in the ban of the network with these words, and says what that makes of it. `host` is the second word
-/// of the address. A global function for the verifier's sake, as `rates::take_tokens` is.
+/// The source port, and in the lowest bit whether the packet opens a connection.
+#[derive(Clone, Copy)]
+struct PortAndSyn(u32);
+
+impl PortAndSyn {
+    #[inline(always)]
+    fn of(packet: &Packet) -> Self {
+        Self(u32::from(packet.source_port()) << 1 | u32::from(packet.is_syn()))
+    }
+
+    #[inline(always)]
+    fn port(self) -> u16 {
+        (self.0 >> 1) as u16
+    }
+
+    #[inline(always)]
+    fn is_syn(self) -> bool {
+        self.0 & 1 != 0
+    }
+}
+
+/// [`meet_ban`] for the network with these words and an address whose second word is `host`.
+///
+/// A global function: the verifier looks at it once, by itself, and not again on each of the ways that lead to it. For that
+/// it may take and return nothing but plain words. What nearly every packet of a flood comes to is none: a call costs as
+/// much as the rest of a ban.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn meet_ban(first: u64, second: u64, host: u64, port_and_syn: u32, bytes: u64) -> u32 {
-    let Some(ban) = BANS.get_ptr_mut(&Source::from_words([first, second])) else {
+extern "C" fn meet_wide_ban(first: u64, second: u64, host: u64, port_and_syn: u32, bytes: u64) -> u32 {
+    let Some(cpu) = CPU.get_ptr_mut(0) else {
         return FREE;
     };
-    let (port, is_syn) = ((port_and_syn >> 1) as u16, port_and_syn & 1 != 0);
-    let identity = Source::from_words([first, host]);
+    let (network, source) = (Source::from_words([first, second]), Source::from_words([first, host]));
+    meet_ban(network, source, PortAndSyn(port_and_syn), bytes, cpu)
+}
+
+/// Counts the packet in the ban of the network, and says what that makes of it.
+#[inline(always)]
+fn meet_ban(network: Source, source: Source, about: PortAndSyn, bytes: u64, cpu: *mut Cpu) -> u32 {
+    let Some(ban) = BANS.get_ptr_mut(&network) else {
+        return FREE;
+    };
     // SAFETY: the entry stays readable until this invocation ends, even if the gateway removes it meanwhile; words that
     // several CPUs change are changed atomically, the others only by the gateway, which replaces whole entries.
     unsafe {
-        let now_ns = now_ns();
+        let now_ns = now_ns(cpu);
         if (*ban).until_ns <= now_ns {
             return FREE;
         }
@@ -73,7 +111,7 @@ extern "C" fn meet_ban(first: u64, second: u64, host: u64, port_and_syn: u32, by
         let passes = match (*ban).policy {
             policy::NOTHING => false,
             policy::ONE_IN => (*ban).one_in != 0 && seen.read_volatile() % u64::from((*ban).one_in) == 0,
-            policy::CONNECTION => is_probe(ban, probe_of(identity, port), is_syn, now_ns),
+            policy::CONNECTION => is_probe(ban, probe_of(source, about.port()), about.is_syn(), now_ns),
             _ => true,
         };
         if passes {
@@ -91,7 +129,7 @@ extern "C" fn meet_ban(first: u64, second: u64, host: u64, port_and_syn: u32, by
 #[inline(always)]
 unsafe fn is_probe(ban: *mut Ban, identity: u32, is_syn: bool, now_ns: u64) -> bool {
     let identity = u64::from(identity);
-    // SAFETY: the caller's promise, and as in `check_network`. Two CPUs that count the same connection's packets at the
+    // SAFETY: the caller's promise, and as in `meet_ban`. Two CPUs that count the same connection's packets at the
     // same instant may count one of them only.
     unsafe {
         let slot = addr_of_mut!((*ban).probe);

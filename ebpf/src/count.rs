@@ -1,17 +1,20 @@
 //! Counters of this CPU, and samples for the log.
 
-use sluice_common::{CLIENT_SETS, CLIENT_WAYS, Client, ClientSet, Event, Reason, Settings, Source, Stat};
+use sluice_common::{
+    CLIENT_SETS, CLIENT_WAYS, Client, ClientSet, Cpu, Event, Reason, Settings, Source, Stat,
+};
 
 use crate::{
     clock::now_ns,
-    maps::{ACTIVE, CLIENTS, EVENT_NEXT, EVENTS, REASONS, RULES, SETTINGS},
+    maps::{ACTIVE, CLIENTS, CONFIG, CPU, EVENTS, RULES},
 };
 
-/// Counts a packet under its reason.
+/// Counts a packet under its reason, by discriminant; `cpu` is this CPU's.
 #[inline(always)]
-pub(crate) fn reason(reason: Reason, passes_dry: bool, bytes: u64) {
-    let index = reason as u32 + if passes_dry { Reason::COUNT as u32 } else { 0 };
-    add(REASONS.get_ptr_mut(index), bytes);
+pub(crate) fn reason(cpu: *mut Cpu, reason: u32, passes_dry: bool, bytes: u64) {
+    let index = reason as usize & (Reason::COUNT - 1) | if passes_dry { Reason::COUNT } else { 0 };
+    // SAFETY: the value is this CPU's alone, and the index below the length.
+    add(Some(unsafe { (&raw mut (*cpu).reasons).cast::<Stat>().add(index) }), bytes);
 }
 
 /// What was dropped and why, as one word.
@@ -52,11 +55,14 @@ impl Drop {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn dropped(first: u64, second: u64, kind: u64, bytes: u64, interface: u32) -> u32 {
-    let (kind, source) = (Drop::unpack(kind), Source::from_words([first, second]));
+    let kind = Drop::unpack(kind);
+    // Of a packet too broken to judge nothing is certain.
+    let source = Source::from_words(if kind.has_source { [first, second] } else { [0; 2] });
     let generation = ACTIVE.get(0).copied().unwrap_or(0) & 1;
-    let Some(settings) = SETTINGS.get(generation) else {
+    let Some(config) = CONFIG.get(generation) else {
         return 0;
     };
+    let settings = &config.settings;
     if kind.reason == Reason::Blocked as u8 {
         add(RULES.get_ptr_mut(kind.rule), bytes);
     }
@@ -124,16 +130,16 @@ fn sample(settings: &Settings, event: impl FnOnce(u64) -> Event) {
     if settings.event_interval_ns == 0 {
         return;
     }
-    let Some(next_at) = EVENT_NEXT.get_ptr_mut(0) else {
+    let Some(cpu) = CPU.get_ptr_mut(0) else {
         return;
     };
-    let now_ns = now_ns();
-    // SAFETY: a map value of this CPU alone.
+    let now_ns = now_ns(cpu);
+    // SAFETY: the value is this CPU's alone.
     unsafe {
-        if now_ns < *next_at {
+        if now_ns < (*cpu).next_event_ns {
             return;
         }
-        *next_at = now_ns + settings.event_interval_ns;
+        (*cpu).next_event_ns = now_ns + settings.event_interval_ns;
     }
     // A full buffer means that the gateway does not read: the event is lost, and that is all.
     let _ = EVENTS.output(event(now_ns), 0);

@@ -7,8 +7,8 @@
 //! layouts shared with the gateway are in `common`.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
-#![allow(internal_features, reason = "`atomic`; `-Zbuild-std` needs an unstable compiler anyway")]
+#![feature(core_intrinsics, asm_experimental_arch)]
+#![allow(internal_features, reason = "`atomic`, `parse`; `-Zbuild-std` needs an unstable compiler anyway")]
 
 mod atomic;
 mod bans;
@@ -60,8 +60,12 @@ fn flood_idle(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn run(ctx: &XdpContext) -> u32 {
+    // There always is one.
+    let Some(cpu) = maps::CPU.get_ptr_mut(0) else {
+        return XDP_PASS;
+    };
     let packet = parse::parse(ctx.data(), ctx.data_end());
-    if verdict::judge(&packet, || ctx.ingress_ifindex() as u32) { XDP_DROP } else { XDP_PASS }
+    if verdict::judge(&packet, cpu, || ctx.ingress_ifindex() as u32) { XDP_DROP } else { XDP_PASS }
 }
 
 #[cfg(not(test))]

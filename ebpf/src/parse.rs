@@ -6,6 +6,7 @@
 //!
 //! Every read is checked against the end of the buffer right before it; that is also what the verifier asks for.
 
+use core::arch::asm;
 use sluice_common::{Reason, Source};
 
 const ETHERNET_HEADER: usize = 14;
@@ -36,104 +37,145 @@ const NEXT_DESTINATION: u8 = 60;
 
 const UDP_HEADER: usize = 8;
 const TCP_HEADER: usize = 20;
-const TCP_SYN: u8 = 0x02;
-const TCP_ACK: u8 = 0x10;
+const TCP_SYN: u64 = 0x02;
+const TCP_ACK: u64 = 0x10;
 
-/// A packet as far as the verdict needs it. Everything in it is always initialised, and so there are no enums with
-/// contents here: the verifier refuses even to copy what LLVM knows to be undefined and unused.
-pub(crate) struct Packet {
-    /// Length by the IP header, 0 where there is none. `end - data` would be arithmetic on packet pointers.
-    pub(crate) bytes: u64,
-    /// Whether there is a segment to judge; otherwise the reason is final.
-    pub(crate) has_segment: bool,
-    pub(crate) reason: Reason,
-    pub(crate) segment: Segment,
-}
-
-/// A TCP segment or a UDP datagram.
-pub(crate) struct Segment {
-    pub(crate) source: Address,
-    /// Host order.
-    pub(crate) source_port: u16,
-    /// Host order.
-    pub(crate) destination_port: u16,
-    /// Opens a connection: SYN without ACK.
-    pub(crate) is_syn: bool,
-    pub(crate) is_udp: bool,
-    /// Only the first part of it; others have no ports.
-    pub(crate) is_fragment: bool,
-}
-
-/// A source address.
+/// A packet as far as the verdict needs it: three words, so that they fit into registers on every way that leads here.
 #[derive(Clone, Copy)]
-pub(crate) struct Address {
+pub(crate) struct Packet {
+    /// The reason's discriminant, then the bits below, the length in bytes, and the ports.
+    head: u64,
     pub(crate) source: Source,
-    pub(crate) is_v4: bool,
 }
 
-impl Address {
-    const NONE: Self = Self { source: Source::from_v6_words([0; 2]), is_v4: false };
+const REASON_MASK: u64 = 0x1f;
+/// There is a TCP segment or a UDP datagram to judge; otherwise the reason is final.
+const HAS_SEGMENT: u64 = 1 << 5;
+const IS_V4: u64 = 1 << 6;
+/// Opens a connection: SYN without ACK.
+const IS_SYN: u64 = 1 << 7;
+const IS_UDP: u64 = 1 << 8;
+/// Only the first part of it; others have no ports.
+const IS_FRAGMENT: u64 = 1 << 9;
+const BYTES_SHIFT: u32 = 10;
+/// As large as an IPv6 packet with a header and 65,535 more.
+const BYTES_MASK: u64 = 0x1_ffff;
+const DESTINATION_SHIFT: u32 = 32;
+const SOURCE_SHIFT: u32 = 48;
+
+impl Packet {
+    #[inline(always)]
+    const fn has(&self, bit: u64) -> bool {
+        self.head & bit != 0
+    }
 
     #[inline(always)]
-    pub(crate) fn subscriber(&self) -> Source {
-        self.source.subscriber(self.is_v4)
+    pub(crate) const fn has_segment(&self) -> bool {
+        self.has(HAS_SEGMENT)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_v4(&self) -> bool {
+        self.has(IS_V4)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_syn(&self) -> bool {
+        self.has(IS_SYN)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_udp(&self) -> bool {
+        self.has(IS_UDP)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_fragment(&self) -> bool {
+        self.has(IS_FRAGMENT)
+    }
+
+    /// Why, by discriminant, if there is no segment.
+    #[inline(always)]
+    pub(crate) const fn reason(&self) -> u32 {
+        (self.head & REASON_MASK) as u32
+    }
+
+    /// Length by the IP header, 0 where there is none. `end - data` would be arithmetic on packet pointers.
+    #[inline(always)]
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.head >> BYTES_SHIFT & BYTES_MASK
+    }
+
+    /// Host order.
+    #[inline(always)]
+    pub(crate) const fn destination_port(&self) -> u16 {
+        (self.head >> DESTINATION_SHIFT) as u16
+    }
+
+    /// Host order.
+    #[inline(always)]
+    pub(crate) const fn source_port(&self) -> u16 {
+        (self.head >> SOURCE_SHIFT) as u16
+    }
+
+    #[inline(always)]
+    pub(crate) const fn subscriber(&self) -> Source {
+        self.source.subscriber(self.is_v4())
     }
 }
 
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-struct Ipv4 {
-    version_and_words: u8,
-    _service: u8,
-    total_bytes: [u8; 2],
-    _identification: [u8; 2],
-    fragment: [u8; 2],
-    _time_to_live: u8,
-    protocol: u8,
-    _checksum: [u8; 2],
-    source: u32,
-    _destination: u32,
-}
-
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-struct Ipv6 {
-    _version_class_flow: [u8; 4],
-    payload_bytes: [u8; 2],
-    next: u8,
-    _hop_limit: u8,
-    source: [u64; 2],
-    _destination: [u64; 2],
-}
-
-const _: () = assert!(size_of::<Ipv4>() == IPV4_HEADER && size_of::<Ipv6>() == IPV6_HEADER);
-
-/// Reads a `T` at `at`, if all of it lies before `end`.
+/// Whether so many bytes from `at` on lie before `end`.
 #[inline(always)]
-fn read<T: Copy>(at: usize, end: usize) -> Option<T> {
-    if at + size_of::<T>() > end {
-        return None;
-    }
-    // SAFETY: `at` derives from the packet's start and the whole `T` ends before the packet's end; every `T` used
-    // here is made of integers, and the read assumes no alignment.
-    Some(unsafe { (at as *const T).read_unaligned() })
+fn has(at: usize, bytes: usize, end: usize) -> bool {
+    at + bytes <= end
 }
+
+/// Reads an integer in the packet's order, which need not be aligned. In assembly, because for an unaligned read the
+/// compiler takes bytes one by one, as some machines need it; those that the gateway runs on do not.
+macro_rules! load {
+    ($name:ident, $value:ty, $size:literal) => {
+        /// # Safety
+        /// All of it must lie within the packet, and have been checked to.
+        #[inline(always)]
+        unsafe fn $name<const AT: usize>(from: usize) -> $value {
+            let value: u64;
+            // SAFETY: the caller's promise; the instruction fills the whole register.
+            unsafe {
+                asm!(
+                    concat!("{value} = *(", $size, " *)({from} + {at})"),
+                    value = lateout(reg) value,
+                    from = in(reg) from,
+                    at = const AT,
+                    options(pure, readonly, nostack, preserves_flags)
+                );
+            }
+            value as $value
+        }
+    };
+}
+load!(load8, u8, "u8");
+load!(load16, u16, "u16");
+load!(load32, u32, "u32");
+load!(load64, u64, "u64");
 
 /// Says what the frame between `data` and `end` is.
 #[inline(always)]
 pub(crate) fn parse(data: usize, end: usize) -> Packet {
-    let Some(mut ethertype) = read::<[u8; 2]>(data + ETHERTYPE_AT, end).map(u16::from_be_bytes) else {
+    if !has(data, ETHERNET_HEADER, end) {
         return settled(Reason::Malformed, 0);
-    };
+    }
+    // SAFETY: checked.
+    let mut ethertype = u16::from_be(unsafe { load16::<ETHERTYPE_AT>(data) });
     let mut at = data + ETHERNET_HEADER;
     for _ in 0..VLAN_TAGS_MAX {
         if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
             break;
         }
-        let Some(inner) = read::<[u8; 2]>(at + VLAN_TAG - 2, end) else {
+        if !has(at, VLAN_TAG, end) {
             return settled(Reason::Malformed, 0);
-        };
-        ethertype = u16::from_be_bytes(inner);
+        }
+        // SAFETY: checked.
+        ethertype = u16::from_be(unsafe { load16::<{ VLAN_TAG - 2 }>(at) });
         at += VLAN_TAG;
     }
     match ethertype {
@@ -145,50 +187,49 @@ pub(crate) fn parse(data: usize, end: usize) -> Packet {
 
 #[inline(always)]
 fn ipv4(at: usize, end: usize) -> Packet {
-    let Some(header) = read::<Ipv4>(at, end) else {
+    if !has(at, IPV4_HEADER, end) {
         return settled(Reason::Malformed, 0);
-    };
-    let total_bytes = usize::from(u16::from_be_bytes(header.total_bytes));
-    let header_bytes = usize::from(header.version_and_words & 0x0f) * 4;
-    let fragment = u16::from_be_bytes(header.fragment);
-    if header.version_and_words >> 4 != 4 || header_bytes < IPV4_HEADER || total_bytes < header_bytes {
+    }
+    // SAFETY: checked. The fields are those of RFC 791 3.1.
+    let (version_and_words, total_bytes, fragment, protocol, source) =
+        unsafe { (load8::<0>(at), load16::<2>(at), load16::<6>(at), load8::<9>(at), load32::<12>(at)) };
+    let total_bytes = usize::from(u16::from_be(total_bytes));
+    let header_bytes = usize::from(version_and_words & 0x0f) * 4;
+    let fragment = u16::from_be(fragment);
+    if version_and_words >> 4 != 4 || header_bytes < IPV4_HEADER || total_bytes < header_bytes {
         return settled(Reason::Malformed, total_bytes);
     }
     if fragment & IPV4_FRAGMENT_OFFSET != 0 {
         return settled(Reason::Fragment, total_bytes);
     }
-    let from = From { at: at + header_bytes, end, is_fragment: fragment & IPV4_MORE_FRAGMENTS != 0 };
-    transport(
-        &from,
-        header.protocol,
-        header_bytes,
-        Address { source: Source::from_v4_word(header.source), is_v4: true },
-        total_bytes,
-    )
+    let is_fragment = fragment & IPV4_MORE_FRAGMENTS != 0;
+    let found = Network { at: at + header_bytes, end, total_bytes, header_bytes, is_fragment };
+    let head = transport(&found, protocol);
+    Packet { head: head | IS_V4, source: Source::from_v4_word(source) }
 }
 
 #[inline(always)]
 fn ipv6(at: usize, end: usize) -> Packet {
-    let Some(header) = read::<Ipv6>(at, end) else {
+    if !has(at, IPV6_HEADER, end) {
         return settled(Reason::Malformed, 0);
-    };
-    let total_bytes = IPV6_HEADER + usize::from(u16::from_be_bytes(header.payload_bytes));
+    }
+    // SAFETY: checked. The fields are those of RFC 8200 3.
+    let (payload_bytes, mut next, source) =
+        unsafe { (load16::<4>(at), load8::<6>(at), [load64::<8>(at), load64::<16>(at)]) };
+    let total_bytes = IPV6_HEADER + usize::from(u16::from_be(payload_bytes));
     let mut at = at + IPV6_HEADER;
-    let mut next = header.next;
     let mut is_first_fragment = false;
     // How much of the packet the extension headers take.
     let mut header_bytes = IPV6_HEADER;
     for _ in 0..IPV6_EXTENSIONS_MAX {
-        let is_extension = matches!(
-            next,
-            NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_FRAGMENT | NEXT_AUTHENTICATION | NEXT_DESTINATION
-        );
-        if !is_extension {
+        if !is_extension(next) {
             break;
         }
-        let Some([following, length, high, low]) = read::<[u8; 4]>(at, end) else {
+        if !has(at, 4, end) {
             return settled(Reason::Malformed, total_bytes);
-        };
+        }
+        // SAFETY: checked.
+        let [following, length, high, low] = unsafe { load32::<0>(at) }.to_ne_bytes();
         let bytes = match next {
             NEXT_FRAGMENT => {
                 let fragment = u16::from_be_bytes([high, low]);
@@ -206,88 +247,85 @@ fn ipv6(at: usize, end: usize) -> Packet {
         header_bytes += bytes;
         next = following;
     }
-    if matches!(next, NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_FRAGMENT | NEXT_AUTHENTICATION | NEXT_DESTINATION)
-    {
+    if is_extension(next) {
         return settled(Reason::Malformed, total_bytes);
     }
-    let from = From { at, end, is_fragment: is_first_fragment };
-    transport(
-        &from,
-        next,
-        header_bytes,
-        Address { source: Source::from_v6_words(header.source), is_v4: false },
-        total_bytes,
-    )
+    let found = Network { at, end, total_bytes, header_bytes, is_fragment: is_first_fragment };
+    Packet { head: transport(&found, next), source: Source::from_v6_words(source) }
 }
 
-/// Where the transport header begins.
-struct From {
+#[inline(always)]
+fn is_extension(next: u8) -> bool {
+    matches!(next, NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_FRAGMENT | NEXT_AUTHENTICATION | NEXT_DESTINATION)
+}
+
+/// What the IP headers, which take `header_bytes`, say of what follows them.
+struct Network {
+    /// Where that begins.
     at: usize,
     end: usize,
+    total_bytes: usize,
+    header_bytes: usize,
     is_fragment: bool,
 }
 
-/// What follows the IP headers, which take `header_bytes`.
+/// What follows the IP headers.
 #[inline(always)]
-fn transport(from: &From, protocol: u8, header_bytes: usize, source: Address, total_bytes: usize) -> Packet {
+fn transport(network: &Network, protocol: u8) -> u64 {
+    let total_bytes = network.total_bytes;
     match protocol {
         PROTOCOL_TCP => {
             // A whole packet this short is the host's to answer or ignore; only a fragment can be completed behind our
             // back.
-            if from.is_fragment && total_bytes < header_bytes + TCP_HEADER {
-                return settled(Reason::Malformed, total_bytes);
+            if network.is_fragment && total_bytes < network.header_bytes + TCP_HEADER {
+                return verdict(Reason::Malformed, total_bytes);
             }
-            tcp(from, source, total_bytes)
+            tcp(network)
         }
-        PROTOCOL_UDP => udp(from, source, total_bytes),
-        _ => settled(Reason::NotServed, total_bytes),
+        PROTOCOL_UDP => udp(network),
+        _ => verdict(Reason::NotServed, total_bytes),
     }
 }
 
 /// A segment whose header does not lie in the buffer as a whole is of no use to the host either: drivers put the
 /// headers into the first buffer.
 #[inline(always)]
-fn tcp(from: &From, source: Address, total_bytes: usize) -> Packet {
-    let Some(header) = read::<[u8; TCP_HEADER]>(from.at, from.end) else {
-        return settled(Reason::Malformed, total_bytes);
-    };
-    let segment = Segment {
-        source,
-        source_port: u16::from_be_bytes([header[0], header[1]]),
-        destination_port: u16::from_be_bytes([header[2], header[3]]),
-        is_syn: header[13] & (TCP_SYN | TCP_ACK) == TCP_SYN,
-        is_udp: false,
-        is_fragment: from.is_fragment,
-    };
-    Packet { bytes: total_bytes as u64, has_segment: true, reason: Reason::NotServed, segment }
+fn tcp(network: &Network) -> u64 {
+    if !has(network.at, TCP_HEADER, network.end) {
+        return verdict(Reason::Malformed, network.total_bytes);
+    }
+    // SAFETY: checked. The fields are those of RFC 9293 3.1.
+    let (ports, flags) = unsafe { (load32::<0>(network.at), u64::from(load8::<13>(network.at))) };
+    // Without a branch: which of them it is, is for nobody to predict.
+    let is_syn = flags / TCP_SYN & !(flags / TCP_ACK) & 1;
+    segment(network, ports) | is_syn * IS_SYN
 }
 
 /// A datagram without its header goes to no port, so it is not ours to judge.
 #[inline(always)]
-fn udp(from: &From, source: Address, total_bytes: usize) -> Packet {
-    let Some(header) = read::<[u8; UDP_HEADER]>(from.at, from.end) else {
-        return settled(Reason::NotServed, total_bytes);
-    };
-    let segment = Segment {
-        source,
-        source_port: u16::from_be_bytes([header[0], header[1]]),
-        destination_port: u16::from_be_bytes([header[2], header[3]]),
-        is_syn: false,
-        is_udp: true,
-        is_fragment: from.is_fragment,
-    };
-    Packet { bytes: total_bytes as u64, has_segment: true, reason: Reason::NotServed, segment }
+fn udp(network: &Network) -> u64 {
+    if !has(network.at, UDP_HEADER, network.end) {
+        return verdict(Reason::NotServed, network.total_bytes);
+    }
+    // SAFETY: checked.
+    let ports = unsafe { load32::<0>(network.at) };
+    segment(network, ports) | IS_UDP
+}
+
+/// What TCP and UDP have in common, of their first four bytes.
+#[inline(always)]
+fn segment(network: &Network, ports: u32) -> u64 {
+    let is_fragment = if network.is_fragment { IS_FRAGMENT } else { 0 };
+    let ports = u64::from(u32::from_be(ports)) << DESTINATION_SHIFT;
+    verdict(Reason::NotServed, network.total_bytes) | HAS_SEGMENT | is_fragment | ports
+}
+
+#[inline(always)]
+fn verdict(reason: Reason, total_bytes: usize) -> u64 {
+    reason as u64 | (total_bytes as u64) << BYTES_SHIFT
 }
 
 #[inline(always)]
 fn settled(reason: Reason, total_bytes: usize) -> Packet {
-    let segment = Segment {
-        source: Address::NONE,
-        source_port: 0,
-        destination_port: 0,
-        is_syn: false,
-        is_udp: false,
-        is_fragment: false,
-    };
-    Packet { bytes: total_bytes as u64, has_segment: false, reason, segment }
+    Packet { head: verdict(reason, total_bytes), source: Source::from_v6_words([0; 2]) }
 }

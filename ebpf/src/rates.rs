@@ -5,22 +5,18 @@
 //! budget: once that is used up, a SYN costs a look at two words that are in the cache, and no place in a table.
 
 use sluice_common::{
-    BUCKET_SETS, BUCKET_WAYS, FRONT_CELLS, Gcra, Reason, Settings, TICK_SHIFT, front, stage, take_shared,
+    BUCKET_SETS, BUCKET_WAYS, Cpu, FRONT_CELLS, Gcra, Reason, Settings, TICK_SHIFT, front, stage, take_shared,
 };
 
 use crate::{
     atomic::compare_exchange,
     clock::now_ns,
-    maps::{
-        BYTE_BUCKETS, BYTE_FRONT, PACKET_BUCKETS, PACKET_FRONT, SYN_BUCKETS, SYN_BUDGET, SYN_FRONT, SYN_LEASE,
-    },
-    parse::{Address, Segment},
+    maps::{BUCKETS, FRONTS, SYN_BUDGET},
+    parse::Packet,
 };
 
 /// A second one is needed only when another CPU takes a token of the same source at the same instant.
 const ATTEMPTS: usize = 2;
-/// Prefixes share tables with sources, so their hashes must differ.
-const PREFIX_SALT: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Which table a bucket is in.
 #[derive(Clone, Copy)]
@@ -30,22 +26,20 @@ enum Table {
     Bytes = 2,
 }
 
-/// Which rate a packet of a source exceeds, if any; `hash` is its subscriber's. A source that is over its own rate takes
-/// nothing from its prefix, nor a prefix from the budget.
+const TABLE_BITS: u32 = 2;
+
+/// Which rate a packet of a source exceeds, if any; `hash` is its subscriber's, `cpu` this CPU's. A source that is over
+/// its own rate takes nothing from its prefix, nor a prefix from the budget.
 #[inline(always)]
-pub(crate) fn exceeded(segment: &Segment, hash: u64, bytes: u64, settings: &Settings) -> Option<Reason> {
+pub(crate) fn exceeded(packet: &Packet, cpu: *mut Cpu, hash: u64, settings: &Settings) -> Option<Reason> {
     let stages = settings.stages;
-    if stages & stage::RATES == 0 {
-        return None;
-    }
-    let now_ticks = now_ns() >> TICK_SHIFT;
-    let is_budgeted = segment.is_syn && stages & stage::SYN_BUDGET != 0;
+    let now_ticks = now_ns(cpu) >> TICK_SHIFT;
+    let (is_syn, bytes) = (packet.is_syn(), packet.bytes());
     let (source, prefix) = (&settings.source, &settings.prefix);
     let is_over = |bit: u32, table: Table, hash: u64, gcra: &Gcra, tokens: u64| {
-        stages & bit != 0
-            && take_tokens(table as u32, hash, now_ticks, gcra.ticks(tokens), gcra.burst_ticks) == 0
+        stages & bit != 0 && !take_tokens(table, hash, now_ticks, gcra.ticks(tokens), gcra.burst_ticks)
     };
-    if segment.is_syn && is_over(stage::SOURCE_SYNS, Table::Syns, hash, &source.syns, 1) {
+    if is_syn && is_over(stage::SOURCE_SYNS, Table::Syns, hash, &source.syns, 1) {
         return Some(Reason::SynRate);
     }
     if is_over(stage::SOURCE_PACKETS, Table::Packets, hash, &source.packets, 1) {
@@ -55,38 +49,33 @@ pub(crate) fn exceeded(segment: &Segment, hash: u64, bytes: u64, settings: &Sett
         return Some(Reason::ByteRate);
     }
     if stages & stage::PREFIX != 0 {
-        let hash = prefix_hash(&segment.source, settings);
-        if segment.is_syn && is_over(stage::PREFIX_SYNS, Table::Syns, hash, &prefix.syns, 1)
+        let hash = prefix_hash(packet, settings);
+        if is_syn && is_over(stage::PREFIX_SYNS, Table::Syns, hash, &prefix.syns, 1)
             || is_over(stage::PREFIX_PACKETS, Table::Packets, hash, &prefix.packets, 1)
             || is_over(stage::PREFIX_BYTES, Table::Bytes, hash, &prefix.bytes, bytes)
         {
             return Some(Reason::PrefixRate);
         }
     }
-    (is_budgeted && !take_budget(settings, now_ticks)).then_some(Reason::SynBudget)
+    let is_budgeted = is_syn && stages & stage::SYN_BUDGET != 0;
+    (is_budgeted && !take_budget(cpu, settings, now_ticks)).then_some(Reason::SynBudget)
 }
 
+/// Prefixes share tables with sources, so their hashes must differ, and nobody may know by what.
 #[inline(always)]
-fn prefix_hash(source: &Address, settings: &Settings) -> u64 {
-    let prefix = source.source.masked(source.is_v4, settings.prefix4_mask_be, settings.prefix6_mask_be);
-    prefix.hash(settings.seed ^ PREFIX_SALT)
+fn prefix_hash(packet: &Packet, settings: &Settings) -> u64 {
+    let prefix = packet.source.masked(packet.is_v4(), settings.prefix4_mask_be, settings.prefix6_mask_be);
+    prefix.hash(settings.seed.rotate_left(32))
 }
 
-/// Takes tokens from the bucket of the source with this hash; 0 if they are not there.
-///
-/// A global function: the verifier looks at it once, by itself, and not again on each of the ways that lead to it. For that
-/// it may take and return nothing but plain words.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn take_tokens(table: u32, hash: u64, now_ticks: u64, cost_ticks: u64, burst_ticks: u64) -> u32 {
-    let (cells, sets) = match table {
-        0 => (&SYN_FRONT, &SYN_BUCKETS),
-        1 => (&PACKET_FRONT, &PACKET_BUCKETS),
-        _ => (&BYTE_FRONT, &BYTE_BUCKETS),
-    };
+/// Takes tokens from the bucket of the source with this hash, or from the cell in front of it; false if they are not
+/// there.
+#[inline(always)]
+fn take_tokens(table: Table, hash: u64, now_ticks: u64, cost_ticks: u64, burst_ticks: u64) -> bool {
     // Other bits of the hash than those that choose the set: who shares a cell is spread over sets.
-    let Some(cell) = cells.get_ptr_mut((hash >> 16) as u32 & (FRONT_CELLS as u32 - 1)) else {
-        return 1;
+    let cell = (hash >> 16) as u32 & (FRONT_CELLS as u32 - 1);
+    let Some(cell) = FRONTS.get_ptr_mut(table as u32 * FRONT_CELLS as u32 + cell) else {
+        return true;
     };
     // SAFETY: an aligned word that is changed atomically only; the read is one instruction.
     let front = unsafe {
@@ -98,10 +87,27 @@ extern "C" fn take_tokens(table: u32, hash: u64, now_ticks: u64, cost_ticks: u64
         }
         front
     };
-    if front.is_granted {
-        return 1;
-    }
-    let Some(set) = sets.get_ptr_mut(hash as u32 & (BUCKET_SETS as u32 - 1)) else {
+    let table_and_floor = front.floor_ticks << TABLE_BITS | table as u64;
+    front.is_granted || take_own_tokens(table_and_floor, hash, now_ticks, cost_ticks, burst_ticks) != 0
+}
+
+/// Takes tokens from the bucket of the source with this hash; 0 if they are not there. It is at least so far from full;
+/// below that is its [`Table`], as more than five words cannot be passed.
+///
+/// A global function, as `bans::meet_wide_ban` is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take_own_tokens(
+    table_and_floor: u64,
+    hash: u64,
+    now_ticks: u64,
+    cost_ticks: u64,
+    burst_ticks: u64,
+) -> u32 {
+    let (table, floor_ticks) =
+        (table_and_floor as u32 & ((1 << TABLE_BITS) - 1), table_and_floor >> TABLE_BITS);
+    let set = hash as u32 & (BUCKET_SETS as u32 - 1);
+    let Some(set) = BUCKETS.get_ptr_mut(table * BUCKET_SETS as u32 + set) else {
         return 1;
     };
     let set = set.cast::<u64>();
@@ -109,8 +115,7 @@ extern "C" fn take_tokens(table: u32, hash: u64, now_ticks: u64, cost_ticks: u64
         // SAFETY: `take` asks only for words of the set, whose words are aligned. A volatile read of such a word is one
         // instruction, like the kernel's READ_ONCE; BPF has no atomic load before its fourth instruction set.
         let read = |way: usize| unsafe { set.add(way).read_volatile() };
-        let Some(grant) =
-            sluice_common::take(read, hash, now_ticks, cost_ticks, burst_ticks, front.floor_ticks)
+        let Some(grant) = sluice_common::take(read, hash, now_ticks, cost_ticks, burst_ticks, floor_ticks)
         else {
             return 0;
         };
@@ -125,32 +130,34 @@ extern "C" fn take_tokens(table: u32, hash: u64, now_ticks: u64, cost_ticks: u64
 
 /// Whether a SYN could be granted, without taking anything. Asked before any list or table.
 #[inline(always)]
-pub(crate) fn has_budget(settings: &Settings) -> bool {
-    let now_ticks = now_ns() >> TICK_SHIFT;
-    let (Some(lease), Some(budget)) = (SYN_LEASE.get_ptr_mut(0), SYN_BUDGET.get_ptr_mut(0)) else {
+pub(crate) fn has_budget(cpu: *mut Cpu, settings: &Settings) -> bool {
+    let now_ticks = now_ns(cpu) >> TICK_SHIFT;
+    let Some(budget) = SYN_BUDGET.get_ptr_mut(0) else {
         return true;
     };
     // SAFETY: the first is this CPU's alone, the second is read by one instruction.
-    let (left, full_at) = unsafe { (*lease, budget.read_volatile()) };
+    let (left, full_at) = unsafe { ((*cpu).syn_lease, budget.read_volatile()) };
     left != 0 || take_shared(full_at, now_ticks, settings.syn_budget, settings.syn_lease).is_some()
 }
 
 /// Takes a SYN from what this CPU has leased, and a lease from the budget before that if need be.
 #[inline(always)]
-fn take_budget(settings: &Settings, now_ticks: u64) -> bool {
-    let (Some(lease), Some(budget)) = (SYN_LEASE.get_ptr_mut(0), SYN_BUDGET.get_ptr_mut(0)) else {
+fn take_budget(cpu: *mut Cpu, settings: &Settings, now_ticks: u64) -> bool {
+    let Some(budget) = SYN_BUDGET.get_ptr_mut(0) else {
         return true;
     };
     for _ in 0..ATTEMPTS {
         // SAFETY: as in `has_budget`; the budget is changed atomically only.
         unsafe {
-            if *lease != 0 {
-                *lease -= 1;
+            if (*cpu).syn_lease != 0 {
+                (*cpu).syn_lease -= 1;
                 return true;
             }
             let seen = budget.read_volatile();
             match take_shared(seen, now_ticks, settings.syn_budget, settings.syn_lease) {
-                Some(full_at) if compare_exchange(budget, seen, full_at) => *lease = settings.syn_lease,
+                Some(full_at) if compare_exchange(budget, seen, full_at) => {
+                    (*cpu).syn_lease = settings.syn_lease
+                }
                 Some(_) => {}
                 None => return false,
             }

@@ -1,117 +1,135 @@
 //! What becomes of a packet.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use sluice_common::{BLOCK_WORDS, PORT_WORDS, Reason, Settings, block_slot, port_slot, stage};
+use sluice_common::{
+    BLOCK16_WORDS, BLOCK20_WORDS, BLOCK24_WORDS, Config, Cpu, PORT_WORDS, Reason, block_slot, port_slot,
+    stage,
+};
 
 use crate::{
     bans,
     count::{self, Drop},
     maps::{
-        ACTIVE, ALLOW4_0, ALLOW4_1, ALLOW6_0, ALLOW6_1, BLOCK4_0, BLOCK4_1, BLOCK4_FILTER, BLOCK6_0,
-        BLOCK6_1, PORTS, SETTINGS,
+        ACTIVE, ALLOW4_0, ALLOW4_1, ALLOW6_0, ALLOW6_1, BLOCK4_0, BLOCK4_1, BLOCK6_0, BLOCK6_1, BLOCK20,
+        BLOCK24, CONFIG,
     },
-    parse::{Address, Packet, Segment},
+    parse::Packet,
     rates,
 };
 
-/// Judges a packet that came in by `interface`, and counts it; whether it is to be dropped.
+/// Judges a packet that came in by `interface`, and counts it; whether it is to be dropped. `cpu` is this CPU's.
 #[inline(always)]
-pub(crate) fn judge(packet: &Packet, interface: impl FnOnce() -> u32) -> bool {
+pub(crate) fn judge(packet: &Packet, cpu: *mut Cpu, interface: impl FnOnce() -> u32) -> bool {
     let generation = ACTIVE.get(0).copied().unwrap_or(0) & 1;
-    let Some(settings) = SETTINGS.get(generation) else {
+    let Some(config) = CONFIG.get(generation) else {
         return false;
     };
-    let segment = &packet.segment;
-    let verdict = if packet.has_segment && is_served(segment, generation, settings.stages) {
-        stages(segment, packet.bytes, generation, settings)
+    let stages = config.settings.stages;
+    let verdict = if packet.has_segment() && is_served(packet, config) {
+        judge_served(packet, cpu, generation, config)
     } else {
-        Verdict::of(packet.reason)
+        Verdict { reason: packet.reason(), rule: 0 }
     };
-    let drops = verdict.reason.drops();
-    let is_dry = drops && settings.stages & stage::DRY_RUN != 0;
-    count::reason(verdict.reason, is_dry, packet.bytes);
+    let drops = verdict.reason >= Reason::Malformed as u32;
+    let is_dry = drops && stages & stage::DRY_RUN != 0;
+    count::reason(cpu, verdict.reason, is_dry, packet.bytes());
     // A ban has counters of its own.
-    if drops && (verdict.reason as u32 != Reason::Banned as u32 || settings.event_interval_ns != 0) {
-        let [first, second] = segment.source.subscriber().words();
+    if drops && (verdict.reason != Reason::Banned as u32 || config.settings.event_interval_ns != 0) {
+        let [first, second] = packet.subscriber().words();
         let kind = Drop {
             reason: verdict.reason as u8,
             is_dry,
-            has_source: packet.has_segment,
-            port: segment.destination_port,
+            has_source: packet.has_segment(),
+            port: packet.destination_port(),
             rule: verdict.rule,
         };
-        count::dropped(first, second, kind.pack(), packet.bytes, interface());
+        count::dropped(first, second, kind.pack(), packet.bytes(), interface());
     }
     drops && !is_dry
 }
 
-/// A reason, and the block list's rule where that is it.
+/// A reason by its discriminant, and the block list's rule where that is it.
 #[derive(Clone, Copy)]
 struct Verdict {
-    reason: Reason,
+    reason: u32,
     rule: u32,
 }
 
 impl Verdict {
     #[inline(always)]
     const fn of(reason: Reason) -> Self {
-        Self { reason, rule: 0 }
+        Self { reason: reason as u32, rule: 0 }
+    }
+
+    #[inline(always)]
+    const fn blocked(rule: u32) -> Self {
+        Self { reason: Reason::Blocked as u32, rule }
     }
 }
 
 /// Whether the packet is to a port of the gateway. UDP never is unless it is to be dropped.
 #[inline(always)]
-fn is_served(segment: &Segment, generation: u32, stages: u32) -> bool {
-    if segment.is_udp && stages & stage::DROP_UDP == 0 {
+fn is_served(packet: &Packet, config: &Config) -> bool {
+    if packet.is_udp() && config.settings.stages & stage::DROP_UDP == 0 {
         return false;
     }
-    let (word, mask) = port_slot(segment.destination_port);
-    PORTS.get(generation * PORT_WORDS as u32 + word).is_some_and(|bits| bits & mask != 0)
+    let (word, mask) = port_slot(packet.destination_port());
+    is_set(&config.ports, word, mask)
+}
+
+/// Whether a bit of a bitmap is set, whose length is a power of two.
+#[inline(always)]
+fn is_set<const WORDS: usize>(bitmap: &[u64; WORDS], word: u32, mask: u64) -> bool {
+    // SAFETY: the mask, a no-op, shows the verifier that the index is below the length.
+    unsafe { *bitmap.get_unchecked(word as usize & (WORDS - 1)) & mask != 0 }
 }
 
 /// The stages in order: the allow-list overrides all others, and rates come last, so that only sources that nothing
 /// else condemns take up buckets.
 #[inline(always)]
-fn stages(segment: &Segment, bytes: u64, generation: u32, settings: &Settings) -> Verdict {
+fn judge_served(packet: &Packet, cpu: *mut Cpu, generation: u32, config: &Config) -> Verdict {
+    let settings = &config.settings;
     let stages = settings.stages;
-    if is_allowed(&segment.source, generation, stages) {
+    if stages & (stage::ALLOW4 | stage::ALLOW6) != 0 && is_allowed(packet, generation, stages) {
         return Verdict::of(Reason::Allowed);
     }
-    if segment.is_udp {
+    if packet.is_udp() {
         return Verdict::of(Reason::Udp);
     }
-    if segment.is_fragment && stages & stage::DROP_FRAGMENTS != 0 {
+    if packet.is_fragment() && stages & stage::DROP_FRAGMENTS != 0 {
         return Verdict::of(Reason::Fragmented);
     }
-    if stages & (stage::BANS | stage::RATES) == 0 {
-        return match blocked_by(&segment.source, generation, stages) {
-            Some(rule) => Verdict { reason: Reason::Blocked, rule },
-            None => Verdict::of(Reason::Accepted),
-        };
-    }
     // Before anything that would have to be looked up: in a flood this is what most packets come to.
-    if segment.is_syn && stages & stage::SYN_BUDGET != 0 && !rates::has_budget(settings) {
+    if packet.is_syn() && stages & stage::SYN_BUDGET != 0 && !rates::has_budget(cpu, settings) {
         return Verdict::of(Reason::SynBudget);
     }
-    let hash = segment.source.subscriber().hash(settings.seed);
+    let is_hashed = stages & (stage::BANS | stage::RATES) != 0;
+    let hash = if is_hashed { packet.subscriber().hash(settings.seed) } else { 0 };
     let mut passing = Reason::Accepted;
     if stages & stage::BANS != 0 {
-        match bans::check(segment, hash, bytes, settings) {
+        match bans::check(packet, cpu, hash, settings) {
             bans::FREE => {}
             bans::PROBE => passing = Reason::Probe,
             _ => return Verdict::of(Reason::Banned),
         }
     }
-    if let Some(rule) = blocked_by(&segment.source, generation, stages) {
-        return Verdict { reason: Reason::Blocked, rule };
+    if stages & (stage::BLOCK4 | stage::BLOCK6) != 0 {
+        if let Some(rule) = blocked_by(packet, generation, config) {
+            return Verdict::blocked(rule);
+        }
     }
-    Verdict::of(rates::exceeded(segment, hash, bytes, settings).unwrap_or(passing))
+    if stages & stage::RATES != 0 {
+        if let Some(reason) = rates::exceeded(packet, cpu, hash, settings) {
+            return Verdict::of(reason);
+        }
+    }
+    Verdict::of(passing)
 }
 
 #[inline(always)]
-fn is_allowed(address: &Address, generation: u32, stages: u32) -> bool {
-    let source = address.source;
-    if address.is_v4 {
+fn is_allowed(packet: &Packet, generation: u32, stages: u32) -> bool {
+    let source = packet.source;
+    if packet.is_v4() {
         let trie = if generation == 0 { &ALLOW4_0 } else { &ALLOW4_1 };
         stages & stage::ALLOW4 != 0 && trie.get(&Key::new(32, source.v4_word())).is_some()
     } else {
@@ -121,19 +139,30 @@ fn is_allowed(address: &Address, generation: u32, stages: u32) -> bool {
 }
 
 #[inline(always)]
-fn blocked_by(address: &Address, generation: u32, stages: u32) -> Option<u32> {
-    let source = address.source;
-    if address.is_v4 && stages & stage::BLOCK4 != 0 {
-        let (word, mask) = block_slot(u32::from_be(source.v4_word()));
-        if !BLOCK4_FILTER.get(generation * BLOCK_WORDS as u32 + word).is_some_and(|bits| bits & mask != 0) {
+fn blocked_by(packet: &Packet, generation: u32, config: &Config) -> Option<u32> {
+    let (source, stages) = (packet.source, config.settings.stages);
+    if packet.is_v4() && stages & stage::BLOCK4 != 0 {
+        if !may_be_blocked(u32::from_be(source.v4_word()), generation, config) {
             return None;
         }
         let trie = if generation == 0 { &BLOCK4_0 } else { &BLOCK4_1 };
         return trie.get(&Key::new(32, source.v4_word())).copied();
     }
-    if !address.is_v4 && stages & stage::BLOCK6 != 0 {
+    if !packet.is_v4() && stages & stage::BLOCK6 != 0 {
         let trie = if generation == 0 { &BLOCK6_0 } else { &BLOCK6_1 };
         return trie.get(&Key::new(128, source.v6_words())).copied();
     }
     None
+}
+
+/// Whether there is anything about an IPv4 address's /24 in the block list. The smallest bitmap that says no is the
+/// last that is looked at.
+#[inline(always)]
+fn may_be_blocked(address: u32, generation: u32, config: &Config) -> bool {
+    const _: () = assert!(BLOCK16_WORDS.is_power_of_two() && PORT_WORDS.is_power_of_two());
+    let ((word16, mask16), (word20, mask20), (word24, mask24)) =
+        (block_slot(address, 16), block_slot(address, 20), block_slot(address, 24));
+    is_set(&config.block16, word16, mask16)
+        && BLOCK20.get(generation * BLOCK20_WORDS as u32 + word20).is_some_and(|bits| bits & mask20 != 0)
+        && BLOCK24.get(generation * BLOCK24_WORDS as u32 + word24).is_some_and(|bits| bits & mask24 != 0)
 }

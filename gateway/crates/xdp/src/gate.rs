@@ -131,7 +131,7 @@ impl Xdp {
 
     fn fill(&mut self, generation: u32, desired: &Tables) -> Result<(), XdpError> {
         self.maps.fill(generation, &desired.lists)?;
-        self.maps.set_settings(generation, desired.settings(self.seed, self.ban_stages()))
+        self.maps.set_config(generation, &desired.config(self.seed, self.ban_stages()))
     }
 
     /// Empties a generation that is not active, or remembers to try again before it is filled the next time.
@@ -333,8 +333,8 @@ impl Xdp {
     /// Rewrites the settings of the active generation: a packet that sees half of it is judged by a mixture of both,
     /// once.
     fn write_settings(&mut self) -> Result<(), XdpError> {
-        let settings = self.tables.settings(self.seed, self.ban_stages());
-        self.maps.set_settings(self.active, settings)?;
+        let config = self.tables.config(self.seed, self.ban_stages());
+        self.maps.set_config(self.active, &config)?;
         self.written_ban_stages = self.ban_stages();
         Ok(())
     }

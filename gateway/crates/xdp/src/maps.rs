@@ -4,7 +4,9 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf},
 };
-use sluice_common::{Ban, CLIENT_SETS, Client, ClientSet, GENERATIONS, Reason, Settings, Source, Stat, map};
+use sluice_common::{
+    Ban, CLIENT_SETS, Client, ClientSet, Config, Cpu, GENERATIONS, Reason, Source, Stat, map,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -22,13 +24,13 @@ use crate::{
 /// All maps that the gateway touches.
 pub(crate) struct Maps {
     active: Array<MapData, u32>,
-    settings: Array<MapData, Settings>,
-    ports: MapData,
-    block4_filter: MapData,
+    config: Array<MapData, Config>,
+    block20: MapData,
+    block24: MapData,
     tries: [Tries; GENERATIONS],
     bans: HashMap<MapData, Source, Ban>,
     ban_filter: Array<MapData, u64>,
-    reasons: PerCpuArray<MapData, Stat>,
+    cpu: PerCpuArray<MapData, Cpu>,
     rules: PerCpuArray<MapData, Stat>,
     clients: PerCpuArray<MapData, ClientSet>,
     events: RingBuf<MapData>,
@@ -83,21 +85,21 @@ impl Maps {
         let tries = [tries(0)?, tries(1)?];
         Ok(Self {
             active: typed(ebpf, map::ACTIVE)?,
-            settings: typed(ebpf, map::SETTINGS)?,
-            ports: array(ebpf, map::PORTS)?,
-            block4_filter: array(ebpf, map::BLOCK4_FILTER)?,
+            config: typed(ebpf, map::CONFIG)?,
+            block20: array(ebpf, map::BLOCK20)?,
+            block24: array(ebpf, map::BLOCK24)?,
             tries,
             bans: typed(ebpf, map::BANS)?,
             ban_filter: typed(ebpf, map::BAN_FILTER)?,
-            reasons: typed(ebpf, map::REASONS)?,
+            cpu: typed(ebpf, map::CPU)?,
             rules: typed(ebpf, map::RULES)?,
             clients: typed(ebpf, map::CLIENTS)?,
             events: typed(ebpf, map::EVENTS)?,
         })
     }
 
-    pub(crate) fn set_settings(&mut self, generation: u32, settings: Settings) -> Result<(), XdpError> {
-        self.settings.set(generation, settings, 0).map_err(in_map(map::SETTINGS))
+    pub(crate) fn set_config(&mut self, generation: u32, config: &Config) -> Result<(), XdpError> {
+        self.config.set(generation, config, 0).map_err(in_map(map::CONFIG))
     }
 
     /// Makes the program go by another generation, from the next packet on, and returns when no packet is under way
@@ -111,8 +113,8 @@ impl Maps {
     /// Fills a generation that is not active and whose tries are empty. Whatever of it fails, all of it is to be removed
     /// again: [`empty`](Self::empty).
     pub(crate) fn fill(&mut self, generation: u32, lists: &Lists) -> Result<(), XdpError> {
-        set_words(&self.ports, map::PORTS, generation, &lists.port_words())?;
-        set_words(&self.block4_filter, map::BLOCK4_FILTER, generation, &lists.block_words())?;
+        set_words(&self.block20, map::BLOCK20, generation, &lists.block_words(20))?;
+        set_words(&self.block24, map::BLOCK24, generation, &lists.block_words(24))?;
         let Some(tries) = self.tries.get(generation as usize) else { return Ok(()) };
         let Entries { v4, v6 } = lists.allow_entries();
         tries.allow4.insert(&v4)?;
@@ -191,14 +193,13 @@ impl Maps {
     }
 
     pub(crate) fn reasons(&self) -> Result<Vec<ReasonCount>, XdpError> {
-        Reason::ALL
-            .into_iter()
-            .map(|reason| {
-                let at = |index: u32| sum(&self.reasons, index).map_err(in_map(map::REASONS));
-                let (count, dry) = (at(reason as u32)?, at(reason as u32 + Reason::COUNT as u32)?);
-                Ok(ReasonCount { reason, count, dry })
-            })
-            .collect()
+        let mut totals = [Stat::default(); 2 * Reason::COUNT];
+        for cpu in self.cpu.get(&0, 0).map_err(in_map(map::CPU))?.iter() {
+            totals.iter_mut().zip(cpu.reasons).for_each(|(total, count)| total.add(count));
+        }
+        let (counts, dry) = totals.split_at(Reason::COUNT);
+        let counted = Reason::ALL.into_iter().zip(counts).zip(dry);
+        Ok(counted.map(|((reason, &count), &dry)| ReasonCount { reason, count, dry }).collect())
     }
 
     pub(crate) fn rules(&self, ids: impl IntoIterator<Item = u32>) -> Result<Vec<RuleCount>, XdpError> {

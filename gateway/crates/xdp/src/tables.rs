@@ -2,7 +2,7 @@
 
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
-use sluice_common::{BLOCK_WORDS, Gcra, Limits, PORT_WORDS, Settings, block_slot, port_slot, stage};
+use sluice_common::{Config, Gcra, Limits, Settings, block_slot, port_slot, stage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a generation of the program's maps holds. Bans are not part of it: they come and go by themselves.
@@ -73,13 +73,18 @@ impl Lists {
         entries(self.block.iter().map(|(net, rule)| (*net, *rule)))
     }
 
-    /// The bitmap of /24s with a blocked address in them.
-    pub(crate) fn block_words(&self) -> Vec<u64> {
-        let mut words = vec![0; BLOCK_WORDS];
+    /// The bitmap of networks of `prefix` bits with a blocked address in them.
+    pub(crate) fn block_words(&self, prefix: u32) -> Vec<u64> {
+        let mut words = vec![0; (1 << prefix) / 64];
+        self.mark_blocked(prefix, &mut words);
+        words
+    }
+
+    fn mark_blocked(&self, prefix: u32, words: &mut [u64]) {
         for net in self.block.keys() {
             let IpNet::V4(net) = net else { continue };
-            let ((first, first_bit), (last, last_bit)) =
-                (block_slot(net.network().to_bits()), block_slot(net.broadcast().to_bits()));
+            let slot = |address: std::net::Ipv4Addr| block_slot(address.to_bits(), prefix);
+            let ((first, first_bit), (last, last_bit)) = (slot(net.network()), slot(net.broadcast()));
             // From the first bit on, and up to the last one.
             let (from, to) = (!(first_bit - 1), last_bit | (last_bit - 1));
             for index in first..=last {
@@ -90,7 +95,6 @@ impl Lists {
                 }
             }
         }
-        words
     }
 
     /// Rule ids in use.
@@ -98,16 +102,13 @@ impl Lists {
         self.block.values().copied().collect()
     }
 
-    /// The port bitmap.
-    pub(crate) fn port_words(&self) -> Vec<u64> {
-        let mut words = vec![0; PORT_WORDS];
+    fn mark_ports(&self, words: &mut [u64]) {
         for &port in &self.ports {
             let (index, mask) = port_slot(port);
             if let Some(word) = words.get_mut(index as usize) {
                 *word |= mask;
             }
         }
-        words
     }
 
     fn stages(&self) -> u32 {
@@ -159,8 +160,16 @@ impl Rates {
 }
 
 impl Tables {
+    /// What nearly every packet is judged by, as the program reads it; `stages` are those of bans.
+    pub(crate) fn config(&self, seed: u64, stages: u32) -> Box<Config> {
+        let mut config = Box::new(Config { settings: self.settings(seed, stages), ..Config::default() });
+        self.lists.mark_ports(&mut config.ports);
+        self.lists.mark_blocked(16, &mut config.block16);
+        config
+    }
+
     /// As the program reads it; `stages` are those of bans. A stage without work costs nothing.
-    pub(crate) fn settings(&self, seed: u64, stages: u32) -> Settings {
+    fn settings(&self, seed: u64, stages: u32) -> Settings {
         let rates = &self.rates;
         Settings {
             seed,
@@ -233,26 +242,39 @@ mod tests {
     }
 
     #[test]
-    fn every_blocked_address_has_its_bit_and_no_other_24_has() {
+    fn every_blocked_address_has_its_bit_and_no_other_network_has() {
         let nets = ["10.1.2.3/32", "10.1.3.0/24", "10.2.0.0/15", "192.0.2.128/25", "255.255.255.255/32"];
-        let block = nets.map(|text| (net(text), 0)).into();
-        let words = Lists { block, ..Lists::default() }.block_words();
-        let has = |text: &str| {
-            let (word, mask) = block_slot(text.parse::<std::net::Ipv4Addr>().unwrap().to_bits());
-            words[word as usize] & mask != 0
-        };
-        for inside in
-            ["10.1.2.3", "10.1.2.99", "10.1.3.0", "10.2.0.0", "10.3.255.255", "192.0.2.1", "255.255.255.0"]
-        {
-            assert!(has(inside), "{inside}");
-        }
-        for outside in
-            ["10.1.1.255", "10.1.4.0", "10.1.255.255", "10.4.0.0", "192.0.1.255", "192.0.3.0", "0.0.0.0"]
-        {
-            assert!(!has(outside), "{outside}");
+        let lists = Lists { block: nets.map(|text| (net(text), 0)).into(), ..Lists::default() };
+        let config = Tables { lists: lists.clone(), ..Tables::default() }.config(1, 0);
+        let bitmaps =
+            [(16, config.block16.to_vec()), (20, lists.block_words(20)), (24, lists.block_words(24))];
+        // An address, and the longest of these prefixes at which something blocked is near.
+        let addresses = [
+            ("10.1.2.3", 24),
+            ("10.1.2.99", 24),
+            ("10.1.3.0", 24),
+            ("10.2.0.0", 24),
+            ("10.3.255.255", 24),
+            ("192.0.2.1", 24),
+            ("255.255.255.0", 24),
+            ("10.1.1.255", 20),
+            ("10.1.4.0", 20),
+            ("192.0.1.255", 20),
+            ("10.1.255.255", 16),
+            ("192.0.16.0", 16),
+            ("10.4.0.0", 0),
+            ("10.0.255.255", 0),
+            ("0.0.0.0", 0),
+        ];
+        for (address, nearest) in addresses {
+            for (prefix, words) in &bitmaps {
+                let bits = address.parse::<std::net::Ipv4Addr>().unwrap().to_bits();
+                let (word, mask) = block_slot(bits, *prefix);
+                assert_eq!(words[word as usize] & mask != 0, *prefix <= nearest, "{address} /{prefix}");
+            }
         }
         let everything = Lists { block: [(net("0.0.0.0/0"), 0)].into(), ..Lists::default() };
-        assert!(everything.block_words().iter().all(|&word| word == u64::MAX));
+        assert!(everything.block_words(20).iter().all(|&word| word == u64::MAX));
     }
 
     #[test]
@@ -262,7 +284,7 @@ mod tests {
             block: [(net("192.0.2.0/24"), 3), (net("2001:db8::/32"), 4), (net("10.0.0.0/8"), 3)].into(),
             ..Lists::default()
         };
-        let words = lists.port_words();
+        let words = Tables { lists: lists.clone(), ..Tables::default() }.config(1, 0).ports;
         assert_eq!(words.iter().map(|word| word.count_ones()).sum::<u32>(), 3);
         assert!(words[1_023] >> 63 == 1 && words[1] & 1 << 16 != 0);
         let entries = lists.block_entries();

@@ -30,25 +30,21 @@ fn the_object_has_every_program_and_map_that_the_gateway_asks_for() {
         program::IDLE,
         program::FLOOD,
         map::ACTIVE,
-        map::SETTINGS,
-        map::PORTS,
-        map::BLOCK4_FILTER,
+        map::CONFIG,
+        map::CPU,
+        map::BLOCK20,
+        map::BLOCK24,
         map::BANS,
         map::BAN_FILTER,
-        map::PACKET_BUCKETS,
-        map::SYN_BUCKETS,
-        map::BYTE_BUCKETS,
+        map::BUCKETS,
+        map::FRONTS,
         map::SYN_BUDGET,
-        map::SYN_LEASE,
-        map::REASONS,
         map::RULES,
         map::CLIENTS,
         map::EVENTS,
-        map::EVENT_NEXT,
     ];
     let tries = [map::ALLOW4, map::ALLOW6, map::BLOCK4, map::BLOCK6].concat();
-    let others = map::FRONTS.into_iter().chain(tries);
-    for name in names.into_iter().chain(others) {
+    for name in names.into_iter().chain(tries) {
         let symbol = [b"\0", name.as_bytes(), b"\0"].concat();
         assert!(
             sluice_xdp::EMBEDDED_OBJECT.windows(symbol.len()).any(|window| window == symbol),
