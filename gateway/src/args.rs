@@ -72,6 +72,24 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List what is served, and where each route comes from.
+    Routes {
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say how stages of REST APIs differ from their APIs: what was edited and is not deployed.
+    Plan {
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Mapping templates, offline.
     Vtl {
         #[command(subcommand)]

@@ -267,6 +267,7 @@ fn start_control(
         status: if draining.load(Ordering::Acquire) { "draining" } else { "ok" }.to_owned(),
         generation: for_health.current().generation,
     };
+    let for_plan = Arc::clone(publisher);
     let reload: Arc<dyn Reload> = Arc::<Publisher>::clone(publisher);
     let admin = Admin {
         hub: Arc::clone(hub),
@@ -274,6 +275,8 @@ fn start_control(
         upgrade: Arc::new(move || asker.upgrade()),
         health: Arc::new(health),
         routes: Arc::new(move || for_routes.routes()),
+        publish: Arc::<Publisher>::clone(publisher),
+        plan: Arc::new(move || for_plan.plan()),
         xdp: Arc::new(move || for_xdp.report()),
         actions: Arc::new(operator),
         host_names: Vec::new(),

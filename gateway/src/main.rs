@@ -10,6 +10,7 @@ mod boot;
 mod cores;
 mod demo;
 mod listeners;
+mod listing;
 mod notify;
 mod operate;
 mod publish;
@@ -107,6 +108,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             operate::detach_pinned(&folder)
         }
         Command::ExplainClient { address, admin, json } => operate::explain(&admin, address, json),
+        Command::Routes { admin, json } => listing::show_routes(&admin, json),
+        Command::Plan { admin, json } => listing::show_plan(&admin, json),
         Command::Vtl { command } => vtl::dispatch(command),
         Command::Store { command } => store::dispatch(command),
         Command::Schema => {

@@ -6,9 +6,10 @@ use crate::cores::{Drain, Order};
 use crate::slots::HubSlots;
 use crate::tls::Tls;
 use crate::xdp::{self, Kernel};
+use sluice_catalog::Catalog;
 use sluice_compile::{Registry, compile};
 use sluice_config::{Diagnostic, Settings, Severity};
-use sluice_control::{Reload, RouteInfo};
+use sluice_control::{Publish, Reload};
 use sluice_dataplane::TlsPlan;
 use sluice_rt::Sender;
 use sluice_snapshot::Snapshot;
@@ -74,14 +75,25 @@ pub(crate) struct Publisher {
     kernel: Kernel,
     bans: Bans,
     ports: Vec<u16>,
+    /// Held while backends are looked up.
+    resolving: Mutex<()>,
+    /// Held for all of a publication, which may take as long as the system's resolver.
+    workshop: Mutex<Workshop>,
+    /// Held for moments. Taken after the workshop, never before.
     state: Mutex<State>,
 }
 
-struct State {
+/// What outlives a publication.
+#[derive(Default)]
+struct Workshop {
     registry: Registry,
-    settings: Settings,
-    current: Arc<Snapshot>,
     tls: Tls,
+}
+
+struct State {
+    settings: Arc<Settings>,
+    catalog: Arc<Catalog>,
+    current: Arc<Snapshot>,
     current_tls: Arc<TlsPlan>,
     retired_tls: Vec<Arc<TlsPlan>>,
     /// Snapshots that a core may still serve from. They are dropped here, off the data cores.
@@ -90,7 +102,7 @@ struct State {
 }
 
 impl Publisher {
-    /// Compiles the first snapshot.
+    /// Compiles the first snapshot, of the configuration alone: a catalog is published before there are cores.
     pub(crate) fn new(
         origin: Origin,
         settings: Settings,
@@ -98,27 +110,26 @@ impl Publisher {
         (kernel, bans): (Kernel, Bans),
         ports: Vec<u16>,
     ) -> Result<Self, Failure> {
-        let mut registry = Registry::new();
-        let compiled =
-            compile(&settings, &mut registry, &mut HubSlots(Arc::clone(&hub)), sluice_rt::clock_ns())
-                .map_err(|found| Failure::Config(lines(&found)))?;
-        for warning in lines(&compiled.warnings) {
-            eprintln!("{warning}");
-        }
-        let mut tls = Tls::default();
-        let current_tls = Arc::new(tls.plan(&settings).map_err(Failure::Config)?);
-        let current = Arc::new(compiled.snapshot);
+        let mut workshop = Workshop::default();
+        let catalog = Arc::<Catalog>::default();
+        let mut tls = workshop.tls.plan(&settings).map_err(Failure::Config)?;
+        let current = workshop.compile(&settings, &catalog, &hub).map_err(Failure::Config)?;
+        workshop.tls.add_backends(&mut tls, &current);
         let state = State {
-            registry,
-            settings,
-            current,
-            tls,
-            current_tls,
+            settings: Arc::new(settings),
+            catalog,
+            current: Arc::new(current),
+            current_tls: Arc::new(tls),
             retired_tls: Vec::new(),
             retired: Vec::new(),
             cores: Vec::new(),
         };
-        Ok(Self { origin, hub, kernel, bans, ports, state: Mutex::new(state) })
+        let (workshop, state) = (Mutex::new(workshop), Mutex::new(state));
+        Ok(Self { origin, hub, kernel, bans, ports, resolving: Mutex::new(()), workshop, state })
+    }
+
+    fn workshop(&self) -> MutexGuard<'_, Workshop> {
+        self.workshop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -133,6 +144,11 @@ impl Publisher {
     /// The certificates and authorities in use now.
     pub(crate) fn current_tls(&self) -> Arc<TlsPlan> {
         Arc::clone(&self.state().current_tls)
+    }
+
+    /// The configuration in use now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.state().settings)
     }
 
     /// The cores to publish to.
@@ -158,60 +174,94 @@ impl Publisher {
         }
     }
 
-    /// The routes as configured.
-    pub(crate) fn routes(&self) -> Vec<RouteInfo> {
-        let state = self.state();
-        let info = |route: &sluice_config::Route| RouteInfo {
-            name: route.name.value.to_string(),
-            host: route.host.as_ref().map(|h| h.value.clone()),
-            path: route.path.value.clone(),
-            methods: route.methods.iter().map(|m| m.value.clone()).collect(),
-            source: format!("{}:{}", state.settings.file, route.name.at.line),
-            action: match (&route.upstream, &route.mock) {
-                (Some(upstream), _) => format!("upstream {}", upstream.value),
-                (None, Some(mock)) => format!("mock {}", mock.value.status),
-                (None, None) => String::new(),
-            },
-            limits: route.limits.iter().map(|l| l.value.clone()).collect(),
-        };
-        state.settings.routes.iter().map(info).collect()
-    }
-
     /// Reads, checks and compiles everything before the first change, then swaps.
     fn try_reload(&self) -> Result<u64, Vec<String>> {
         let settings = self.origin.read().map_err(Failure::into_lines)?;
         let wanted = xdp::options(&settings, &self.ports)?;
-        let mut state = self.state();
-        let next_tls = Arc::new(state.tls.plan(&settings)?);
-        let compiled = compile(
-            &settings,
-            &mut state.registry,
-            &mut HubSlots(Arc::clone(&self.hub)),
-            sluice_rt::clock_ns(),
-        )
-        .map_err(|found| lines(&found))?;
+        let mut workshop = self.workshop();
+        let mut tls = workshop.tls.plan(&settings)?;
+        let next = workshop.compile(&settings, &self.catalog(), &self.hub)?;
+        workshop.tls.add_backends(&mut tls, &next);
         // The kernel's part may fail on its own (an interface that is gone): the routes are served all the same.
         if let Err(error) = self.kernel.apply(wanted) {
             eprintln!("sluice: warning: {error}");
         }
         self.bans.apply(&settings);
-        for note in needs_restart(&state.settings, &settings) {
+        for note in needs_restart(&self.settings(), &settings) {
             eprintln!("sluice: note: {note} changed: takes effect at the next start");
         }
-        for warning in lines(&compiled.warnings) {
+        let mut state = self.state();
+        state.settings = Arc::new(settings);
+        Ok(state.swap(next, Some(tls)))
+    }
+
+    /// Compiles another catalog under the same configuration, and swaps.
+    fn try_publish(&self, workshop: &mut Workshop, catalog: Arc<Catalog>) -> Result<u64, Vec<String>> {
+        let next = workshop.compile(&self.settings(), &catalog, &self.hub)?;
+        let mut tls = TlsPlan::clone(&self.current_tls());
+        let tls = workshop.tls.add_backends(&mut tls, &next).then_some(tls);
+        let mut state = self.state();
+        state.catalog = catalog;
+        Ok(state.swap(next, tls))
+    }
+
+    /// Looks the backends of REST APIs up again, and serves where they are now. May block as long as the system's
+    /// resolver.
+    pub(crate) fn refresh_backends(&self) {
+        // One that still waits for the resolver will do.
+        let Ok(_turn) = self.resolving.try_lock() else { return };
+        let found = sluice_compile::look_up(self.workshop().registry.backend_hosts());
+        let mut workshop = self.workshop();
+        if workshop.registry.backends_moved(&found)
+            && let Err(errors) = self.try_publish(&mut workshop, self.catalog())
+        {
+            eprintln!("sluice: warning: the new addresses of backends are not served: {}", errors.join("; "));
+        }
+    }
+}
+
+impl Workshop {
+    fn compile(
+        &mut self,
+        settings: &Settings,
+        catalog: &Catalog,
+        hub: &Arc<Hub>,
+    ) -> Result<Snapshot, Vec<String>> {
+        let mut slots = HubSlots(Arc::clone(hub));
+        let compiled = compile(settings, catalog, &mut self.registry, &mut slots, sluice_rt::clock_ns())
+            .map_err(|rejected| rejected.lines())?;
+        for warning in lines(&compiled.warnings).iter().chain(&compiled.notes) {
             eprintln!("{warning}");
         }
-        let generation = compiled.snapshot.generation;
-        let next = Arc::new(compiled.snapshot);
-        for core in &state.cores {
-            let _ = core.send(Order::Publish(Arc::clone(&next), Arc::clone(&next_tls)));
+        Ok(compiled.snapshot)
+    }
+}
+
+impl State {
+    /// Serves this from the next request on. `tls`: only if it is not what it was.
+    fn swap(&mut self, next: Snapshot, tls: Option<TlsPlan>) -> u64 {
+        let generation = next.generation;
+        let next = Arc::new(next);
+        if let Some(tls) = tls {
+            let old = std::mem::replace(&mut self.current_tls, Arc::new(tls));
+            self.retired_tls.push(old);
         }
-        let old = std::mem::replace(&mut state.current, next);
-        state.retired.push(old);
-        let old = std::mem::replace(&mut state.current_tls, next_tls);
-        state.retired_tls.push(old);
-        state.settings = settings;
-        Ok(generation)
+        for core in &self.cores {
+            let _ = core.send(Order::Publish(Arc::clone(&next), Arc::clone(&self.current_tls)));
+        }
+        let old = std::mem::replace(&mut self.current, next);
+        self.retired.push(old);
+        generation
+    }
+}
+
+impl Publish for Publisher {
+    fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.state().catalog)
+    }
+
+    fn publish(&self, catalog: Arc<Catalog>) -> Result<u64, Vec<String>> {
+        self.try_publish(&mut self.workshop(), catalog)
     }
 }
 

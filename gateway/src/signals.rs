@@ -17,6 +17,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 /// How often retired snapshots are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often the backends of REST APIs are looked up again.
+const RESOLVE: Duration = Duration::from_secs(30);
 /// How often bans that are over go, sampled drops are logged, and block files are looked at.
 const XDP_SWEEP: Duration = Duration::from_secs(1);
 
@@ -136,6 +138,7 @@ impl Main<'_> {
         let Ends { mut terminate, mut interrupt } = ends;
         let mut sweep = tokio::time::interval(SWEEP);
         let mut xdp_sweep = tokio::time::interval(XDP_SWEEP);
+        let mut resolve = tokio::time::interval(RESOLVE);
         let mut watch = self.notifier.watchdog_interval().map(tokio::time::interval);
         let mut upgrade: Option<Upgrade> = None;
         loop {
@@ -159,6 +162,10 @@ impl Main<'_> {
                 },
                 () = tick(&mut watch) => self.watchdog.check(self.notifier),
                 _ = sweep.tick() => self.publisher.sweep(),
+                _ = resolve.tick() => {
+                    let publisher = Arc::clone(self.publisher);
+                    drop(spawn_blocking(move || publisher.refresh_backends()));
+                }
                 _ = xdp_sweep.tick() => {
                     self.kernel.sweep();
                     let kernel = self.kernel.clone();

@@ -2,6 +2,7 @@
 
 use sluice_config::{self as config, Diagnostic, Located, Position, Protocol, Settings, Severity};
 use sluice_dataplane::{TlsPlan, UpstreamTls};
+use sluice_snapshot::{BackendTls, Snapshot};
 use sluice_tls::{
     Certificates, ClientAuth, ClientConfig, Fault, ProducesTickets, ServerConfig, ServerName, ServerOptions,
 };
@@ -16,6 +17,8 @@ pub(crate) struct Tls {
     tickets: Option<(Vec<u8>, Arc<dyn ProducesTickets>)>,
     /// By the content of their files: upstream connections live on while theirs stays the same.
     connectors: HashMap<Vec<u8>, Arc<ClientConfig>>,
+    /// For the backends of REST APIs: verified, and of any issuer.
+    backends: Option<(Arc<ClientConfig>, Arc<ClientConfig>)>,
 }
 
 /// Collects what is wrong, with its place.
@@ -55,7 +58,26 @@ impl Tls {
             handshake_timeout_ms: settings.tls.handshake_timeout_ms,
             max_handshakes: settings.tls.max_handshakes,
             upstreams,
+            backends: None,
+            backends_of_any_issuer: None,
         })
+    }
+
+    /// Adds what the backends of REST APIs are reached with, once one is reached by TLS. `true`: that is new to the plan.
+    pub(crate) fn add_backends(&mut self, plan: &mut TlsPlan, snapshot: &Snapshot) -> bool {
+        let needed = snapshot.rest.backends.iter().any(|backend| backend.tls != BackendTls::Plain);
+        if !needed || plan.backends.is_some() {
+            return false;
+        }
+        if self.backends.is_none() {
+            self.backends = backends()
+                .inspect_err(|error| eprintln!("sluice: warning: https integrations are not served: {error}"))
+                .ok();
+        }
+        let Some((verified, any_issuer)) = self.backends.clone() else { return false };
+        plan.backends = Some(verified);
+        plan.backends_of_any_issuer = Some(any_issuer);
+        true
     }
 
     fn server(&mut self, settings: &Settings, faults: &mut Faults<'_>) -> Option<Arc<ServerConfig>> {
@@ -130,6 +152,11 @@ impl Tls {
         kept.insert(files, Arc::clone(&config));
         Some(UpstreamTls { config, server_name })
     }
+}
+
+fn backends() -> Result<(Arc<ClientConfig>, Arc<ClientConfig>), String> {
+    let verified = sluice_tls::client_config(sluice_tls::system_authorities()?, None, &[b"http/1.1"])?;
+    Ok((verified, sluice_tls::any_issuer_config(b"http/1.1")?))
 }
 
 /// What a file holds, told apart from no file; unreadable ones are reported where they are used.

@@ -24,6 +24,7 @@ pub mod netns;
 pub mod nginx;
 pub mod pattern;
 pub mod pki;
+pub mod rest;
 pub mod system;
 pub mod wait;
 

@@ -43,6 +43,7 @@ const DOORS: &[(&str, &str)] = &[
     ("snapshot", "throttle"),
     ("snapshot", "wire"),
     ("compile", "cache"),
+    ("compile", "catalog"),
     ("compile", "config"),
     ("compile", "mapping"),
     ("compile", "snapshot"),

@@ -6,8 +6,9 @@ use crate::registry::{PoolName, Registry};
 use bytes::Bytes;
 use sluice_config::{self as config, Forwarded, Scope, Settings};
 use sluice_snapshot::{
-    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, KeyId, Limit, MockResponse, Networks, ProxyPlan,
-    Route, ServerPlan, Snapshot, Source, Target, TrustedHeader, TunnelPlan, Upstream, UpstreamId,
+    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, Destination, KeyId, Limit, MockResponse, Networks,
+    ProxyPlan, Refresh, RestApis, Route, ServerPlan, Snapshot, Source, Target, TrustedHeader, TunnelPlan,
+    Upstream, UpstreamId,
 };
 use sluice_throttle::{Pool, Rate};
 use sluice_wire::h2::literal;
@@ -20,6 +21,7 @@ type Indexed = (u32, Arc<Pool>);
 pub(crate) fn build(
     settings: &Settings,
     plan: Plan,
+    rest: RestApis,
     registry: &mut Registry,
     slots: &mut dyn SlotAllocator,
     now_ns: u64,
@@ -41,6 +43,7 @@ pub(crate) fn build(
         server: server(&settings.server),
         router: router.build(),
         routes,
+        rest,
         upstreams: settings.upstreams.iter().zip(upstreams).map(|(u, t)| upstream(u, t, slots)).collect(),
         keys,
         key_by_value: key_by_value.collect(),
@@ -119,7 +122,8 @@ impl Builder<'_> {
             plan.limits.iter().filter_map(|at| self.of_route(*at, &route.name.value, slots)).collect();
         Route {
             name: Arc::clone(&route.name.value),
-            source: Source { file: Arc::clone(&self.settings.file), line: route.name.at.line },
+            source: Source::File { file: Arc::clone(&self.settings.file), line: route.name.at.line },
+            method: None,
             pattern: route.path.value.as_str().into(),
             action: self.action(route, plan.upstream, plan.rewrite),
             api_key_required: route.api_key_required,
@@ -148,7 +152,7 @@ impl Builder<'_> {
                 let of_group =
                     self.settings.upstreams.get(at).map_or(0, |upstream| upstream.total_timeout_ms);
                 Action::Proxy(ProxyPlan {
-                    upstream: UpstreamId(id(at)),
+                    to: Destination::Group(UpstreamId(id(at))),
                     rewrite,
                     total_timeout_ms: route.total_timeout_ms.unwrap_or(of_group),
                     tunnel: tunnel(route),
@@ -180,6 +184,8 @@ impl Builder<'_> {
             },
             ttl_ms: cache.ttl_ms,
             entry_max_bytes: self.entry_max_bytes,
+            namespace: Box::default(),
+            refresh: Refresh::Allowed,
             vary: vary.collect(),
             parts,
         }
@@ -243,16 +249,24 @@ const fn rate(limit: &config::Limit) -> Rate {
     Rate { per_second: limit.rate, burst: limit.burst }
 }
 
-fn mock(status: u16, body: &str, content_type: &str) -> MockResponse {
+pub(crate) fn mock(status: u16, body: &str, content_type: &str) -> MockResponse {
+    let typed = [("content-type", content_type)];
+    mock_with(status, body, if body.is_empty() { &[] } else { &typed })
+}
+
+/// A fixed answer with these headers.
+pub(crate) fn mock_with(status: u16, body: &str, headers: &[(&str, &str)]) -> MockResponse {
     let mut head = Vec::with_capacity(128);
     let mut block = Vec::with_capacity(64);
     enc::status_line(&mut head, status);
     literal::status(&mut block, status);
     // RFC 9110 8.6: 204 has no Content-Length; that of 304 would have to be the one of 200, which nobody knows.
     if !matches!(status, 204 | 304) {
-        if !body.is_empty() {
-            enc::header(&mut head, b"content-type", content_type.as_bytes());
-            literal::field(&mut block, KnownHeader::ContentType, b"content-type", content_type.as_bytes());
+        for (name, value) in headers {
+            enc::header(&mut head, name.as_bytes(), value.as_bytes());
+            let lower = name.to_ascii_lowercase();
+            let known = KnownHeader::from_name(lower.as_bytes());
+            literal::field(&mut block, known, lower.as_bytes(), value.as_bytes());
         }
         enc::content_length(&mut head, u64::try_from(body.len()).unwrap_or(u64::MAX));
         let length = body.len().to_string();

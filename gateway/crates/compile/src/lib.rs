@@ -4,6 +4,8 @@
 //! [`Plan`](plan::Plan) in which every name is an index and every host an address; only then does `build` touch the
 //! [`Registry`], where what outlives a reload is kept, and nothing in that step can fail.
 //!
+//! The catalog of REST APIs is compiled beside it ([`rest`]), to the same routes.
+//!
 //! Runs off the data cores: it resolves host names and allocates freely.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
@@ -13,12 +15,17 @@ mod check;
 mod plan;
 mod registry;
 mod resolve;
+mod rest;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod undeployed;
 
 pub use registry::Registry;
+pub use rest::look_up;
+pub use undeployed::{Undeployed, undeployed};
 
+use sluice_catalog::Catalog;
 use sluice_config::{Diagnostic, Settings, Severity};
 use sluice_snapshot::Snapshot;
 
@@ -41,24 +48,49 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     /// What is probably not meant so, in the order of the file.
     pub warnings: Vec<Diagnostic>,
+    /// Methods of REST APIs that cannot be answered, and why. Only those of stages that were compiled anew.
+    pub notes: Vec<String>,
 }
 
-/// Compiles a configuration. `now_ns` is the time that new token buckets begin at.
+/// Why nothing was compiled.
+#[derive(Debug, Default)]
+pub struct Rejected {
+    /// Errors and warnings of the configuration, in the order of the file.
+    pub settings: Vec<Diagnostic>,
+    /// What is wrong in the catalog.
+    pub catalog: Vec<String>,
+}
+
+impl Rejected {
+    /// Everything, a line or more each.
+    pub fn lines(&self) -> Vec<String> {
+        self.settings.iter().map(ToString::to_string).chain(self.catalog.iter().cloned()).collect()
+    }
+}
+
+/// Compiles a configuration and a catalog. `now_ns` is the time that new token buckets begin at.
 ///
 /// # Errors
-/// Every error and warning of the configuration, in the order of the file, if there is any error. The registry and the
-/// slots are as before then.
+/// Everything that is wrong, if anything is. The registry and the slots are as before then.
 pub fn compile(
     settings: &Settings,
+    catalog: &Catalog,
     registry: &mut Registry,
     slots: &mut dyn SlotAllocator,
     now_ns: u64,
-) -> Result<Compiled, Vec<Diagnostic>> {
+) -> Result<Compiled, Rejected> {
     let (plan, found) = check::check(settings);
-    if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-        return Err(found);
+    let basis = rest::Basis { entry_max_bytes: settings.cache.entry_max_bytes };
+    let (rest, faults) = rest::check(catalog, registry, basis);
+    if !faults.is_empty() || found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(Rejected { settings: found, catalog: faults });
     }
-    Ok(Compiled { snapshot: build::build(settings, plan, registry, slots, now_ns), warnings: found })
+    let (rest, notes) = rest::build(rest, registry, slots, basis, now_ns);
+    Ok(Compiled {
+        snapshot: build::build(settings, plan, rest, registry, slots, now_ns),
+        warnings: found,
+        notes,
+    })
 }
 
 /// Everything that is wrong or doubtful in a configuration, errors and warnings, in the order of the file.

@@ -1,8 +1,10 @@
 //! What outlives a reload: token buckets, client tables, the cache, the count of publications.
 
+use crate::rest::{self, Backends};
 use sluice_cache::{Cache, Flights};
 use sluice_throttle::{ClientTable, Pool, Rate};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Clients of one `client` limit that can owe tokens at the same time without sharing: 8 MiB a limit.
@@ -19,6 +21,11 @@ pub struct Registry {
     clients: HashMap<Arc<str>, (Arc<ClientTable>, Rate)>,
     cache: Option<(u64, Arc<Cache>)>,
     flights: Arc<Flights>,
+    /// Stages of REST APIs as they were compiled last.
+    pub(crate) rest: rest::Known,
+    /// What of the settings they were compiled with.
+    pub(crate) basis: rest::Basis,
+    pub(crate) backends: Backends,
 }
 
 /// Whose bucket it is.
@@ -33,6 +40,8 @@ pub(crate) enum PoolName {
     /// Of a key that names the limit itself, on all routes. Apart from [`PoolName::Key`], so that a limit named by both
     /// sides does not charge a request twice.
     KeyItself { limit: Arc<str>, key: Arc<str> },
+    /// Of a method of a REST API's stage.
+    Method { route: Arc<str> },
 }
 
 #[derive(Debug)]
@@ -46,6 +55,16 @@ impl Registry {
     /// Nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Hosts and ports of the backends of REST APIs, to be looked up again now and then.
+    pub fn backend_hosts(&self) -> Vec<(String, u16)> {
+        self.backends.hosts()
+    }
+
+    /// Takes in what was looked up. `true`: some backend has moved, so that a new snapshot is due.
+    pub fn backends_moved(&mut self, found: &[Vec<SocketAddr>]) -> bool {
+        self.backends.moved(found)
     }
 
     /// The generation of the last snapshot, 0 before the first.

@@ -3,6 +3,7 @@
 use crate::bans::{BanReport, ClientReport};
 use crate::xdp::XdpReport;
 use serde::{Deserialize, Serialize};
+use sluice_catalog::Catalog;
 use sluice_telemetry::Hub;
 use std::fmt;
 use std::net::IpAddr;
@@ -15,6 +16,18 @@ pub trait Reload: Send + Sync {
     /// # Errors
     /// Diagnostics, one each.
     fn reload(&self) -> Result<u64, Vec<String>>;
+}
+
+/// Serves what the control plane holds.
+pub trait Publish: Send + Sync {
+    /// What is served now.
+    fn catalog(&self) -> Arc<Catalog>;
+    /// Compiles a catalog and serves it from the next request on: the generation, or everything that is wrong, and then
+    /// nothing has changed. May block.
+    ///
+    /// # Errors
+    /// A line or more each.
+    fn publish(&self, catalog: Arc<Catalog>) -> Result<u64, Vec<String>>;
 }
 
 /// What an operator does to clients and the packet filter, and asks about them. May block.
@@ -45,6 +58,10 @@ pub struct Admin {
     pub health: Provider<Health>,
     /// What `GET /routes` tells.
     pub routes: Provider<Vec<RouteInfo>>,
+    /// What the control plane serves through.
+    pub publish: Arc<dyn Publish>,
+    /// What `GET /plan` tells: what has been edited and does not serve.
+    pub plan: Provider<Vec<PlanInfo>>,
     /// What `GET /xdp` tells.
     pub xdp: Provider<XdpReport>,
     /// Bans, clients, and detaching.
@@ -79,10 +96,23 @@ pub struct RouteInfo {
     pub path: String,
     /// Its methods; empty for any.
     pub methods: Vec<String>,
-    /// Where in the configuration it is: `FILE:LINE`.
+    /// Where it comes from: `FILE:LINE` of the configuration, or `rest API ID/STAGE`.
     pub source: String,
-    /// What it does: `upstream NAME`, or `mock STATUS`.
+    /// What it does: `upstream NAME`, `mock STATUS`, or `refused`.
     pub action: String,
     /// Names of its limits.
     pub limits: Vec<String>,
+}
+
+/// How a stage of a REST API differs from the API as it is edited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanInfo {
+    /// Id of the API.
+    pub api: String,
+    /// Name of the API.
+    pub name: String,
+    /// The stage; none: the API has no stage.
+    pub stage: Option<String>,
+    /// One each: `+ GET /pets`, `- GET /pets`, `~ GET /pets`, `~ models`.
+    pub changes: Vec<String>,
 }

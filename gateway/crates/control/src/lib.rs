@@ -5,6 +5,9 @@
 //! | `GET /health` | 200 [`Health`] |
 //! | `GET /metrics` | Prometheus's text format |
 //! | `GET /routes` | a list of [`RouteInfo`] |
+//! | `GET /plan` | a list of [`PlanInfo`] |
+//! | `GET /catalog` | all REST APIs, keys, plans and domain names, as JSON |
+//! | `PUT /catalog` | puts such a document in place of all that is served; answers like `POST /reload` |
 //! | `GET /xdp` | [`XdpReport`] |
 //! | `GET /xdp/bans` | [`BanReport`] |
 //! | `GET /clients/ADDRESS` | [`ClientReport`] |
@@ -22,13 +25,15 @@ mod admin;
 mod bans;
 pub mod client;
 mod guard;
+mod listing;
 mod server;
 mod xdp;
 
-pub use admin::{Actions, Admin, Health, Provider, Reload, RouteInfo};
+pub use admin::{Actions, Admin, Health, PlanInfo, Provider, Publish, Reload, RouteInfo};
 pub use bans::{
     BanInfo, BanReport, ClientReport, EvidenceInfo, RefusedClient, ReleaseInfo, StandingInfo, ban_families,
     ban_table, client_text, duration, evidence, refused_table,
 };
+pub use listing::{plan_text, route_table};
 pub use server::{ControlThread, serve};
 pub use xdp::{XdpCount, XdpInterface, XdpReport, xdp_families, xdp_top};

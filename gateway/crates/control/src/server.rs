@@ -1,16 +1,17 @@
 //! The admin listener.
 
-use crate::admin::{Admin, Health, RouteInfo};
+use crate::admin::{Admin, Health, PlanInfo, RouteInfo};
 use crate::bans::{BanReport, ClientReport};
 use crate::guard::guard;
 use crate::xdp::XdpReport;
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware, middleware::Next};
 use serde_json::{Value, json};
+use sluice_catalog::Catalog;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -24,6 +25,9 @@ use tokio::task::spawn_blocking;
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Providers and renderings at once; more wait.
 const BLOCKING_THREADS: usize = 2;
+
+/// Of a whole catalog: thousands of APIs.
+const CATALOG_MAX_BYTES: usize = 512 << 20;
 
 #[derive(Clone)]
 struct Context {
@@ -54,6 +58,8 @@ fn router(admin: Admin) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .route("/routes", get(routes))
+        .route("/plan", get(plan))
+        .route("/catalog", get(catalog).put(replace).layer(DefaultBodyLimit::max(CATALOG_MAX_BYTES)))
         .route("/xdp", get(xdp))
         .route("/xdp/bans", get(bans))
         .route("/xdp/detach", post(detach))
@@ -108,6 +114,30 @@ async fn routes(State(context): State<Context>) -> Result<Json<Vec<RouteInfo>>, 
     blocking(move || Json((context.admin.routes)())).await
 }
 
+async fn plan(State(context): State<Context>) -> Result<Json<Vec<PlanInfo>>, Response> {
+    blocking(move || Json((context.admin.plan)())).await
+}
+
+async fn catalog(State(context): State<Context>) -> Json<Arc<Catalog>> {
+    Json(context.admin.publish.catalog())
+}
+
+async fn replace(
+    State(context): State<Context>,
+    Json(catalog): Json<Catalog>,
+) -> Result<(StatusCode, Json<Value>), Response> {
+    let outcome = blocking(move || context.admin.publish.publish(Arc::new(catalog))).await?;
+    Ok(published(outcome))
+}
+
+/// The answer of what may have changed what is served.
+fn published(outcome: Result<u64, Vec<String>>) -> (StatusCode, Json<Value>) {
+    match outcome {
+        Ok(generation) => (StatusCode::OK, Json(json!({ "generation": generation }))),
+        Err(errors) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "errors": errors }))),
+    }
+}
+
 async fn xdp(State(context): State<Context>) -> Result<Json<XdpReport>, Response> {
     blocking(move || Json((context.admin.xdp)())).await
 }
@@ -139,10 +169,7 @@ async fn reload(State(context): State<Context>) -> Result<(StatusCode, Json<Valu
         drop(turn);
         outcome
     });
-    Ok(match outcome.await? {
-        Ok(generation) => (StatusCode::OK, Json(json!({ "generation": generation }))),
-        Err(errors) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "errors": errors }))),
-    })
+    Ok(published(outcome.await?))
 }
 
 async fn upgrade(State(context): State<Context>) -> Result<(StatusCode, Json<Value>), Response> {

@@ -20,16 +20,8 @@ use std::sync::Arc;
 pub(crate) async fn ask(core: &Core, ex: &Exchange, ask: &Ask) -> Option<Arc<Entry>> {
     let view = Rc::clone(&ex.view);
     let Action::Proxy(plan) = &ex.route()?.action else { return None };
-    let at = plan.upstream.0 as usize;
-    let question = Question {
-        core,
-        ex,
-        ask,
-        plan,
-        upstream: view.snapshot.upstreams.get(at)?,
-        group: view.groups.get(at)?,
-        asked_ms: sluice_rt::now_ms(),
-    };
+    let (upstream, group) = core.servers(&view, plan.to)?;
+    let question = Question { core, ex, ask, plan, upstream, group: &group, asked_ms: sluice_rt::now_ms() };
     let deadline_ms = question.asked_ms + plan.total_timeout_ms;
     let opened = open(core, question.group, ex.head.method, question.upstream, None, deadline_ms);
     let lease = opened.await.ok()?;

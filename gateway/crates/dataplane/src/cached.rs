@@ -13,7 +13,7 @@ use crate::relay::{Caching, StoreRule, has_directive, list};
 use crate::respond;
 use sluice_cache::{CacheKey, Entry, Flight, KeyBuilder, Waiter};
 use sluice_server::{After, Conn};
-use sluice_snapshot::{CacheKeyPart, CachePlan};
+use sluice_snapshot::{CacheKeyPart, CachePlan, Refresh};
 use sluice_telemetry::CacheOutcome;
 use sluice_wire::{BodyFraming, KnownHeader, Method};
 use std::future::{Future, poll_fn};
@@ -29,6 +29,8 @@ pub(crate) enum Lookup {
     Fill(Fill),
     /// Not for the cache.
     Bypass,
+    /// The client asked for a fresh answer, and may not.
+    Forbidden,
 }
 
 /// A fill to be done.
@@ -49,17 +51,24 @@ pub(crate) fn look_up(core: &Core, ex: &mut Exchange, plan: &CachePlan) -> Looku
     if directives.no_store {
         return Lookup::Bypass;
     }
+    let refresh = match (directives.refresh, plan.refresh) {
+        (true, Refresh::Forbidden) => return Lookup::Forbidden,
+        (true, Refresh::Allowed) => true,
+        (true, Refresh::Warned) => {
+            ex.report.refresh_ignored = true;
+            false
+        }
+        (true, Refresh::Ignored) | (false, _) => false,
+    };
     let mut builder = core.keys.borrow_mut();
     build_key(&mut builder, ex, plan);
     let key = builder.finish();
     let snapshot = &ex.view.snapshot;
-    if !directives.refresh
-        && let Some(entry) = snapshot.cache.get(key, sluice_rt::now_ms())
-    {
+    if !refresh && let Some(entry) = snapshot.cache.get(key, sluice_rt::now_ms()) {
         ex.report.cache = CacheOutcome::Hit;
         return Lookup::Hit(entry);
     }
-    ex.report.cache = if directives.refresh { CacheOutcome::Refresh } else { CacheOutcome::Miss };
+    ex.report.cache = if refresh { CacheOutcome::Refresh } else { CacheOutcome::Miss };
     let keyed = |name: &[u8]| plan.parts.iter().any(|p| matches!(p, CacheKeyPart::Header(h) if **h == *name));
     Lookup::Fill(Fill {
         key: key.to_owned(),
@@ -69,7 +78,7 @@ pub(crate) fn look_up(core: &Core, ex: &mut Exchange, plan: &CachePlan) -> Looku
             parts: plan.parts.clone(),
             authorized: ex.head.find(KnownHeader::Authorization).is_some() && !keyed(b"authorization"),
         },
-        refresh: directives.refresh,
+        refresh,
     })
 }
 
@@ -98,6 +107,9 @@ fn build_key(builder: &mut KeyBuilder, ex: &Exchange, plan: &CachePlan) {
     builder.start();
     // The route too: two routes may answer the same path under different hosts or rewrites.
     builder.push(ex.route().map(|r| r.name.as_bytes()).unwrap_or_default());
+    if !plan.namespace.is_empty() {
+        builder.push(&plan.namespace);
+    }
     let host = head.authority.of(bytes);
     if host.iter().any(u8::is_ascii_uppercase) {
         builder.push(&host.to_ascii_lowercase());

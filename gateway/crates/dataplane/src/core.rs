@@ -10,7 +10,7 @@ use sluice_cache::standard::Moment;
 use sluice_client::{Group, GroupSpec, TargetSpec};
 use sluice_h1::Scratch;
 use sluice_promote::{Report, Watch};
-use sluice_snapshot::{Snapshot, Upstream};
+use sluice_snapshot::{Backend, BackendTls, Destination, Snapshot, Upstream};
 use sluice_telemetry::{CoreMetrics, EngineGauge};
 use sluice_throttle::{Decision, Lease, Pool};
 use std::cell::{Cell, RefCell};
@@ -29,11 +29,20 @@ pub struct View {
     pub groups: Vec<Rc<Group>>,
 }
 
+/// A backend that this core has a group for.
+struct Known {
+    backend: Arc<Backend>,
+    group: Rc<Group>,
+}
+
 /// One data core.
 pub struct Core {
     me: Weak<Core>,
     view: RefCell<Rc<View>>,
     leases: RefCell<Vec<Option<Lease>>>,
+    /// Groups of the backends that were asked for, by `BackendId`. Made when they are first needed: of thousands of APIs
+    /// a core may serve few.
+    backends: RefCell<Vec<Option<Known>>>,
     pub(crate) metrics: CoreMetrics,
     pub(crate) ids: RequestIds,
     pub(crate) scratch: Rc<Scratch>,
@@ -64,6 +73,7 @@ impl Core {
             me: Weak::clone(me),
             view: RefCell::new(Rc::new(View { snapshot, tls, groups })),
             leases: RefCell::new(Vec::new()),
+            backends: RefCell::new(Vec::new()),
             metrics,
             ids: RequestIds::new(seed),
             scratch: Rc::default(),
@@ -100,6 +110,47 @@ impl Core {
         self.view.replace(Rc::new(View { snapshot, tls, groups }));
     }
 
+    /// The servers of a destination, with this core's connections to them.
+    #[inline]
+    pub(crate) fn servers<'v>(&self, view: &'v View, to: Destination) -> Option<(&'v Upstream, Rc<Group>)> {
+        match to {
+            Destination::Group(id) => {
+                let at = id.0 as usize;
+                Some((view.snapshot.upstreams.get(at)?, Rc::clone(view.groups.get(at)?)))
+            }
+            Destination::Backend(id) => {
+                let at = id.0 as usize;
+                let backend = view.snapshot.rest.backends.get(at)?;
+                Some((&backend.upstream, self.backend(at, backend, &view.tls)?))
+            }
+        }
+    }
+
+    /// The group of a backend: made if it is new here, renewed if its addresses are not what they were.
+    fn backend(&self, at: usize, backend: &Arc<Backend>, tls: &TlsPlan) -> Option<Rc<Group>> {
+        let mut known = self.backends.borrow_mut();
+        if at >= known.len() {
+            known.resize_with(at + 1, || None);
+        }
+        let slot = known.get_mut(at)?;
+        if let Some(known) = slot.as_ref().filter(|known| Arc::ptr_eq(&known.backend, backend)) {
+            return Some(Rc::clone(&known.group));
+        }
+        let config = match backend.tls {
+            BackendTls::Plain => None,
+            BackendTls::Verified => Some(tls.backends.as_ref()?),
+            BackendTls::AnyIssuer => Some(tls.backends_of_any_issuer.as_ref()?),
+        };
+        let config = config.map(|config| UpstreamTls { config: Arc::clone(config), server_name: None });
+        let spec = spec(&backend.upstream, config.as_ref());
+        let group = Rc::new(match slot {
+            Some(old) => old.group.renew(spec),
+            None => Group::new(spec),
+        });
+        *slot = Some(Known { backend: Arc::clone(backend), group: Rc::clone(&group) });
+        Some(group)
+    }
+
     /// Recycled heads and vectors.
     #[must_use]
     pub fn scratch(&self) -> Rc<Scratch> {
@@ -121,6 +172,9 @@ impl Core {
     pub fn tick(&self, now_ms: u64, now_ns: u64, unix_ns: u64) {
         for group in &self.view().groups {
             group.reap(now_ms);
+        }
+        for known in self.backends.borrow().iter().flatten() {
+            known.group.reap(now_ms);
         }
         self.clock.sync(now_ns, unix_ns);
         self.report_engine();

@@ -13,12 +13,15 @@ use crate::core::{Core, View};
 use crate::ids::RequestId;
 use sluice_h1::HeadBytes;
 use sluice_server::{Active, Conn, Request};
-use sluice_snapshot::{ApiKey, Captures, KeyId, Limit, Match, Route, RouteId};
+use sluice_snapshot::{
+    Addressed, ApiKey, Canary, Captures, KeyId, Limit, Match, Route, RouteAt, resource_path,
+};
 use sluice_telemetry::{CacheOutcome, Refusal};
 use sluice_throttle::{Decision, Pool};
 use sluice_tls::Facts;
 use sluice_wire::{BodyFraming, KnownHeader, Method, RequestHead, Version};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,7 +39,9 @@ pub(crate) struct Exchange {
     /// What the client's TLS handshake settled; `None` on a plain connection.
     pub(crate) tls: Option<Rc<Facts>>,
     active: Rc<Active>,
-    pub(crate) route: Option<RouteId>,
+    pub(crate) route: Option<RouteAt>,
+    /// Where the routed part of the path is in it: all of it but below a stage.
+    routed: Range<usize>,
     pub(crate) captures: Captures,
     pub(crate) key: Option<KeyId>,
     pub(crate) report: Report,
@@ -50,6 +55,8 @@ pub(crate) struct Report {
     /// Telemetry slot of the limit that refused.
     pub(crate) limit: Option<u32>,
     pub(crate) cache: CacheOutcome,
+    /// The client asked for a fresh answer and is told that it does not get one for that.
+    pub(crate) refresh_ignored: bool,
     /// Telemetry slot of the upstream.
     pub(crate) upstream: Option<u32>,
     pub(crate) integration_us: Option<u64>,
@@ -87,6 +94,7 @@ impl Exchange {
             tls: conn.tls.clone(),
             active: Rc::clone(&conn.active),
             route: None,
+            routed: 0..usize::MAX,
             captures: Captures::default(),
             key: None,
             report: Report::default(),
@@ -106,6 +114,7 @@ impl Exchange {
             tls: self.tls.clone(),
             active: Rc::clone(&self.active),
             route: self.route,
+            routed: self.routed.clone(),
             captures: self.captures.clone(),
             key: self.key,
             report: Report::default(),
@@ -115,7 +124,15 @@ impl Exchange {
     /// The matched route.
     #[inline]
     pub(crate) fn route(&self) -> Option<&Route> {
-        self.view.snapshot.routes.get(self.route?.0 as usize)
+        self.view.snapshot.route(self.route?)
+    }
+
+    /// The path that the route was found by: what its captures are places in.
+    #[inline]
+    pub(crate) fn routed_path(&self) -> &[u8] {
+        let path = self.head.path.of(self.bytes.as_slice());
+        let end = self.routed.end.min(path.len());
+        path.get(self.routed.start..end).unwrap_or_default()
     }
 
     /// The identified key.
@@ -156,12 +173,20 @@ pub(crate) struct Validated<'x>(pub(crate) &'x mut Exchange);
 impl<'x> Received<'x> {
     /// Finds the route by host, method and path.
     #[inline]
-    pub(crate) fn route(self) -> Result<Routed<'x>, Refused> {
+    pub(crate) fn route(self, core: &Core) -> Result<Routed<'x>, Refused> {
         let ex = self.0;
         let (head, bytes) = (&ex.head, ex.bytes.as_slice());
         if head.method == Method::Connect {
             // A gateway is no tunnel: CONNECT is never forwarded (RFC 9110 9.3.6).
             return Err(Refusal::NotImplemented.into());
+        }
+        let rest = &ex.view.snapshot.rest;
+        if !rest.is_empty() {
+            match rest.address(head.authority.of(bytes), head.path.of(bytes)) {
+                Addressed::Nobody => {}
+                Addressed::Unknown => return Err(Refusal::UnknownStage.into()),
+                Addressed::Stage { stage, start } => return in_stage(ex, core, stage, start),
+            }
         }
         let found = ex.view.snapshot.router.route(
             head.authority.of(bytes),
@@ -172,7 +197,7 @@ impl<'x> Received<'x> {
         );
         match found {
             Match::Found(id) => {
-                ex.route = Some(id);
+                ex.route = Some(RouteAt::configured(id));
                 Ok(Routed(ex))
             }
             Match::BadPath => Err(Refusal::Malformed.into()),
@@ -180,6 +205,30 @@ impl<'x> Received<'x> {
             // Answered like an unknown path, as HTTP APIs do; counted apart.
             Match::MethodNotAllowed => Err(Refusal::MethodNotAllowed.into()),
         }
+    }
+}
+
+/// Finds the method of a stage. One that is not there gets what AWS answers: it cannot tell it from one that wants a
+/// signature.
+fn in_stage<'x>(ex: &'x mut Exchange, core: &Core, stage: u32, start: usize) -> Result<Routed<'x>, Refused> {
+    let (head, bytes) = (&ex.head, ex.bytes.as_slice());
+    let Some(served) = ex.view.snapshot.rest.stages.get(stage as usize) else {
+        return Err(Refusal::UnknownStage.into());
+    };
+    let canary = served.canary.as_ref().filter(|canary| core.ids.draw(Canary::WHOLE) < canary.share);
+    let deployed = canary.map_or(&served.deployed, |canary| &canary.deployed);
+    ex.routed = resource_path(head.path.of(bytes), start);
+    let path = head.path.of(bytes).get(ex.routed.clone()).filter(|path| !path.is_empty()).unwrap_or(b"/");
+    let name = head.method_name.of(bytes);
+    match deployed.router.route(b"", head.method, name, path, &mut ex.captures) {
+        // AWS's `{proxy+}` takes at least one segment.
+        Match::Found(_) if path == b"/" && !ex.captures.is_empty() => Err(Refusal::MissingToken.into()),
+        Match::Found(id) => {
+            ex.route = Some(RouteAt { stage, canary: canary.is_some(), id });
+            Ok(Routed(ex))
+        }
+        Match::BadPath => Err(Refusal::Malformed.into()),
+        Match::NotFound | Match::MethodNotAllowed => Err(Refusal::MissingToken.into()),
     }
 }
 

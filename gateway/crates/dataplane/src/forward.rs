@@ -3,7 +3,7 @@
 use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::head_out::HeadOut;
-use crate::respond::{connection_header, request_id_header};
+use crate::respond::{connection_header, refresh_warning, request_id_header};
 use crate::standard::Forwarded;
 use crate::tunnel;
 use sluice_cache::standard::Stored;
@@ -159,7 +159,9 @@ fn path(out: &mut Vec<u8>, ex: &Exchange, plan: &ProxyPlan) {
             for piece in pieces {
                 match piece {
                     PathPiece::Literal(text) => out.extend_from_slice(text),
-                    PathPiece::Capture(n) => out.extend_from_slice(ex.captures.get(usize::from(*n), raw)),
+                    PathPiece::Capture(n) => {
+                        out.extend_from_slice(ex.captures.get(usize::from(*n), ex.routed_path()))
+                    }
                 }
             }
         }
@@ -347,7 +349,10 @@ fn response_fields(out: &mut impl HeadOut, core: &Core, ex: &Exchange, response:
     }
     match cache {
         CacheNote::None => {}
-        CacheNote::XCache(outcome) => out.field(KnownHeader::XCache, b"x-cache", outcome.as_bytes()),
+        CacheNote::XCache(outcome) => {
+            out.field(KnownHeader::XCache, b"x-cache", outcome.as_bytes());
+            refresh_warning(out, ex);
+        }
         CacheNote::Status { forwarded, stored } => {
             out.field_with(KnownHeader::Other, b"Cache-Status", |out| {
                 out.extend_from_slice(b"sluice; fwd=");

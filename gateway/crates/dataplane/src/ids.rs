@@ -42,6 +42,13 @@ impl RequestIds {
         result
     }
 
+    /// A number below `below`.
+    #[inline]
+    pub fn draw(&self, below: u32) -> u32 {
+        // Multiply and shift (Lemire): the bias is below / 2^32.
+        ((u64::from(below) * (self.next_u64() >> 32)) >> 32) as u32
+    }
+
     /// The next id.
     #[inline]
     pub fn next_id(&self) -> RequestId {

@@ -121,17 +121,17 @@ pub(crate) async fn integrate(
 ) -> Integrated {
     ex.bytes.detach(&core.scratch);
     let view = Rc::clone(&ex.view);
-    let route = ex.route.and_then(|id| view.snapshot.routes.get(id.0 as usize));
+    let route = ex.route.and_then(|at| view.snapshot.route(at));
     let Some((plan, body_max)) = route.and_then(|r| match &r.action {
         Action::Proxy(plan) => Some((plan, r.body_max_bytes)),
-        Action::Mock(_) => None,
+        Action::Mock(_) | Action::Fault(_) => None,
     }) else {
         return give_up(core, conn, ex, Refusal::NotFound);
     };
-    let at = plan.upstream.0 as usize;
-    let (Some(upstream), Some(group)) = (view.snapshot.upstreams.get(at), view.groups.get(at)) else {
+    let Some((upstream, group)) = core.servers(&view, plan.to) else {
         return give_up(core, conn, ex, Refusal::UpstreamConnect);
     };
+    let group = &*group;
     ex.report.upstream = Some(upstream.metrics_slot);
     conn.client.out().flush();
     let timeouts = Timeouts::of(plan, upstream, view.snapshot.server.body_timeout_ms);

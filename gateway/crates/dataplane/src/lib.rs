@@ -230,12 +230,16 @@ impl Core {
             }
         };
         let view = std::rc::Rc::clone(&validated.view);
-        let Some(route) = validated.route.and_then(|id| view.snapshot.routes.get(id.0 as usize)) else {
+        let Some(route) = validated.route.and_then(|at| view.snapshot.route(at)) else {
             return answered;
         };
         match &route.action {
             Action::Mock(mock) => {
                 respond::mock(self, conn, ex, mock, keep);
+                answered
+            }
+            Action::Fault(fault) => {
+                respond::refuse(self, conn, ex, &respond::fault(*fault).into(), keep);
                 answered
             }
             // What becomes a tunnel has no answer to cache.
@@ -250,6 +254,10 @@ impl Core {
                 Some(plan) => match cached::look_up(self, ex, plan) {
                     Lookup::Bypass => Way::Await(Rest::Integrate),
                     Lookup::Fill(fill) => Way::Await(Rest::Fill(fill)),
+                    Lookup::Forbidden => {
+                        respond::refuse(self, conn, ex, &Refusal::RefreshForbidden.into(), keep);
+                        answered
+                    }
                     Lookup::Hit(entry) => {
                         respond::hit(self, conn, ex, &entry, sluice_rt::now_ms(), keep);
                         answered
@@ -311,6 +319,6 @@ impl Core {
 
     #[inline]
     fn steps<'x>(&self, ex: &'x mut Exchange) -> Result<Validated<'x>, Refused> {
-        Received(ex).route()?.admit(self)?.authorize(self)?.validate()
+        Received(ex).route(self)?.admit(self)?.authorize(self)?.validate()
     }
 }

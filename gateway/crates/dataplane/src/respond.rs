@@ -14,7 +14,7 @@ use sluice_cache::standard::{Ranged, Stored, is_not_modified, ranged};
 use sluice_h1::Body;
 use sluice_h2::Out;
 use sluice_server::{After, Conn};
-use sluice_snapshot::MockResponse;
+use sluice_snapshot::{Fault, MockResponse};
 use sluice_telemetry::Refusal;
 use sluice_wire::{BodyFraming, KnownHeader, Limits, Method, RequestHead, Version, enc};
 use std::ops::Range;
@@ -30,9 +30,14 @@ pub(crate) struct GatewayResponse {
 pub(crate) fn gateway_response(why: Refusal) -> GatewayResponse {
     let (status, message, error_type) = match why {
         Refusal::NotFound | Refusal::MethodNotAllowed => (404, "Not Found", "NotFoundException"),
-        Refusal::KeyMissing | Refusal::KeyInvalid | Refusal::KeyDisabled => {
-            (403, "Forbidden", "ForbiddenException")
-        }
+        Refusal::MissingToken => (403, "Missing Authentication Token", "MissingAuthenticationTokenException"),
+        Refusal::UnknownStage
+        | Refusal::RefreshForbidden
+        | Refusal::KeyMissing
+        | Refusal::KeyInvalid
+        | Refusal::KeyDisabled => (403, "Forbidden", "ForbiddenException"),
+        Refusal::Configuration => (500, "Internal server error", "InternalServerErrorException"),
+        Refusal::Authorizer => (500, "Internal server error", "AuthorizerConfigurationException"),
         Refusal::Throttled => (429, "Too Many Requests", "TooManyRequestsException"),
         Refusal::TooLarge => (413, "Request Entity Too Large", "RequestEntityTooLargeException"),
         Refusal::UriTooLong => (414, "URI Too Long", "BadRequestException"),
@@ -54,6 +59,15 @@ pub(crate) fn gateway_response(why: Refusal) -> GatewayResponse {
         Refusal::Malformed | Refusal::ClientGone => (400, "Bad Request", "BadRequestException"),
     };
     GatewayResponse { status, message, error_type }
+}
+
+/// The refusal of a method that cannot be answered.
+pub(crate) const fn fault(fault: Fault) -> Refusal {
+    match fault {
+        Fault::Integration => Refusal::Configuration,
+        Fault::Authorizer => Refusal::Authorizer,
+        Fault::Signature => Refusal::MissingToken,
+    }
 }
 
 /// The refusal and answer for a request head that the parser refused with `status`.
@@ -218,9 +232,18 @@ fn hit_head(out: &mut impl HeadOut, core: &Core, ex: &Exchange, entry: &Entry, n
         out.content_length(entry.body.len() as u64);
     }
     out.field(KnownHeader::XCache, b"x-cache", b"HIT");
+    refresh_warning(out, ex);
     let (age, start) = digits(now_ms.saturating_sub(entry.stored_at_ms) / 1000);
     out.field(KnownHeader::Age, b"Age", age.get(start..).unwrap_or_default());
     common_headers(out, core, ex);
+}
+
+/// Says that the cache was not asked to be refreshed by one who may not (SUCCEED_WITH_RESPONSE_HEADER).
+#[inline]
+pub(crate) fn refresh_warning(out: &mut impl HeadOut, ex: &Exchange) {
+    if ex.report.refresh_ignored {
+        out.field(KnownHeader::Other, b"Warning", b"199 - \"Cache-Control ignored: not authorized\"");
+    }
 }
 
 /// Writes a stored answer, or what of it the client's conditions and ranges ask for (standards mode).

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Everything about TLS that is published with a snapshot.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct TlsPlan {
     /// For the TLS listeners; `None` where there are none.
     pub server: Option<Arc<ServerConfig>>,
@@ -18,6 +18,10 @@ pub struct TlsPlan {
     pub max_handshakes: usize,
     /// By `UpstreamId`; `None`: plain.
     pub upstreams: Vec<Option<UpstreamTls>>,
+    /// For the backends of REST APIs: verified by the system's authorities.
+    pub backends: Option<Arc<ClientConfig>>,
+    /// The same, of unknown issuers too.
+    pub backends_of_any_issuer: Option<Arc<ClientConfig>>,
 }
 
 /// TLS towards one upstream group.

@@ -7,14 +7,20 @@
 
 mod networks;
 mod pattern;
+mod rest;
 mod route;
 mod router;
 
 pub use networks::Networks;
 pub use pattern::{CAPTURES_MAX, Pattern, PatternError, SEGMENT_MAX_BYTES, SEGMENTS_MAX, Segment};
+pub use rest::{
+    Addressed, Backend, BackendId, BackendTls, Canary, Deployed, Mapping, RestApis, RouteAt, Stage,
+    resource_path,
+};
 pub use route::{
-    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, KeyId, Limit, LimitScope, MockResponse, PathPiece,
-    ProxyPlan, Route, RouteId, Source, Target, TunnelPlan, Upstream, UpstreamId,
+    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, Destination, Fault, KeyId, Limit, LimitScope,
+    MockResponse, PathPiece, ProxyPlan, Refresh, Route, RouteId, Source, Target, TunnelPlan, Upstream,
+    UpstreamId,
 };
 pub use router::{Captures, Match, Router, RouterBuilder, RouterError};
 
@@ -72,8 +78,10 @@ pub struct Snapshot {
     pub server: ServerPlan,
     /// Host and path to route.
     pub router: Router,
-    /// Indexed by [`RouteId`].
+    /// Those of the configuration, indexed by [`RouteId`].
     pub routes: Vec<Route>,
+    /// The control plane's.
+    pub rest: RestApis,
     /// Indexed by [`UpstreamId`].
     pub upstreams: Vec<Upstream>,
     /// Indexed by [`KeyId`].
@@ -84,4 +92,13 @@ pub struct Snapshot {
     pub cache: Arc<Cache>,
     /// Fills in progress.
     pub flights: Arc<Flights>,
+}
+
+impl Snapshot {
+    /// A route.
+    #[inline]
+    #[must_use]
+    pub fn route(&self, at: RouteAt) -> Option<&Route> {
+        if at.stage == RouteAt::CONFIGURED { self.routes.get(at.id.0 as usize) } else { self.rest.route(at) }
+    }
 }

@@ -1,7 +1,9 @@
 //! Routes, upstreams, keys and limits as data.
 
+use crate::BackendId;
 use bytes::Bytes;
 use sluice_throttle::{ClientTable, Pool};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,13 +17,32 @@ pub struct UpstreamId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyId(pub u32);
 
-/// Where a route was written: shown by `/routes` and in refusals.
+/// Where a route comes from: shown by `/routes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// File name, or `<quick start>`.
-    pub file: Arc<str>,
-    /// 1-based line.
-    pub line: u32,
+pub enum Source {
+    /// The configuration.
+    File {
+        /// File name, or `<quick start>`.
+        file: Arc<str>,
+        /// 1-based line.
+        line: u32,
+    },
+    /// A deployment of a REST API.
+    Stage {
+        /// Id of the API.
+        api: Arc<str>,
+        /// Name of the stage.
+        stage: Arc<str>,
+    },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line } => write!(out, "{file}:{line}"),
+            Self::Stage { api, stage } => write!(out, "rest API {api}/{stage}"),
+        }
+    }
 }
 
 /// One route, everything resolved.
@@ -31,6 +52,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Where it was written.
     pub source: Source,
+    /// The method of a REST API's route; `None`: any, or those of the configuration.
+    pub method: Option<Arc<str>>,
     /// The path pattern as written, for logs and `/routes`.
     pub pattern: Arc<str>,
     /// What answers.
@@ -54,6 +77,28 @@ pub enum Action {
     Mock(MockResponse),
     /// Forward to an upstream group.
     Proxy(ProxyPlan),
+    /// It cannot be answered: a method whose set-up is incomplete, or asks for what is not built.
+    Fault(Fault),
+}
+
+/// Why a method cannot be answered. A method that cannot be authorized is never answered as if it needed none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Its integration is absent, incomplete or of a kind that is not built.
+    Integration,
+    /// Its authorizer is of a kind that is not built.
+    Authorizer,
+    /// It wants requests signed (AWS_IAM).
+    Signature,
+}
+
+/// Where a request is forwarded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A group of the configuration.
+    Group(UpstreamId),
+    /// The server of an integration's URI.
+    Backend(BackendId),
 }
 
 /// A fixed answer, headers serialised at compile time.
@@ -72,8 +117,8 @@ pub struct MockResponse {
 /// Forwarding.
 #[derive(Debug)]
 pub struct ProxyPlan {
-    /// The group.
-    pub upstream: UpstreamId,
+    /// Whose servers.
+    pub to: Destination,
     /// Path sent upstream; `None`: the request's own path, unchanged.
     pub rewrite: Option<Vec<PathPiece>>,
     /// Until the response head, milliseconds.
@@ -122,8 +167,26 @@ pub struct CachePlan {
     pub entry_max_bytes: u64,
     /// Beside method, host and path.
     pub parts: Vec<CacheKeyPart>,
+    /// Part of the key: what is stored under another is not found.
+    pub namespace: Box<[u8]>,
+    /// What a caller gets who asks for a fresh response in the TTL mode.
+    pub refresh: Refresh,
     /// The headers among them (lower-case names): in the standards mode they are added to each `Vary`.
     pub vary: Vec<Box<[u8]>>,
+}
+
+/// What `Cache-Control: max-age=0` or `no-cache` brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refresh {
+    /// A fresh response.
+    #[default]
+    Allowed,
+    /// 403.
+    Forbidden,
+    /// The stored one, with a `Warning`.
+    Warned,
+    /// The stored one.
+    Ignored,
 }
 
 /// A chosen part of the cache key.
@@ -193,7 +256,7 @@ pub struct ApiKey {
 }
 
 /// A group of targets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Upstream {
     /// Stable name.
     pub name: Arc<str>,

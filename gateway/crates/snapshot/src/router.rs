@@ -30,6 +30,7 @@ pub use build::{RouterBuilder, RouterError};
 use crate::pattern::{CAPTURES_MAX, SEGMENT_MAX_BYTES};
 use crate::route::RouteId;
 use hosts::Hosts;
+pub(crate) use hosts::host_of;
 use hygiene::Hygiene;
 use sluice_wire::{Method, Span};
 use words::{Key, MAPPED_BYTES};

@@ -176,6 +176,14 @@ labelled! {
         NotFound => "not_found",
         /// The path has a route, but not for this method.
         MethodNotAllowed => "method_not_allowed",
+        /// A stage of a REST API has no resource or method for the request.
+        MissingToken => "missing_authentication_token",
+        /// There is no such REST API, stage or base path.
+        UnknownStage => "unknown_stage",
+        /// A method of a REST API whose set-up cannot be served.
+        Configuration => "api_configuration_error",
+        /// A method of a REST API whose authorizer cannot be asked.
+        Authorizer => "authorizer_configuration_error",
         /// No API key was sent to a route that requires one.
         KeyMissing => "key_missing",
         /// The API key is unknown.
@@ -214,6 +222,8 @@ labelled! {
         UpstreamMalformed => "upstream_malformed",
         /// The TLS handshake with the upstream failed: its certificate is not trusted, or they could not agree.
         UpstreamTls => "upstream_tls",
+        /// The client asked the cache for a fresh answer, and may not.
+        RefreshForbidden => "refresh_forbidden",
         /// The client wanted only what the cache has, and it has nothing (`only-if-cached`).
         NotCached => "not_cached",
         /// The gateway is full or draining.
@@ -228,6 +238,9 @@ impl Refusal {
     pub const fn response_type(self) -> &'static str {
         match self {
             Self::NotFound => "RESOURCE_NOT_FOUND",
+            Self::MissingToken => "MISSING_AUTHENTICATION_TOKEN",
+            Self::Configuration => "API_CONFIGURATION_ERROR",
+            Self::Authorizer => "AUTHORIZER_CONFIGURATION_ERROR",
             Self::KeyMissing | Self::KeyInvalid | Self::KeyDisabled => "INVALID_API_KEY",
             Self::Throttled => "THROTTLED",
             Self::TooLarge => "REQUEST_TOO_LARGE",
@@ -239,6 +252,8 @@ impl Refusal {
             | Self::UpstreamTls => "INTEGRATION_FAILURE",
             Self::Shed | Self::Internal | Self::NotCached => "DEFAULT_5XX",
             Self::MethodNotAllowed
+            | Self::UnknownStage
+            | Self::RefreshForbidden
             | Self::UriTooLong
             | Self::HeadersTooLarge
             | Self::Malformed

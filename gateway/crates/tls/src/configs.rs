@@ -1,5 +1,6 @@
 //! rustls' configurations as the gateway uses them: modern suites only, post-quantum key exchange first.
 
+use crate::any_issuer::AnyIssuer;
 use crate::certificates::Certificates;
 use crate::files::{Identity, chain};
 use rustls::client::WebPkiServerVerifier;
@@ -124,6 +125,24 @@ pub fn client_config(
         }
     };
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// The configuration for connections to upstreams of any issuer (`insecureSkipVerification`): the certificate's names and
+/// dates are verified, and that the peer has its key, but not who issued it.
+///
+/// # Errors
+/// What rustls finds at fault.
+pub fn any_issuer_config(alpn: &[u8]) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(default_provider());
+    let verifier = Arc::new(AnyIssuer::new(&provider));
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(BOTH)
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -16,6 +16,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod any_issuer;
 mod certificates;
 mod configs;
 mod files;
@@ -28,7 +29,8 @@ mod stream;
 
 pub use certificates::Certificates;
 pub use configs::{
-    ClientAuth, ServerOptions, client_config, serve, server_config, system_authorities, tickets,
+    ClientAuth, ServerOptions, any_issuer_config, client_config, serve, server_config, system_authorities,
+    tickets,
 };
 pub use files::{Fault, Identity, authorities, identity, identity_from};
 pub use handshake::{HandshakeError, accept, connect};

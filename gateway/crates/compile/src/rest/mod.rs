@@ -1,0 +1,161 @@
+//! The catalog to REST APIs of a snapshot.
+//!
+//! As with the settings, two steps: [`check`] finds everything that is wrong and changes nothing; [`build`] can't fail. A
+//! stage is compiled again only if something that it serves has changed: its own value, its deployment's, or a setting. All
+//! others are taken over from the last snapshot as they are, so that a change of one API among thousands is published in
+//! the time that one takes.
+
+mod backends;
+mod stage;
+mod uri;
+
+use crate::SlotAllocator;
+use crate::registry::Registry;
+pub(crate) use backends::Backends;
+pub use backends::look_up;
+use sluice_catalog::{Catalog, Definition, DomainName, RestApi};
+use sluice_snapshot::{Mapping, RestApis, Stage};
+use stage::StagePlan;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A checked catalog.
+pub(crate) struct Plan<'c> {
+    stages: Vec<Planned<'c>>,
+    domains: Vec<(String, Vec<Mapping>)>,
+}
+
+/// A stage to be served.
+enum Planned<'c> {
+    /// As it was compiled before.
+    Known(Arc<Stage>),
+    New(Box<StagePlan<'c>>),
+}
+
+/// A stage that was compiled, and what of.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    from: From,
+    stage: Arc<Stage>,
+}
+
+/// What a compiled stage depends on, beside the settings.
+#[derive(Debug)]
+struct From {
+    stage: Arc<sluice_catalog::Stage>,
+    deployed: Arc<Definition>,
+    canary: Option<Arc<Definition>>,
+}
+
+impl From {
+    fn is_same(&self, other: &Self) -> bool {
+        let canary = match (&self.canary, &other.canary) {
+            (Some(mine), Some(theirs)) => Arc::ptr_eq(mine, theirs),
+            (mine, theirs) => mine.is_none() && theirs.is_none(),
+        };
+        Arc::ptr_eq(&self.stage, &other.stage) && Arc::ptr_eq(&self.deployed, &other.deployed) && canary
+    }
+}
+
+/// Stages compiled before, by API and name.
+pub(crate) type Known = HashMap<(String, String), Compiled>;
+
+/// What of the settings goes into a compiled stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Basis {
+    /// The largest response that the cache stores.
+    pub(crate) entry_max_bytes: u64,
+}
+
+/// Finds what is wrong. The plan is whole only if nothing is.
+pub(crate) fn check<'c>(catalog: &'c Catalog, registry: &Registry, basis: Basis) -> (Plan<'c>, Vec<String>) {
+    let nothing = Known::new();
+    let known = if registry.basis == basis { &registry.rest } else { &nothing };
+    let mut faults = Vec::new();
+    let mut plan = Plan { stages: Vec::new(), domains: Vec::new() };
+    for api in catalog.rest_apis.values() {
+        for stage in api.stages.values() {
+            match check_stage(api, stage, known) {
+                Ok(planned) => plan.stages.push(planned),
+                Err(found) => {
+                    let place = format!("rest API {}/{}", api.id, stage.stage_name);
+                    faults.extend(found.into_iter().map(|fault| format!("{place}: {fault}")));
+                }
+            }
+        }
+    }
+    plan.domains = catalog.domain_names.values().map(|domain| mappings(domain)).collect();
+    (plan, faults)
+}
+
+fn check_stage<'c>(
+    api: &'c RestApi,
+    stage: &'c Arc<sluice_catalog::Stage>,
+    known: &Known,
+) -> Result<Planned<'c>, Vec<String>> {
+    let definition = |id: &str| {
+        let deployment =
+            api.deployments.get(id).ok_or_else(|| vec![format!("there is no deployment `{id}`")])?;
+        Ok::<_, Vec<String>>(&deployment.definition)
+    };
+    let deployed = definition(&stage.deployment_id)?;
+    let canary = stage.canary_settings.as_ref().and_then(|canary| canary.deployment_id.as_deref());
+    let canary = canary.map(definition).transpose()?;
+    let from =
+        From { stage: Arc::clone(stage), deployed: Arc::clone(deployed), canary: canary.map(Arc::clone) };
+    let key = (api.id.clone(), stage.stage_name.clone());
+    match known.get(&key).filter(|known| known.from.is_same(&from)) {
+        Some(known) => Ok(Planned::Known(Arc::clone(&known.stage))),
+        None => Ok(Planned::New(Box::new(StagePlan::check(api, stage, deployed, canary)?))),
+    }
+}
+
+fn mappings(domain: &DomainName) -> (String, Vec<Mapping>) {
+    let mappings = domain.base_path_mappings.values().map(|mapping| Mapping {
+        base: if mapping.base_path == "(none)" {
+            Box::default()
+        } else {
+            mapping.base_path.trim_matches('/').as_bytes().into()
+        },
+        api: mapping.rest_api_id.as_bytes().into(),
+        stage: mapping.stage.as_ref().filter(|stage| !stage.is_empty()).map(|stage| stage.as_bytes().into()),
+    });
+    (domain.domain_name.clone(), mappings.collect())
+}
+
+/// Builds what the plan says. The second value: methods that cannot be answered and why, of the stages that are new.
+pub(crate) fn build(
+    plan: Plan<'_>,
+    registry: &mut Registry,
+    slots: &mut dyn SlotAllocator,
+    basis: Basis,
+    now_ns: u64,
+) -> (RestApis, Vec<String>) {
+    let mut notes = Vec::new();
+    let mut known = Known::with_capacity(plan.stages.len());
+    let mut stages = Vec::with_capacity(plan.stages.len());
+    for planned in plan.stages {
+        let stage = match planned {
+            Planned::Known(stage) => stage,
+            Planned::New(plan) => {
+                let mut builder = stage::Builder { registry, slots, basis, now_ns, notes: &mut notes };
+                let (from, stage) = builder.stage(*plan);
+                let stage = Arc::new(stage);
+                let key = (stage.api.to_string(), stage.name.to_string());
+                known.insert(key, Compiled { from, stage: Arc::clone(&stage) });
+                stages.push(stage);
+                continue;
+            }
+        };
+        let key = (stage.api.to_string(), stage.name.to_string());
+        if let Some(compiled) = registry.rest.remove(&key) {
+            known.insert(key, compiled);
+        }
+        stages.push(stage);
+    }
+    // What is gone from the catalog is gone from here.
+    registry.rest = known;
+    registry.basis = basis;
+    registry.backends.resolve_fresh();
+    (RestApis::new(stages, plan.domains, registry.backends.list()), notes)
+}

@@ -1,0 +1,347 @@
+//! A stage of a REST API to its routes.
+
+use super::uri::{Piece, Uri};
+use super::{Basis, From};
+use crate::SlotAllocator;
+use crate::build::{mock, mock_with};
+use crate::registry::{PoolName, Registry};
+use bytes::Bytes;
+use sluice_catalog::{
+    self as catalog, Definition, Integration, IntegrationType, Method, MethodSetting, Resource, RestApi,
+    Strings, UnauthorizedCacheControl,
+};
+use sluice_snapshot::{
+    Action, CacheKeyPart, CacheMode, CachePlan, Canary, Deployed, Destination, Fault, Limit, PathPiece,
+    Pattern, ProxyPlan, Refresh, Route, RouteId, RouterBuilder, Source, Stage,
+};
+use sluice_throttle::Rate;
+use std::sync::Arc;
+
+/// What a request body may have ("Amazon API Gateway quotas": payload size).
+const BODY_MAX_BYTES: u64 = 10 * 1024 * 1024;
+
+/// A checked stage.
+pub(super) struct StagePlan<'c> {
+    api: &'c RestApi,
+    stage: &'c Arc<catalog::Stage>,
+    deployed: DeployedPlan<'c>,
+    canary: Option<(u32, DeployedPlan<'c>)>,
+}
+
+/// A checked deployment under a stage's variables.
+struct DeployedPlan<'c> {
+    id: &'c str,
+    definition: &'c Arc<Definition>,
+    variables: Strings,
+    router: RouterBuilder,
+    methods: Vec<MethodPlan<'c>>,
+}
+
+/// A method, in the order of [`RouteId`].
+struct MethodPlan<'c> {
+    resource: &'c Resource,
+    name: &'c str,
+    method: &'c Method,
+    pattern: Pattern,
+}
+
+impl<'c> StagePlan<'c> {
+    /// Checks the paths of what the stage serves.
+    pub(super) fn check(
+        api: &'c RestApi,
+        stage: &'c Arc<catalog::Stage>,
+        definition: &'c Arc<Definition>,
+        canary: Option<&'c Arc<Definition>>,
+    ) -> Result<Self, Vec<String>> {
+        let variables = stage.variables.clone();
+        let deployed = DeployedPlan::check(&stage.deployment_id, definition, variables)?;
+        let settings = stage.canary_settings.as_ref();
+        let canary = match (settings, canary) {
+            (Some(settings), Some(definition)) => {
+                let mut variables = stage.variables.clone();
+                variables.extend(settings.stage_variable_overrides.clone());
+                let id = settings.deployment_id.as_deref().unwrap_or_default();
+                Some((share(settings.percent_traffic), DeployedPlan::check(id, definition, variables)?))
+            }
+            _ => None,
+        };
+        Ok(Self { api, stage, deployed, canary })
+    }
+}
+
+/// Percent with two places. Out of range, or not a number: none or all.
+fn share(percent: f64) -> u32 {
+    let whole = f64::from(Canary::WHOLE);
+    (percent * whole / 100.0).round().clamp(0.0, whole) as u32
+}
+
+impl<'c> DeployedPlan<'c> {
+    fn check(id: &'c str, definition: &'c Arc<Definition>, variables: Strings) -> Result<Self, Vec<String>> {
+        let mut plan = Self { id, definition, variables, router: RouterBuilder::new(), methods: Vec::new() };
+        let mut faults = Vec::new();
+        for resource in definition.resources.values().filter(|resource| !resource.methods.is_empty()) {
+            let pattern = match Pattern::parse(&resource.path) {
+                Ok(pattern) => pattern,
+                Err(error) => {
+                    faults.push(format!("resource {}: {error}", resource.path));
+                    continue;
+                }
+            };
+            for (name, method) in &resource.methods {
+                let at = RouteId(u32::try_from(plan.methods.len()).unwrap_or(u32::MAX));
+                let shown: Arc<str> = format!("{name} {}", resource.path).into();
+                let methods = (name != "ANY").then_some(name.as_str());
+                if let Err(clash) = plan.router.add(at, &shown, None, &pattern, methods) {
+                    faults.push(clash.to_string());
+                }
+                plan.methods.push(MethodPlan { resource, name, method, pattern: pattern.clone() });
+            }
+        }
+        if faults.is_empty() { Ok(plan) } else { Err(faults) }
+    }
+}
+
+/// Builds stages.
+pub(super) struct Builder<'b> {
+    pub(super) registry: &'b mut Registry,
+    pub(super) slots: &'b mut dyn SlotAllocator,
+    pub(super) basis: Basis,
+    pub(super) now_ns: u64,
+    pub(super) notes: &'b mut Vec<String>,
+}
+
+/// What the methods of a stage have in common.
+struct Scope<'s> {
+    api: Arc<str>,
+    name: Arc<str>,
+    stage: &'s catalog::Stage,
+    slot: u32,
+}
+
+impl Builder<'_> {
+    pub(super) fn stage(&mut self, plan: StagePlan<'_>) -> (From, Stage) {
+        let (api, name): (Arc<str>, Arc<str>) =
+            (plan.api.id.as_str().into(), plan.stage.stage_name.as_str().into());
+        let slot = self.slots.route_slot(&format!("{api}/{name}"));
+        let scope = Scope { api: Arc::clone(&api), name: Arc::clone(&name), stage: plan.stage, slot };
+        let from = From {
+            stage: Arc::clone(plan.stage),
+            deployed: Arc::clone(plan.deployed.definition),
+            canary: plan.canary.as_ref().map(|(_, plan)| Arc::clone(plan.definition)),
+        };
+        let has_own_host = !plan.deployed.definition.disable_execute_api_endpoint;
+        let deployed = self.deployed(&scope, plan.deployed, false);
+        let canary =
+            plan.canary.map(|(share, plan)| Canary { share, deployed: self.deployed(&scope, plan, true) });
+        (from, Stage { api, name, has_own_host, deployed, canary })
+    }
+
+    fn deployed(&mut self, scope: &Scope<'_>, plan: DeployedPlan<'_>, is_canary: bool) -> Deployed {
+        let routes =
+            plan.methods.iter().map(|method| self.route(scope, method, &plan.variables, is_canary)).collect();
+        Deployed { id: plan.id.into(), router: plan.router.build(), routes }
+    }
+
+    fn route(
+        &mut self,
+        scope: &Scope<'_>,
+        plan: &MethodPlan<'_>,
+        variables: &Strings,
+        is_canary: bool,
+    ) -> Route {
+        let name: Arc<str> =
+            format!("{}/{} {} {}", scope.api, scope.name, plan.name, plan.resource.path).into();
+        let settings = setting(scope.stage, &plan.resource.path, plan.name);
+        let action = self.action(plan, variables).unwrap_or_else(|(fault, why)| {
+            self.notes.push(format!("rest API {name}: {why}: calls are refused"));
+            Action::Fault(fault)
+        });
+        let metrics_slot = match settings {
+            Some(settings) if settings.metrics_enabled => self.slots.route_slot(&name),
+            _ => scope.slot,
+        };
+        Route {
+            source: Source::Stage { api: Arc::clone(&scope.api), stage: Arc::clone(&scope.name) },
+            method: (plan.name != "ANY").then(|| plan.name.into()),
+            pattern: plan.resource.path.as_str().into(),
+            action,
+            api_key_required: plan.method.api_key_required,
+            limits: settings.and_then(|settings| self.throttle(&name, settings)).into_iter().collect(),
+            cache: settings.and_then(|settings| self.cache(scope, plan, settings, is_canary)),
+            body_max_bytes: BODY_MAX_BYTES,
+            metrics_slot,
+            name,
+        }
+    }
+
+    /// How a GET is cached, where the stage has a cache and the method's settings turn it on.
+    fn cache(
+        &self,
+        scope: &Scope<'_>,
+        plan: &MethodPlan<'_>,
+        settings: &MethodSetting,
+        is_canary: bool,
+    ) -> Option<CachePlan> {
+        let stage = scope.stage;
+        let is_on =
+            stage.cache_cluster_enabled && settings.caching_enabled && settings.cache_ttl_in_seconds > 0;
+        if !is_on || !matches!(plan.name, "GET" | "ANY") {
+            return None;
+        }
+        let keys =
+            plan.method.integration.as_ref().map(|i| i.cache_key_parameters.as_slice()).unwrap_or_default();
+        let mut parts = Vec::new();
+        for key in keys {
+            // The path is part of every key.
+            if let Some(name) = key.strip_prefix("method.request.querystring.") {
+                parts.push(CacheKeyPart::Query(name.as_bytes().into()));
+            } else if let Some(name) = key.strip_prefix("method.request.header.") {
+                parts.push(CacheKeyPart::Header(name.to_ascii_lowercase().as_bytes().into()));
+            }
+        }
+        let apart = is_canary && stage.canary_settings.as_ref().is_some_and(|canary| !canary.use_stage_cache);
+        let namespace = format!("{}{}", stage.cache_generation, if apart { " canary" } else { "" });
+        Some(CachePlan {
+            mode: CacheMode::Ttl,
+            ttl_ms: u64::from(settings.cache_ttl_in_seconds) * 1000,
+            entry_max_bytes: self.basis.entry_max_bytes,
+            namespace: namespace.as_bytes().into(),
+            refresh: refresh(settings),
+            vary: Vec::new(),
+            parts,
+        })
+    }
+
+    /// The bucket of a method, where its settings ask for one.
+    fn throttle(&mut self, route: &Arc<str>, settings: &MethodSetting) -> Option<Limit> {
+        if settings.throttling_rate_limit < 0.0 && settings.throttling_burst_limit < 0 {
+            return None;
+        }
+        let rate = Rate {
+            per_second: if settings.throttling_rate_limit < 0.0 {
+                f64::INFINITY
+            } else {
+                settings.throttling_rate_limit
+            },
+            burst: u32::try_from(settings.throttling_burst_limit).unwrap_or(u32::MAX),
+        };
+        let pool = PoolName::Method { route: Arc::clone(route) };
+        let (index, pool) = self.registry.pool(pool, rate, self.now_ns);
+        Some(Limit::Pool { index, pool, slot: self.slots.limit_slot("rest-method") })
+    }
+
+    fn action(&mut self, plan: &MethodPlan<'_>, variables: &Strings) -> Result<Action, (Fault, String)> {
+        match plan.method.authorization_type.as_str() {
+            "" | "NONE" => {}
+            "AWS_IAM" => return Err((Fault::Signature, "AWS_IAM authorization is not built".to_owned())),
+            other => return Err((Fault::Authorizer, format!("{other} authorization is not built"))),
+        }
+        let fault = |why: String| (Fault::Integration, why);
+        let integration = plan.method.integration.as_deref();
+        let integration = integration.ok_or_else(|| fault("it has no integration".to_owned()))?;
+        match integration.integration_type {
+            IntegrationType::Mock => mocked(integration).map(Action::Mock).map_err(fault),
+            IntegrationType::HttpProxy => self.forwarded(plan, integration, variables).map_err(fault),
+            other => Err(fault(format!("integrations of type {other:?} are not built"))),
+        }
+    }
+
+    fn forwarded(
+        &mut self,
+        plan: &MethodPlan<'_>,
+        integration: &Integration,
+        variables: &Strings,
+    ) -> Result<Action, String> {
+        let uri = Uri::parse(integration.uri.as_deref().unwrap_or_default(), variables)?;
+        let any_issuer = integration.tls_config.as_ref().is_some_and(|tls| tls.insecure_skip_verification);
+        let path = rewritten(&uri.path, plan, integration)?;
+        let to = Destination::Backend(self.registry.backends.id(&uri, any_issuer, self.slots));
+        let total_timeout_ms = u64::from(integration.timeout_in_millis).max(50);
+        Ok(Action::Proxy(ProxyPlan { to, rewrite: Some(path), total_timeout_ms, tunnel: None }))
+    }
+}
+
+/// Nobody can be authorized to (`execute-api:InvalidateCache`), so where that is required nobody is.
+const fn refresh(settings: &MethodSetting) -> Refresh {
+    if !settings.require_authorization_for_cache_control {
+        return Refresh::Allowed;
+    }
+    match settings.unauthorized_cache_control_header_strategy {
+        UnauthorizedCacheControl::FailWith403 => Refresh::Forbidden,
+        UnauthorizedCacheControl::SucceedWithResponseHeader => Refresh::Warned,
+        UnauthorizedCacheControl::SucceedWithoutResponseHeader => Refresh::Ignored,
+    }
+}
+
+/// The settings of a method: its own, or those of all.
+fn setting<'s>(stage: &'s catalog::Stage, path: &str, method: &str) -> Option<&'s MethodSetting> {
+    let own = format!("{}/{method}", path.trim_start_matches('/').replace('/', "~1"));
+    let settings = &stage.method_settings;
+    settings.get(&own).or_else(|| settings.get(&format!("~1{own}"))).or_else(|| settings.get("*/*"))
+}
+
+/// The path of a URI with the parameters that the method maps into it.
+fn rewritten(
+    path: &[Piece],
+    plan: &MethodPlan<'_>,
+    integration: &Integration,
+) -> Result<Vec<PathPiece>, String> {
+    let piece = |piece: &Piece| match piece {
+        Piece::Literal(text) => Ok(PathPiece::Literal(Bytes::copy_from_slice(text.as_bytes()))),
+        Piece::Param(name) => {
+            let mapped = integration.request_parameters.get(&format!("integration.request.path.{name}"));
+            let from = mapped.and_then(|from| from.strip_prefix("method.request.path."));
+            let at = plan.pattern.captures().position(|known| Some(known) == from);
+            match at.and_then(|at| u8::try_from(at).ok()) {
+                Some(at) => Ok(PathPiece::Capture(at)),
+                None => {
+                    Err(format!("`{{{name}}}` of its URI is mapped from no path parameter of the method"))
+                }
+            }
+        }
+    };
+    path.iter().map(piece).collect()
+}
+
+/// A MOCK whose templates say the same whatever the request.
+fn mocked(integration: &Integration) -> Result<sluice_snapshot::MockResponse, String> {
+    let template = integration.request_templates.get("application/json").map_or("", String::as_str);
+    let status = fixed_status(template).ok_or("its request template gives no fixed `statusCode`")?;
+    let responses = &integration.integration_responses;
+    let response = responses
+        .values()
+        .find(|response| response.selection_pattern.as_deref() == Some(&status.to_string()))
+        .or_else(|| responses.values().find(|r| r.selection_pattern.as_deref().is_none_or(str::is_empty)))
+        .ok_or("it has no integration response for its status")?;
+    let body = match response.response_templates.get("application/json") {
+        Some(Some(template)) if template.contains(['$', '#']) => {
+            return Err("its response template is not fixed".to_owned());
+        }
+        Some(Some(template)) => template.as_str(),
+        _ => "",
+    };
+    let status =
+        response.status_code.parse().map_err(|_| format!("its status is \"{}\"", response.status_code))?;
+    let mut headers = Vec::new();
+    for (to, from) in &response.response_parameters {
+        let name = to.strip_prefix("method.response.header.");
+        let value = from.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+        match (name, value) {
+            (Some(name), Some(value)) => headers.push((name, value)),
+            _ => return Err(format!("`{to}` is not a fixed header")),
+        }
+    }
+    Ok(if headers.is_empty() {
+        mock(status, body, "application/json")
+    } else {
+        mock_with(status, body, &headers)
+    })
+}
+
+/// The status of a request template such as `{"statusCode": 200}`.
+fn fixed_status(template: &str) -> Option<u16> {
+    let (_, rest) = template.split_once("statusCode")?;
+    let digits: String =
+        rest.trim_start_matches(['"', ':', ' ', '\'']).chars().take_while(char::is_ascii_digit).collect();
+    if template.contains(['$', '#']) { None } else { digits.parse().ok() }
+}
