@@ -1,6 +1,17 @@
 //! Bans: what the gateway writes for a banned source, and what the program keeps up there.
 //!
-//! Only the gateway adds and removes entries, so the table never forgets one by itself. The program counts in the entry
+//! Only the gateway adds and removes entries, so the table never forgets one by itself. They lie in an array, chained by
+//! hash: a look-up in a map of the kernel's own is three calls, which take longer than all the rest of a ban's verdict.
+//!
+//! ```text
+//!  hash ─► filter: a bit ─► head: a slot ─► entry of this source? ─► its ban
+//!               └ 0: free       └ 0: free        └ no: the slot that follows this one, and so on
+//! ```
+//!
+//! The gateway writes an entry before the word that leads to it, and an unlinked slot is not used again while a packet
+//! may be under way that has come to it.
+//!
+//! The program counts in the entry
 //! and, by its policy, lets a little through, so that a client which has mended its ways can learn of it: a source
 //! whose every packet is dropped only ever sees time-outs.
 
@@ -42,6 +53,36 @@ pub struct Ban {
     pub next_ns: u64,
     /// The connection that passes: [`probe_of`] below, packets that it has left above.
     pub probe: u64,
+}
+
+/// A ban in its slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BanEntry {
+    /// Whose it is, see [`Source::network`].
+    pub source: Source,
+    /// Of a free slot it has no end: `until_ns` is 0.
+    pub ban: Ban,
+}
+
+/// Chains of slots: as many as there are slots, so that nearly all are of one or two. A power of two.
+pub const BAN_HEADS: usize = crate::BANS_MAX;
+/// Slots in a chain at most: among so many of random length one would be longer in one full table of six.
+pub const BAN_CHAIN_MAX: usize = 8;
+
+/// Which chain a source is in.
+#[inline(always)]
+#[must_use]
+pub const fn ban_head(hash: u64) -> u32 {
+    // Other bits than those of the filter.
+    (hash >> 40) as u32 & (BAN_HEADS as u32 - 1)
+}
+
+/// A chain's first slot in the word of two, counted from 1; 0 for none. The word is at half the chain's index.
+#[inline(always)]
+#[must_use]
+pub const fn first_slot(word: u64, head: u32) -> u32 {
+    (word >> (32 * (head & 1))) as u32
 }
 
 /// Tells a connection of a banned source from its others: by port, and where the ban is of a network, by the host in it.

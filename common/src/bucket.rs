@@ -17,8 +17,9 @@ pub const TICK_SHIFT: u32 = 4;
 /// of eight share a bucket once in two million.
 const TIME_BITS: u32 = 40;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
-/// No bucket is further ahead than this, 73 minutes; what looks like it is, is a leftover from before a wrap.
-const AHEAD_MAX_TICKS: u64 = 1 << 38;
+/// No bucket is so far ahead that it takes more bits than these, 73 minutes; what looks like it is, is a leftover from
+/// before a wrap.
+const AHEAD_BITS: u32 = 38;
 /// What CPUs may differ in what time it is: more than a tick of the kernel's clock at its coarsest.
 const SKEW_TICKS: u64 = 1 << 21;
 /// Fraction bits of [`Gcra::token_ticks`]: a byte of a fast source takes much less than a tick.
@@ -27,7 +28,7 @@ const FRACTION_BITS: u32 = 16;
 /// What a way takes in a rank.
 const WAY_BITS: u32 = BUCKET_WAYS.trailing_zeros();
 /// Ranks the words of other sources behind one's own.
-const OTHERS: u64 = 1 << 63;
+const OTHERS: u64 = 1 << 62;
 
 /// Rate and burst, in [ticks](TICK_SHIFT).
 #[repr(C)]
@@ -97,14 +98,14 @@ pub fn take(
     let tag = hash >> TIME_BITS;
     // The rank has the way in its lowest bits, so that the least of all names it. To the verifier that is a number below
     // eight like any other, where a variable that was set to each way on a path of its own would be eight.
-    let mut least = u64::MAX;
+    let mut least = u64::MAX >> 1;
     for way in 0..BUCKET_WAYS {
         let word = read(way);
         let is_own = word >> TIME_BITS == tag;
         let rank = (ahead_ticks(word, now_ticks) << WAY_BITS | way as u64) | if is_own { 0 } else { OTHERS };
-        if rank < least {
-            least = rank;
-        }
+        // The lesser of the two, without a branch as well: their difference where that is negative.
+        let difference = rank.wrapping_sub(least);
+        least = least.wrapping_add(difference & (difference as i64 >> 63) as u64);
         if is_own {
             break;
         }
@@ -125,7 +126,9 @@ pub fn take(
 #[inline(always)]
 const fn ahead_ticks(word: u64, now_ticks: u64) -> u64 {
     let ahead = word.wrapping_sub(now_ticks) & TIME_MASK;
-    if ahead > AHEAD_MAX_TICKS { 0 } else { ahead }
+    // Without a branch, which nobody could predict: a flood leaves sets with words of both kinds.
+    let is_more = ((ahead >> AHEAD_BITS) + 3) >> (TIME_BITS - AHEAD_BITS);
+    ahead & is_more.wrapping_sub(1)
 }
 
 /// A bucket that all share: its full-again instant in ticks, not wrapped. How far it is ahead of now, unless so many

@@ -31,16 +31,23 @@ pub struct Front {
     pub floor_ticks: u64,
 }
 
+/// Whether a cell grants nothing for now.
+#[inline(always)]
+#[must_use]
+pub const fn is_locked(word: u64) -> bool {
+    word & LOCKED != 0
+}
+
 /// Asks a cell for tokens that take `cost_ticks` of a bucket of `burst_ticks`.
 #[inline(always)]
 #[must_use]
 pub const fn front(word: u64, now_ticks: u64, cost_ticks: u64, burst_ticks: u64) -> Front {
     let instant = word & !LOCKED;
     let since = now_ticks.saturating_sub(instant);
-    if word & LOCKED != 0 && since <= SPAN_TICKS + 4 * burst_ticks {
+    if is_locked(word) && since <= SPAN_TICKS + 4 * burst_ticks {
         return Front { is_granted: false, word, floor_ticks: burst_ticks.saturating_sub(since) };
     }
-    let full_at = if word & LOCKED != 0 {
+    let full_at = if is_locked(word) {
         now_ticks + burst_ticks.saturating_sub(cost_ticks)
     } else if instant > now_ticks {
         instant

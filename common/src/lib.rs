@@ -15,10 +15,13 @@ mod front;
 mod reason;
 mod source;
 
-pub use ban::{Ban, FILTER_WORDS, PROBE_PACKETS, filter_slot, policy, probe_of};
+pub use ban::{
+    BAN_CHAIN_MAX, BAN_HEADS, Ban, BanEntry, FILTER_WORDS, PROBE_PACKETS, ban_head, filter_slot, first_slot,
+    policy, probe_of,
+};
 pub use bucket::{BucketSet, Gcra, Grant, TICK_SHIFT, take, take_shared};
 pub use event::Event;
-pub use front::{FRONT_CELLS, Front, front};
+pub use front::{FRONT_CELLS, Front, front, is_locked};
 pub use reason::Reason;
 pub use source::Source;
 
@@ -53,8 +56,12 @@ pub mod map {
     pub const BLOCK24: &str = "BLOCK24";
     /// Longest-prefix match, IPv6, for each generation: source network to rule id.
     pub const BLOCK6: [&str; 2] = ["BLOCK6_0", "BLOCK6_1"];
-    /// [`Ban`](super::Ban) by source, see [`Source::network`](super::Source::network).
+    /// [`BanEntry`](super::BanEntry) by slot.
     pub const BANS: &str = "BANS";
+    /// The first slots of [chains](super::ban_head), two in a word, see [`first_slot`](super::first_slot).
+    pub const BAN_FIRST: &str = "BAN_FIRST";
+    /// By slot the one after it in its chain, counted from 1; 0 for none.
+    pub const BAN_NEXT: &str = "BAN_NEXT";
     /// Bitmap of banned sources, see [`filter_slot`](super::filter_slot).
     pub const BAN_FILTER: &str = "BAN_FILTER";
     /// Buckets of SYNs, packets and bytes, one table after the other, see [`BUCKET_SETS`](super::BUCKET_SETS).
@@ -141,6 +148,10 @@ pub mod stage {
     pub const DROP_UDP: u32 = 1 << 14;
     /// Fragments to served ports are dropped.
     pub const DROP_FRAGMENTS: u32 = 1 << 15;
+    /// The bitmap of /20s says no often enough to be asked.
+    pub const BLOCK20: u32 = 1 << 16;
+    /// The bitmap of /24s says no often enough to be asked.
+    pub const BLOCK24: u32 = 1 << 17;
     /// Any limit of a prefix.
     pub const PREFIX: u32 = PREFIX_SYNS | PREFIX_PACKETS | PREFIX_BYTES;
     /// Any limit.
@@ -268,7 +279,7 @@ pub const fn port_slot(port: u16) -> (u32, u64) {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Ban, Client, Config, Cpu, Event, Settings, Source, Stat};
+    use super::{Ban, BanEntry, Client, Config, Cpu, Event, Settings, Source, Stat};
 
     // SAFETY: all of these are `repr(C)` or transparent, made of integers, without padding, valid for any bit pattern.
     unsafe impl aya::Pod for Settings {}
@@ -285,6 +296,8 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for Ban {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for BanEntry {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for Event {}
 }
 
@@ -298,6 +311,8 @@ mod tests {
         assert_eq!(size_of::<Config>(), size_of::<Settings>() + 8 * (PORT_WORDS + BLOCK16_WORDS));
         assert_eq!(size_of::<Cpu>(), 4 * 8 + 2 * 16 * Reason::COUNT);
         assert_eq!(size_of::<Ban>(), 8 + 16 + 8 + 4 + 4 + 3 * 8);
+        assert_eq!(size_of::<BanEntry>(), 16 + size_of::<Ban>());
+        assert!(BAN_HEADS.is_power_of_two());
         assert_eq!(size_of::<Event>(), 8 + 16 + 3 * 4 + 2 * 2 + 8);
         assert_eq!(size_of::<Client>(), 32);
         assert_eq!(size_of::<BucketSet>(), 64);

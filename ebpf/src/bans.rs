@@ -1,12 +1,15 @@
 //! Bans, and the little that passes in spite of one.
 
-use core::ptr::addr_of_mut;
-use sluice_common::{Ban, Cpu, PROBE_PACKETS, Settings, Source, filter_slot, policy, probe_of, stage};
+use core::ptr::{addr_of, addr_of_mut};
+use sluice_common::{
+    BAN_CHAIN_MAX, Ban, Cpu, PROBE_PACKETS, Settings, Source, ban_head, filter_slot, first_slot, policy,
+    probe_of, stage,
+};
 
 use crate::{
     atomic::{add, compare_exchange},
     clock::now_ns,
-    maps::{BAN_FILTER, BANS, CPU},
+    maps::{BAN_FILTER, BAN_FIRST, BAN_NEXT, BANS, CPU},
     parse::Packet,
 };
 
@@ -24,8 +27,8 @@ pub(crate) const PROBE: u32 = 2;
 #[inline(always)]
 pub(crate) fn check(packet: &Packet, cpu: *mut Cpu, hash: u64, settings: &Settings) -> u32 {
     if is_filtered(hash) {
-        let outcome =
-            meet_ban(packet.subscriber(), packet.source, PortAndSyn::of(packet), packet.bytes(), cpu);
+        let met = Met { network: packet.subscriber(), source: packet.source, about: PortAndSyn::of(packet) };
+        let outcome = meet_ban(&met, hash, packet.bytes(), cpu);
         if outcome != FREE {
             return outcome;
         }
@@ -35,9 +38,11 @@ pub(crate) fn check(packet: &Packet, cpu: *mut Cpu, hash: u64, settings: &Settin
     }
     for prefix in WIDE_PREFIXES {
         let network = packet.source.network(prefix);
-        if is_filtered(network.hash(settings.seed)) {
-            let ([first, second], [_, host]) = (network.words(), packet.source.words());
-            let outcome = meet_wide_ban(first, second, host, PortAndSyn::of(packet).0, packet.bytes());
+        let hash = network.hash(settings.seed);
+        if is_filtered(hash) {
+            let [first, host] = packet.source.words();
+            let about = u64::from(PortAndSyn::of(packet).0) | packet.bytes() << 32;
+            let outcome = meet_wide_ban(first, host, prefix, hash, about);
             if outcome != FREE {
                 return outcome;
             }
@@ -74,29 +79,59 @@ impl PortAndSyn {
     }
 }
 
-/// [`meet_ban`] for the network with these words and an address whose second word is `host`.
+/// [`meet_ban`] for the network of `prefix` bits that the address of these words is in; `about` is the port and SYN, and
+/// from the 32nd bit on the length.
 ///
 /// A global function: the verifier looks at it once, by itself, and not again on each of the ways that lead to it. For that
 /// it may take and return nothing but plain words. What nearly every packet of a flood comes to is none: a call costs as
-/// much as the rest of a ban.
+/// much as a third of a ban.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn meet_wide_ban(first: u64, second: u64, host: u64, port_and_syn: u32, bytes: u64) -> u32 {
+extern "C" fn meet_wide_ban(first: u64, host: u64, prefix: u32, hash: u64, about: u64) -> u32 {
     let Some(cpu) = CPU.get_ptr_mut(0) else {
         return FREE;
     };
-    let (network, source) = (Source::from_words([first, second]), Source::from_words([first, host]));
-    meet_ban(network, source, PortAndSyn(port_and_syn), bytes, cpu)
+    let source = Source::from_words([first, host]);
+    // Of other prefixes there are no bans, and the shift must be one.
+    let network = source.network(prefix & 63);
+    meet_ban(&Met { network, source, about: PortAndSyn(about as u32) }, hash, about >> 32, cpu)
+}
+
+/// A packet and the network whose ban it may meet.
+struct Met {
+    network: Source,
+    source: Source,
+    about: PortAndSyn,
+}
+
+/// The ban of a network with this hash.
+#[inline(always)]
+fn find(network: Source, hash: u64) -> Option<*mut Ban> {
+    let head = ban_head(hash);
+    let mut slot = first_slot(*BAN_FIRST.get(head / 2)?, head);
+    for _ in 0..BAN_CHAIN_MAX {
+        // Counted from 1: what follows no slot is none of the array.
+        let index = slot.wrapping_sub(1);
+        let entry = BANS.get_ptr_mut(index)?;
+        // SAFETY: an element of the array; the gateway alone writes this word, and while nobody comes to the slot.
+        if unsafe { addr_of!((*entry).source).read_volatile() } == network {
+            // SAFETY: as above.
+            return Some(unsafe { addr_of_mut!((*entry).ban) });
+        }
+        slot = *BAN_NEXT.get(index)? as u32;
+    }
+    None
 }
 
 /// Counts the packet in the ban of the network, and says what that makes of it.
 #[inline(always)]
-fn meet_ban(network: Source, source: Source, about: PortAndSyn, bytes: u64, cpu: *mut Cpu) -> u32 {
-    let Some(ban) = BANS.get_ptr_mut(&network) else {
+fn meet_ban(met: &Met, hash: u64, bytes: u64, cpu: *mut Cpu) -> u32 {
+    let Some(ban) = find(met.network, hash) else {
         return FREE;
     };
-    // SAFETY: the entry stays readable until this invocation ends, even if the gateway removes it meanwhile; words that
-    // several CPUs change are changed atomically, the others only by the gateway, which replaces whole entries.
+    // SAFETY: the slot stays this ban's until this invocation ends, even if the gateway lifts it meanwhile; words that
+    // several CPUs change are changed atomically, the others only by the gateway. When that renews the ban, a packet at
+    // the same instant may be judged by some words of the old and some of the new one, or counted in the old.
     unsafe {
         let now_ns = now_ns(cpu);
         if (*ban).until_ns <= now_ns {
@@ -111,7 +146,9 @@ fn meet_ban(network: Source, source: Source, about: PortAndSyn, bytes: u64, cpu:
         let passes = match (*ban).policy {
             policy::NOTHING => false,
             policy::ONE_IN => (*ban).one_in != 0 && seen.read_volatile() % u64::from((*ban).one_in) == 0,
-            policy::CONNECTION => is_probe(ban, probe_of(source, about.port()), about.is_syn(), now_ns),
+            policy::CONNECTION => {
+                is_probe(ban, probe_of(met.source, met.about.port()), met.about.is_syn(), now_ns)
+            }
             _ => true,
         };
         if passes {

@@ -1,14 +1,14 @@
 //! All the state. The names are those in `sluice_common::map`.
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, LpmTrie, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use sluice_common::{
-    ALLOW_ENTRIES_MAX, BANS_MAX, BLOCK_ENTRIES_MAX, BLOCK20_WORDS, BLOCK24_WORDS, BUCKET_SETS, BUCKET_TABLES,
-    Ban, BucketSet, CLIENT_SETS, ClientSet, Config, Cpu, EVENTS_BYTES, Event, FILTER_WORDS, FRONT_CELLS,
-    GENERATIONS, RULES_MAX, Source, Stat,
+    ALLOW_ENTRIES_MAX, BAN_HEADS, BANS_MAX, BLOCK_ENTRIES_MAX, BLOCK20_WORDS, BLOCK24_WORDS, BUCKET_SETS,
+    BUCKET_TABLES, BanEntry, BucketSet, CLIENT_SETS, ClientSet, Config, Cpu, EVENTS_BYTES, Event,
+    FILTER_WORDS, FRONT_CELLS, GENERATIONS, RULES_MAX, Stat,
 };
 
 /// Nobody maps them: it makes values begin with a page, and so sets of 64 bytes with a cache line. Others begin 16 bytes
@@ -52,9 +52,12 @@ pub(crate) static BLOCK24: Array<u64, { GENERATIONS * BLOCK24_WORDS }> = Array::
 pub(crate) static BLOCK6_0: Block6 = LpmTrie::new();
 #[btf_map]
 pub(crate) static BLOCK6_1: Block6 = LpmTrie::new();
-/// Entries take memory only when there are some.
 #[btf_map]
-pub(crate) static BANS: HashMap<Source, Ban, BANS_MAX, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+pub(crate) static BANS: Array<BanEntry, BANS_MAX> = Array::new();
+#[btf_map]
+pub(crate) static BAN_FIRST: Array<u64, { BAN_HEADS / 2 }> = Array::new();
+#[btf_map]
+pub(crate) static BAN_NEXT: Array<u64, BANS_MAX> = Array::new();
 #[btf_map]
 pub(crate) static BAN_FILTER: Array<u64, FILTER_WORDS> = Array::new();
 

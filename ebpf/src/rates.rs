@@ -5,7 +5,8 @@
 //! budget: once that is used up, a SYN costs a look at two words that are in the cache, and no place in a table.
 
 use sluice_common::{
-    BUCKET_SETS, BUCKET_WAYS, Cpu, FRONT_CELLS, Gcra, Reason, Settings, TICK_SHIFT, front, stage, take_shared,
+    BUCKET_SETS, BUCKET_WAYS, Cpu, FRONT_CELLS, Gcra, Reason, Settings, TICK_SHIFT, front, is_locked, stage,
+    take_shared,
 };
 
 use crate::{
@@ -39,6 +40,10 @@ pub(crate) fn exceeded(packet: &Packet, cpu: *mut Cpu, hash: u64, settings: &Set
     let is_over = |bit: u32, table: Table, hash: u64, gcra: &Gcra, tokens: u64| {
         stages & bit != 0 && !take_tokens(table, hash, now_ticks, gcra.ticks(tokens), gcra.burst_ticks)
     };
+    let prefix_hash = if stages & stage::PREFIX != 0 { prefix_hash(packet, settings) } else { 0 };
+    if is_syn && stages & stage::PREFIX_SYNS != 0 {
+        fetch(Table::Syns, prefix_hash);
+    }
     if is_syn && is_over(stage::SOURCE_SYNS, Table::Syns, hash, &source.syns, 1) {
         return Some(Reason::SynRate);
     }
@@ -49,7 +54,7 @@ pub(crate) fn exceeded(packet: &Packet, cpu: *mut Cpu, hash: u64, settings: &Set
         return Some(Reason::ByteRate);
     }
     if stages & stage::PREFIX != 0 {
-        let hash = prefix_hash(packet, settings);
+        let hash = prefix_hash;
         if is_syn && is_over(stage::PREFIX_SYNS, Table::Syns, hash, &prefix.syns, 1)
             || is_over(stage::PREFIX_PACKETS, Table::Packets, hash, &prefix.packets, 1)
             || is_over(stage::PREFIX_BYTES, Table::Bytes, hash, &prefix.bytes, bytes)
@@ -59,6 +64,35 @@ pub(crate) fn exceeded(packet: &Packet, cpu: *mut Cpu, hash: u64, settings: &Set
     }
     let is_budgeted = is_syn && stages & stage::SYN_BUDGET != 0;
     (is_budgeted && !take_budget(cpu, settings, now_ticks)).then_some(Reason::SynBudget)
+}
+
+/// Fetches a set into the cache if the cell in front of it is locked: where a source and its prefix both have to be looked
+/// at, as in a flood, the processor waits for both at once.
+#[inline(always)]
+fn fetch(table: Table, hash: u64) {
+    let is_cell_locked = front_cell(table, hash).is_some_and(|cell| {
+        // SAFETY: as in `take_tokens`.
+        is_locked(unsafe { cell.read_volatile() })
+    });
+    if is_cell_locked && let Some(set) = bucket_set(table as u32, hash) {
+        // SAFETY: a word of the set. Nobody asks for its value, so nothing waits for it.
+        unsafe { set.read_volatile() };
+    }
+}
+
+/// The cell in front of the set of sources with this hash. Other bits choose it than the set: who shares a cell is spread
+/// over sets.
+#[inline(always)]
+fn front_cell(table: Table, hash: u64) -> Option<*mut u64> {
+    FRONTS.get_ptr_mut(table as u32 * FRONT_CELLS as u32 + ((hash >> 16) as u32 & (FRONT_CELLS as u32 - 1)))
+}
+
+/// The set of sources with this hash, by its first word.
+#[inline(always)]
+fn bucket_set(table: u32, hash: u64) -> Option<*mut u64> {
+    BUCKETS
+        .get_ptr_mut(table * BUCKET_SETS as u32 + (hash as u32 & (BUCKET_SETS as u32 - 1)))
+        .map(|set| set.cast())
 }
 
 /// Prefixes share tables with sources, so their hashes must differ, and nobody may know by what.
@@ -72,9 +106,7 @@ fn prefix_hash(packet: &Packet, settings: &Settings) -> u64 {
 /// there.
 #[inline(always)]
 fn take_tokens(table: Table, hash: u64, now_ticks: u64, cost_ticks: u64, burst_ticks: u64) -> bool {
-    // Other bits of the hash than those that choose the set: who shares a cell is spread over sets.
-    let cell = (hash >> 16) as u32 & (FRONT_CELLS as u32 - 1);
-    let Some(cell) = FRONTS.get_ptr_mut(table as u32 * FRONT_CELLS as u32 + cell) else {
+    let Some(cell) = front_cell(table, hash) else {
         return true;
     };
     // SAFETY: an aligned word that is changed atomically only; the read is one instruction.
@@ -106,11 +138,9 @@ extern "C" fn take_own_tokens(
 ) -> u32 {
     let (table, floor_ticks) =
         (table_and_floor as u32 & ((1 << TABLE_BITS) - 1), table_and_floor >> TABLE_BITS);
-    let set = hash as u32 & (BUCKET_SETS as u32 - 1);
-    let Some(set) = BUCKETS.get_ptr_mut(table * BUCKET_SETS as u32 + set) else {
+    let Some(set) = bucket_set(table, hash) else {
         return 1;
     };
-    let set = set.cast::<u64>();
     for _ in 0..ATTEMPTS {
         // SAFETY: `take` asks only for words of the set, whose words are aligned. A volatile read of such a word is one
         // instruction, like the kernel's READ_ONCE; BPF has no atomic load before its fourth instruction set.

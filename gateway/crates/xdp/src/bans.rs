@@ -1,9 +1,10 @@
-//! Bans as the gateway keeps them: who is banned until when, and which bits of the program's filter that sets.
+//! Bans as the gateway keeps them: who is banned until when, in which slot of the program's table, and which words there
+//! lead to it.
 //!
 //! The program never adds or removes a ban, so this copy is the truth, and only counters are read back.
 
 use ipnet::{IpNet, Ipv6Net};
-use sluice_common::{BANS_MAX, Source, filter_slot, policy};
+use sluice_common::{BAN_CHAIN_MAX, BAN_HEADS, BANS_MAX, Source, ban_head, filter_slot, policy};
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
@@ -90,21 +91,57 @@ impl LetThrough {
     }
 }
 
-/// A word of the filter and what it should be.
-pub(crate) type FilterWord = (u32, u64);
+/// A word of the program's tables that leads to slots, where it is and what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BanWord {
+    /// After a slot.
+    Next(u32, u64),
+    /// Of the first slots of two chains.
+    First(u32, u64),
+    /// Of the filter.
+    Filter(u32, u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    until_ns: u64,
+    slot: u32,
+}
 
 /// Who is banned until when.
 #[derive(Debug, Default)]
 pub(crate) struct BanTable {
-    until_ns: HashMap<Source, u64>,
+    held: HashMap<Source, Held>,
     /// The same by end, the soonest first.
     ends: BTreeSet<(u64, Source)>,
+    slots: Slots,
+    /// The slots of each chain that has any, the first one first.
+    chains: HashMap<u32, Vec<(u32, Source)>>,
     /// How many bans set each bit that is set, by word and mask.
     bits: HashMap<(u32, u64), u32>,
     words: HashMap<u32, u64>,
     wide: usize,
     /// What past bans dropped, of the sources with the most, so that a client's count does not fall when its ban ends.
     past: HashMap<Source, Stat>,
+}
+
+/// Which slots may be given out.
+#[derive(Debug, Default)]
+struct Slots {
+    /// From this one on none has been used.
+    unused: u32,
+    free: Vec<u32>,
+    /// Unlinked, but packets may be under way that have come to them.
+    left: Vec<u32>,
+}
+
+impl Slots {
+    fn take(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.unused += 1;
+            self.unused - 1
+        })
+    }
 }
 
 /// Past bans that are remembered.
@@ -117,19 +154,19 @@ pub(crate) fn dropped_by(ban: &sluice_common::Ban) -> Stat {
 
 impl BanTable {
     pub(crate) fn len(&self) -> usize {
-        self.until_ns.len()
+        self.held.len()
     }
 
     pub(crate) fn has_wide(&self) -> bool {
         self.wide > 0
     }
 
-    pub(crate) fn contains(&self, source: Source) -> bool {
-        self.until_ns.contains_key(&source)
+    pub(crate) fn slot_of(&self, source: Source) -> Option<u32> {
+        self.held.get(&source).map(|held| held.slot)
     }
 
     pub(crate) fn end_of(&self, source: Source) -> Option<u64> {
-        self.until_ns.get(&source).copied()
+        self.held.get(&source).map(|held| held.until_ns)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Source, u64)> {
@@ -149,12 +186,27 @@ impl BanTable {
         self.past.iter().map(|(source, stat)| (*source, *stat))
     }
 
-    /// Whom a newcomer would displace: when all places are taken, the ban that ends next.
-    pub(crate) fn displaced_by(&self, newcomer: Source) -> Option<Source> {
-        if self.contains(newcomer) || self.len() < BANS_MAX {
+    /// Whom a newcomer with this hash would displace: when all places are taken, the ban that ends next, and when all of
+    /// its chain are, that of those.
+    pub(crate) fn displaced_by(&self, newcomer: Source, hash: u64) -> Option<Source> {
+        if self.held.contains_key(&newcomer) {
             return None;
         }
-        self.ends.first().map(|&(_, source)| source)
+        if self.len() >= BANS_MAX {
+            return self.ends.first().map(|&(_, source)| source);
+        }
+        let chain = self.chains.get(&ban_head(hash)).filter(|chain| chain.len() >= BAN_CHAIN_MAX)?;
+        chain.iter().map(|&(_, source)| source).min_by_key(|&source| self.end_of(source))
+    }
+
+    /// Whether the next newcomer needs [`reuse_slots`](Self::reuse_slots) first.
+    pub(crate) fn needs_slots(&self) -> bool {
+        self.slots.free.is_empty() && self.slots.unused as usize >= BANS_MAX
+    }
+
+    /// Slots that were left may be used again: no packet is under way that has come to them.
+    pub(crate) fn reuse_slots(&mut self) {
+        self.slots.free.append(&mut self.slots.left);
     }
 
     /// The bans that are over.
@@ -163,15 +215,62 @@ impl BanTable {
         over.map(|&(_, source)| source).collect()
     }
 
-    /// Notes a ban, new or renewed; yields the filter's word that changes by it. `hash` is the source's.
-    pub(crate) fn insert(&mut self, source: Source, hash: u64, until_ns: u64) -> Option<FilterWord> {
-        if let Some(earlier_ns) = self.until_ns.insert(source, until_ns) {
-            self.ends.remove(&(earlier_ns, source));
+    /// Notes a ban, new or renewed; yields its slot, and the words that then are to be written, in this order. `hash` is
+    /// the source's.
+    pub(crate) fn insert(&mut self, source: Source, hash: u64, until_ns: u64) -> (u32, Vec<BanWord>) {
+        if let Some(held) = self.held.get_mut(&source) {
+            self.ends.remove(&(held.until_ns, source));
+            held.until_ns = until_ns;
             self.ends.insert((until_ns, source));
-            return None;
+            return (held.slot, Vec::new());
         }
+        let slot = self.slots.take();
+        self.held.insert(source, Held { until_ns, slot });
         self.ends.insert((until_ns, source));
         self.wide += usize::from(source.wide_prefix().is_some());
+        let head = ban_head(hash);
+        let chain = self.chains.entry(head).or_default();
+        let next = BanWord::Next(slot, link(chain.first()));
+        chain.insert(0, (slot, source));
+        let mut words = vec![next, self.first_word(head)];
+        words.extend(self.mark(hash));
+        (slot, words)
+    }
+
+    /// Forgets a ban; yields the slot that it leaves, and the words that are to be written before anything else there.
+    pub(crate) fn remove(&mut self, source: Source, hash: u64) -> Option<(u32, Vec<BanWord>)> {
+        let Held { until_ns, slot } = self.held.remove(&source)?;
+        self.ends.remove(&(until_ns, source));
+        self.slots.left.push(slot);
+        self.wide -= usize::from(source.wide_prefix().is_some());
+        let mut words: Vec<BanWord> = self.unmark(hash).into_iter().collect();
+        words.extend(self.unlink(slot, ban_head(hash)));
+        Some((slot, words))
+    }
+
+    fn unlink(&mut self, slot: u32, head: u32) -> Option<BanWord> {
+        let chain = self.chains.get_mut(&head)?;
+        let at = chain.iter().position(|&(other, _)| other == slot)?;
+        chain.remove(at);
+        let (next, before) = (link(chain.get(at)), at.checked_sub(1).and_then(|before| chain.get(before)));
+        if let Some(&(before, _)) = before {
+            return Some(BanWord::Next(before, next));
+        }
+        if chain.is_empty() {
+            self.chains.remove(&head);
+        }
+        Some(self.first_word(head))
+    }
+
+    /// The word that has the first slots of this chain and its neighbour.
+    fn first_word(&self, head: u32) -> BanWord {
+        debug_assert!((head as usize) < BAN_HEADS);
+        let first = |head: u32| link(self.chains.get(&head).and_then(|chain| chain.first()));
+        BanWord::First(head / 2, first(head & !1) | first(head | 1) << 32)
+    }
+
+    /// Sets a bit of the filter; yields the word that changes by it.
+    fn mark(&mut self, hash: u64) -> Option<BanWord> {
         let slot = filter_slot(hash);
         let users = self.bits.entry(slot).or_default();
         *users += 1;
@@ -180,14 +279,10 @@ impl BanTable {
         }
         let word = self.words.entry(slot.0).or_default();
         *word |= slot.1;
-        Some((slot.0, *word))
+        Some(BanWord::Filter(slot.0, *word))
     }
 
-    /// Forgets a ban; yields the filter's word that changes by it.
-    pub(crate) fn remove(&mut self, source: Source, hash: u64) -> Option<FilterWord> {
-        let until_ns = self.until_ns.remove(&source)?;
-        self.ends.remove(&(until_ns, source));
-        self.wide -= usize::from(source.wide_prefix().is_some());
+    fn unmark(&mut self, hash: u64) -> Option<BanWord> {
         let slot = filter_slot(hash);
         let users = self.bits.get_mut(&slot)?;
         *users -= 1;
@@ -201,14 +296,20 @@ impl BanTable {
         if bits == 0 {
             self.words.remove(&slot.0);
         }
-        Some((slot.0, bits))
+        Some(BanWord::Filter(slot.0, bits))
     }
+}
+
+/// How a slot is led to: counted from 1, and by 0 to none.
+fn link(slot: Option<&(u32, Source)>) -> u64 {
+    slot.map_or(0, |&(slot, _)| u64::from(slot) + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::{collection::vec, prelude::*};
+    use sluice_common::first_slot;
 
     fn net(text: &str) -> IpNet {
         text.parse().unwrap()
@@ -248,12 +349,32 @@ mod tests {
     fn the_ban_that_ends_next_gives_way_when_all_places_are_taken() {
         let mut table = BanTable::default();
         let source = |index: u32| Source::from_v4_word(index.to_be());
+        // Each chain has one.
+        let hash = |index: u32| u64::from(index) << 40;
         for index in 0..BANS_MAX as u32 {
-            assert_eq!(table.displaced_by(source(index)), None);
-            table.insert(source(index), u64::from(index), u64::from(index.abs_diff(923)));
+            assert_eq!(table.displaced_by(source(index), hash(index)), None);
+            table.insert(source(index), hash(index), u64::from(index.abs_diff(923)));
         }
-        assert_eq!(table.displaced_by(source(u32::MAX)), Some(source(923)));
-        assert_eq!(table.displaced_by(source(5)), None, "a renewal needs no place");
+        assert_eq!(table.displaced_by(source(u32::MAX), hash(7)), Some(source(923)));
+        assert_eq!(table.displaced_by(source(5), hash(5)), None, "a renewal needs no place");
+
+        assert!(table.needs_slots());
+        let (left, _) = table.remove(source(923), hash(923)).unwrap();
+        assert!(table.needs_slots(), "a packet may be on its way there");
+        table.reuse_slots();
+        assert_eq!(table.insert(source(u32::MAX), hash(7), 1).0, left);
+    }
+
+    #[test]
+    fn of_a_full_chain_the_ban_that_ends_next_gives_way() {
+        let mut table = BanTable::default();
+        let source = |index: u32| Source::from_v4_word(index.to_be());
+        for index in 0..BAN_CHAIN_MAX as u32 {
+            assert_eq!(table.displaced_by(source(index), 0), None);
+            table.insert(source(index), 0, u64::from(index.abs_diff(3)));
+        }
+        assert_eq!(table.displaced_by(source(99), 0), Some(source(3)));
+        assert_eq!(table.displaced_by(source(99), 1 << 40), None, "another chain");
     }
 
     #[test]
@@ -270,28 +391,74 @@ mod tests {
         assert_eq!(past[&Source::from_v4_word(7u32.to_be())], Stat { packets: 18, bytes: 40 });
     }
 
+    /// The program's tables and its look-up.
+    #[derive(Default)]
+    struct Program {
+        slots: HashMap<u32, Source>,
+        first: HashMap<u32, u64>,
+        next: HashMap<u32, u64>,
+        filter: HashMap<u32, u64>,
+    }
+
+    impl Program {
+        fn write(&mut self, words: Vec<BanWord>) {
+            for word in words {
+                match word {
+                    BanWord::Next(slot, next) => self.next.insert(slot, next),
+                    BanWord::First(index, word) => self.first.insert(index, word),
+                    BanWord::Filter(index, bits) => self.filter.insert(index, bits),
+                };
+            }
+        }
+
+        fn is_filtered(&self, hash: u64) -> bool {
+            let (word, mask) = filter_slot(hash);
+            self.filter.get(&word).is_some_and(|bits| bits & mask != 0)
+        }
+
+        fn has(&self, source: Source, hash: u64) -> bool {
+            let head = ban_head(hash);
+            let mut link = first_slot(self.first.get(&(head / 2)).copied().unwrap_or(0), head);
+            for _ in 0..BAN_CHAIN_MAX {
+                let Some(slot) = link.checked_sub(1) else { return false };
+                if self.slots[&slot] == source {
+                    return self.is_filtered(hash);
+                }
+                link = self.next[&slot] as u32;
+            }
+            panic!("a chain without end")
+        }
+    }
+
     proptest! {
-        /// Few bits, so that bans share them.
+        /// Few chains and bits, so that bans share them.
         #[test]
-        fn a_bit_is_set_while_any_ban_needs_it(edits in vec((0u32..30, any::<bool>(), 0u64..50), 0..200)) {
+        fn the_program_finds_who_is_banned_and_nobody_else(
+            edits in vec((0u32..30, any::<bool>(), 0u64..50), 0..200),
+        ) {
             let mut table = BanTable::default();
-            let mut filter: HashMap<u32, u64> = HashMap::new();
+            let mut program = Program::default();
             let mut expected: HashMap<u32, u64> = HashMap::new();
+            let hash = |host: u32| (u64::from(host % 7) * 40) | (u64::from(host % 5) << 40);
             for (host, is_ban, until_ns) in edits {
                 let source = Source::from_v4_word(host);
-                let hash = u64::from(host % 7) * 40;
-                let changed = if is_ban {
+                if is_ban {
                     expected.insert(host, until_ns);
-                    table.insert(source, hash, until_ns)
+                    let (slot, words) = table.insert(source, hash(host), until_ns);
+                    program.slots.insert(slot, source);
+                    program.write(words);
                 } else {
                     expected.remove(&host);
-                    table.remove(source, hash)
-                };
-                filter.extend(changed);
+                    if let Some((slot, words)) = table.remove(source, hash(host)) {
+                        program.write(words);
+                        program.slots.remove(&slot);
+                    }
+                }
                 for host in 0..30u32 {
-                    let (word, mask) = filter_slot(u64::from(host % 7) * 40);
+                    let is_banned = expected.contains_key(&host);
+                    prop_assert_eq!(program.has(Source::from_v4_word(host), hash(host)), is_banned);
                     let is_needed = expected.keys().any(|other| other % 7 == host % 7);
-                    prop_assert_eq!(filter.get(&word).is_some_and(|bits| bits & mask != 0), is_needed);
+                    prop_assert_eq!(program.is_filtered(u64::from(host % 7) * 40), is_needed);
                 }
             }
             prop_assert_eq!(table.len(), expected.len());

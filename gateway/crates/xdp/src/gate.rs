@@ -2,7 +2,7 @@
 
 use aya::Ebpf;
 use ipnet::IpNet;
-use sluice_common::{Source, stage};
+use sluice_common::{BanEntry, Source, stage};
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher as _, RandomState},
@@ -152,24 +152,31 @@ impl Xdp {
     /// [`XdpError::Options`] for any other network; otherwise if a map cannot be written.
     pub fn ban(&mut self, source: IpNet, ttl: Duration, let_through: LetThrough) -> Result<(), XdpError> {
         let key = key_of(source)?;
-        if let Some(displaced) = self.bans.displaced_by(key) {
+        while let Some(displaced) = self.bans.displaced_by(key, key.hash(self.seed)) {
             self.lift(displaced)?;
         }
         let (policy, one_in, interval_ns) = let_through.encode();
         let ttl_ns = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
         let until_ns = monotonic_ns().saturating_add(ttl_ns);
-        let earlier = if self.bans.contains(key) { self.maps.get_ban(key)? } else { None };
-        let ban = sluice_common::Ban { until_ns, policy, one_in, interval_ns, ..earlier.unwrap_or_default() };
-        self.place(key, ban)?;
+        let earlier = self.entry(key)?.unwrap_or_default();
+        self.place(key, sluice_common::Ban { until_ns, policy, one_in, interval_ns, ..earlier })?;
         self.refresh_stages()
     }
 
+    /// A ban as the program has it.
+    fn entry(&self, source: Source) -> Result<Option<sluice_common::Ban>, XdpError> {
+        self.bans.slot_of(source).map(|slot| self.maps.get_ban(slot)).transpose()
+    }
+
     fn place(&mut self, source: Source, ban: sluice_common::Ban) -> Result<(), XdpError> {
-        self.maps.ban(source, ban)?;
-        if let Some((word, bits)) = self.bans.insert(source, source.hash(self.seed), ban.until_ns) {
-            self.maps.set_filter(word, bits)?;
+        if self.bans.needs_slots() {
+            sys::wait_for_packets_under_way();
+            self.bans.reuse_slots();
         }
-        Ok(())
+        let (slot, words) = self.bans.insert(source, source.hash(self.seed), ban.until_ns);
+        // The slot is complete before anything leads to it.
+        self.maps.set_ban(slot, BanEntry { source, ban })?;
+        words.into_iter().try_for_each(|word| self.maps.write_ban_word(word))
     }
 
     /// Lifts a ban; says whether there was one. Takes the networks that [`ban`](Self::ban) takes.
@@ -209,7 +216,7 @@ impl Xdp {
     }
 
     fn told(&self, source: Source, remaining_ns: u64) -> Result<Ban, XdpError> {
-        let entry = self.maps.get_ban(source)?.unwrap_or_default();
+        let entry = self.entry(source)?.unwrap_or_default();
         Ok(Ban {
             source: client_of(source),
             remaining: Duration::from_nanos(remaining_ns),
@@ -235,14 +242,12 @@ impl Xdp {
     }
 
     fn lift(&mut self, source: Source) -> Result<bool, XdpError> {
-        if let Some(ban) = self.maps.get_ban(source)? {
-            self.bans.remember(source, dropped_by(&ban));
-        }
-        let was_banned = self.maps.unban(source)?;
-        if let Some((word, bits)) = self.bans.remove(source, source.hash(self.seed)) {
-            self.maps.set_filter(word, bits)?;
-        }
-        Ok(was_banned)
+        let Some(ban) = self.entry(source)? else { return Ok(false) };
+        self.bans.remember(source, dropped_by(&ban));
+        let Some((slot, words)) = self.bans.remove(source, source.hash(self.seed)) else { return Ok(false) };
+        words.into_iter().try_for_each(|word| self.maps.write_ban_word(word))?;
+        self.maps.set_ban(slot, BanEntry::default())?;
+        Ok(true)
     }
 
     /// Samples of dropped packets that have come in since the last call. The buffer holds a thousand: with
@@ -265,7 +270,7 @@ impl Xdp {
         }
         let mut totals = self.maps.clients()?;
         for (source, _) in self.bans.iter() {
-            let ban = self.maps.get_ban(source)?.unwrap_or_default();
+            let ban = self.entry(source)?.unwrap_or_default();
             totals.entry(source).or_default().add(dropped_by(&ban));
         }
         for (source, stat) in self.bans.past() {
@@ -339,10 +344,12 @@ impl Xdp {
         Ok(())
     }
 
-    fn take_over_bans(&mut self, bans: Vec<(Source, sluice_common::Ban)>) -> Result<(), XdpError> {
+    fn take_over_bans(&mut self, bans: Vec<BanEntry>) -> Result<(), XdpError> {
         let now_ns = monotonic_ns();
-        for (source, ban) in bans.into_iter().filter(|(_, ban)| ban.until_ns > now_ns) {
-            self.place(source, ban)?;
+        for BanEntry { source, ban } in bans.into_iter().filter(|entry| entry.ban.until_ns > now_ns) {
+            if self.bans.displaced_by(source, source.hash(self.seed)).is_none() {
+                self.place(source, ban)?;
+            }
         }
         Ok(())
     }

@@ -2,10 +2,10 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf},
+    maps::{Array, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf},
 };
 use sluice_common::{
-    Ban, CLIENT_SETS, Client, ClientSet, Config, Cpu, GENERATIONS, Reason, Source, Stat, map,
+    Ban, BanEntry, CLIENT_SETS, Client, ClientSet, Config, Cpu, GENERATIONS, Reason, Source, Stat, map,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,7 @@ use std::{
 
 use crate::{
     XdpError,
+    bans::BanWord,
     counters::{ReasonCount, RuleCount},
     pins, sys,
     tables::{Entries, Lists},
@@ -28,7 +29,9 @@ pub(crate) struct Maps {
     block20: MapData,
     block24: MapData,
     tries: [Tries; GENERATIONS],
-    bans: HashMap<MapData, Source, Ban>,
+    bans: Array<MapData, BanEntry>,
+    ban_first: Array<MapData, u64>,
+    ban_next: Array<MapData, u64>,
     ban_filter: Array<MapData, u64>,
     cpu: PerCpuArray<MapData, Cpu>,
     rules: PerCpuArray<MapData, Stat>,
@@ -90,6 +93,8 @@ impl Maps {
             block24: array(ebpf, map::BLOCK24)?,
             tries,
             bans: typed(ebpf, map::BANS)?,
+            ban_first: typed(ebpf, map::BAN_FIRST)?,
+            ban_next: typed(ebpf, map::BAN_NEXT)?,
             ban_filter: typed(ebpf, map::BAN_FILTER)?,
             cpu: typed(ebpf, map::CPU)?,
             rules: typed(ebpf, map::RULES)?,
@@ -152,37 +157,30 @@ impl Maps {
         Ok(())
     }
 
-    /// Places a ban, in place of an earlier one.
-    pub(crate) fn ban(&mut self, source: Source, ban: Ban) -> Result<(), XdpError> {
-        self.bans.insert(source, ban, 0).map_err(in_map(map::BANS))
+    /// Writes a slot.
+    pub(crate) fn set_ban(&mut self, slot: u32, entry: BanEntry) -> Result<(), XdpError> {
+        self.bans.set(slot, entry, 0).map_err(in_map(map::BANS))
+    }
+
+    /// The ban in a slot, with its counters.
+    pub(crate) fn get_ban(&self, slot: u32) -> Result<Ban, XdpError> {
+        self.bans.get(&slot, 0).map(|entry| entry.ban).map_err(in_map(map::BANS))
+    }
+
+    /// Writes a word that leads to slots.
+    pub(crate) fn write_ban_word(&mut self, word: BanWord) -> Result<(), XdpError> {
+        match word {
+            BanWord::Next(slot, next) => self.ban_next.set(slot, next, 0).map_err(in_map(map::BAN_NEXT)),
+            BanWord::First(index, word) => self.ban_first.set(index, word, 0).map_err(in_map(map::BAN_FIRST)),
+            BanWord::Filter(index, bits) => {
+                self.ban_filter.set(index, bits, 0).map_err(in_map(map::BAN_FILTER))
+            }
+        }
     }
 
     /// Pins the bans, in place of those of a run before.
     pub(crate) fn pin_bans(&self, directory: &Path) -> Result<(), XdpError> {
         pins::pin_bans(self.bans.map().fd().as_fd(), directory)
-    }
-
-    /// Lifts a ban; says whether there was one.
-    pub(crate) fn unban(&mut self, source: Source) -> Result<bool, XdpError> {
-        match self.bans.remove(&source) {
-            Ok(()) => Ok(true),
-            Err(error) if is_absent(&error) => Ok(false),
-            Err(error) => Err(in_map(map::BANS)(error)),
-        }
-    }
-
-    /// A ban with its counters.
-    pub(crate) fn get_ban(&self, source: Source) -> Result<Option<Ban>, XdpError> {
-        match self.bans.get(&source, 0) {
-            Ok(ban) => Ok(Some(ban)),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(in_map(map::BANS)(error)),
-        }
-    }
-
-    /// Writes a word of the ban filter.
-    pub(crate) fn set_filter(&mut self, word: u32, bits: u64) -> Result<(), XdpError> {
-        self.ban_filter.set(word, bits, 0).map_err(in_map(map::BAN_FILTER))
     }
 
     /// Hands each event that is waiting to `each`.
@@ -253,11 +251,6 @@ fn sum(counters: &PerCpuArray<MapData, Stat>, index: u32) -> Result<Stat, MapErr
 fn zero_on_every_cpu<V: Pod + Default>() -> Result<PerCpuValues<V>, MapError> {
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| MapError::IoError(error))?;
     Ok(PerCpuValues::try_from(vec![V::default(); cpus])?)
-}
-
-fn is_absent(error: &MapError) -> bool {
-    matches!(error, MapError::KeyNotFound | MapError::ElementNotFound)
-        || crate::error::os_error(error) == Some(libc::ENOENT)
 }
 
 fn in_map(map: &'static str) -> impl FnOnce(MapError) -> XdpError {

@@ -4,12 +4,12 @@
 //! A run that finds such a folder loads its own program and maps, takes over the bans that still hold, and then puts its
 //! program into the links: at no moment is an interface without one, and nothing of an older version is left.
 
-use aya::maps::{HashMap, Map, MapData};
-use sluice_common::{Ban, Source};
+use aya::maps::{Array, IterableMap as _, Map, MapData};
+use sluice_common::BanEntry;
 use std::{
     ffi::OsString,
     fs, io,
-    os::fd::BorrowedFd,
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -17,7 +17,7 @@ use crate::{XdpError, sys};
 
 const LINK_PREFIX: &str = "link_";
 /// Its name has the version of the layout.
-const BANS: &str = "bans_1";
+const BANS: &str = "bans_2";
 
 pub(crate) fn link_path(directory: &Path, interface: &str) -> PathBuf {
     // The file system takes no names with a dot, and VLAN interfaces have one.
@@ -58,10 +58,11 @@ pub(crate) fn pin_bans(bans: BorrowedFd<'_>, directory: &Path) -> Result<(), Xdp
 }
 
 /// The bans of a run before. None of a version with another layout.
-pub(crate) fn pinned_bans(directory: &Path) -> Vec<(Source, Ban)> {
+pub(crate) fn pinned_bans(directory: &Path) -> Vec<BanEntry> {
     let map = MapData::from_pin(directory.join(BANS)).and_then(Map::from_map_data);
-    let bans = map.and_then(HashMap::<MapData, Source, Ban>::try_from);
-    bans.map_or_else(|_| Vec::new(), |bans| bans.iter().flatten().collect())
+    let Ok(slots) = map.and_then(Array::<MapData, BanEntry>::try_from) else { return Vec::new() };
+    let all: io::Result<Vec<BanEntry>> = sys::read_all(slots.map().fd().as_fd(), slots.len());
+    all.unwrap_or_default().into_iter().filter(|entry| entry.ban.until_ns != 0).collect()
 }
 
 /// Detaches the program from interfaces that are not among `wanted`.
@@ -104,7 +105,7 @@ mod tests {
             assert!(!name.contains('.'), "{name}");
             assert_eq!(interface_of(name).as_deref(), Some(interface));
         }
-        assert_eq!(interface_of("bans_1"), None);
+        assert_eq!(interface_of("bans_2"), None);
         assert_eq!(interface_of("new_link_eth0"), None);
     }
 

@@ -23,6 +23,7 @@ const LINK_CREATE: libc::c_long = 28;
 const LINK_UPDATE: libc::c_long = 29;
 const LINK_BY_ID: libc::c_long = 30;
 const LINK_DETACH: libc::c_long = 34;
+const MAP_LOOKUP_BATCH: libc::c_long = 24;
 const MAP_UPDATE_BATCH: libc::c_long = 26;
 const MAP_DELETE_BATCH: libc::c_long = 27;
 /// `BPF_XDP` of `enum bpf_attach_type`.
@@ -190,6 +191,29 @@ pub(crate) fn insert_all<K: aya::Pod, V: aya::Pod>(
         }),
         result => result,
     }
+}
+
+/// Reads an array of `count` elements by one call.
+pub(crate) fn read_all<V: aya::Pod + Default>(map: BorrowedFd<'_>, count: u32) -> io::Result<Vec<V>> {
+    let (mut keys, mut values) = (vec![0u32; count as usize], vec![V::default(); count as usize]);
+    let mut next = 0u32;
+    let mut attributes = Batch {
+        out_batch: &raw mut next as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count,
+        map_fd: map.as_raw_fd() as u32,
+        ..Batch::default()
+    };
+    // SAFETY: the buffers live through the call, have `count` elements of the map's key and value types, and any bits
+    // are a value; a position in an array is one key.
+    match unsafe { bpf(MAP_LOOKUP_BATCH, &raw mut attributes) } {
+        // That there are no more is told in this way.
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
+        _ => {}
+    }
+    values.truncate(attributes.count as usize);
+    Ok(values)
 }
 
 /// Removes all of `keys`, each of which must be there, as [`insert_all`] adds them.

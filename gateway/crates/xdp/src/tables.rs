@@ -123,6 +123,10 @@ impl Lists {
     }
 }
 
+fn count_ones(words: &[u64]) -> u32 {
+    words.iter().map(|word| word.count_ones()).sum()
+}
+
 fn entries(list: impl Iterator<Item = (IpNet, u32)>) -> Entries {
     let mut all = Entries::default();
     for (net, value) in list {
@@ -165,6 +169,11 @@ impl Tables {
         let mut config = Box::new(Config { settings: self.settings(seed, stages), ..Config::default() });
         self.lists.mark_ports(&mut config.ports);
         self.lists.mark_blocked(16, &mut config.block16);
+        let count = |prefix| count_ones(&self.lists.block_words(prefix));
+        let (of16, of20, of24) = (count_ones(&config.block16), count(20), count(24));
+        // A bitmap that says yes to most of what the one before it does is only a miss more. One bit there is 16 here.
+        config.settings.stages |=
+            bits([(of20 < of16 * 8, stage::BLOCK20), (of24 < of20 * 8, stage::BLOCK24)]);
         config
     }
 
@@ -273,8 +282,22 @@ mod tests {
                 assert_eq!(words[word as usize] & mask != 0, *prefix <= nearest, "{address} /{prefix}");
             }
         }
-        let everything = Lists { block: [(net("0.0.0.0/0"), 0)].into(), ..Lists::default() };
-        assert!(everything.block_words(20).iter().all(|&word| word == u64::MAX));
+    }
+
+    #[test]
+    fn bitmaps_that_say_yes_to_nearly_everything_are_not_asked() {
+        let asked = |nets: &[&str]| {
+            let block = nets.iter().map(|text| (net(text), 0)).collect();
+            let config =
+                Tables { lists: Lists { block, ..Lists::default() }, ..Tables::default() }.config(1, 0);
+            let has = |bit| config.settings.stages & bit != 0;
+            (has(stage::BLOCK20), has(stage::BLOCK24))
+        };
+        assert_eq!(asked(&["192.0.2.0/24", "10.1.2.3/32"]), (true, true));
+        assert_eq!(asked(&["0.0.0.0/0"]), (false, false));
+        assert_eq!(asked(&["10.0.0.0/8", "192.0.2.1/32"]), (false, false));
+        assert_eq!(asked(&["10.0.0.0/20", "10.1.16.0/20"]), (true, false));
+        assert_eq!(asked(&["10.0.1.0/24", "10.0.16.0/24", "10.0.80.0/24"]), (true, true));
     }
 
     #[test]

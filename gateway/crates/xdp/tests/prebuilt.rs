@@ -35,6 +35,8 @@ fn the_object_has_every_program_and_map_that_the_gateway_asks_for() {
         map::BLOCK20,
         map::BLOCK24,
         map::BANS,
+        map::BAN_FIRST,
+        map::BAN_NEXT,
         map::BAN_FILTER,
         map::BUCKETS,
         map::FRONTS,
