@@ -11,7 +11,9 @@ const DOORS: &[(&str, &str)] = &[
     // Pure: values in, values out.
     ("cache", "wire"),
     ("vtl", "jsonpath"),
+    ("schema", "jsonpath"),
     ("mapping", "jsonpath"),
+    ("mapping", "schema"),
     ("mapping", "vtl"),
     // Machinery: knows the kernel, not the gateway.
     ("tls", "rt"),

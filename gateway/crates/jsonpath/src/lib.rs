@@ -29,10 +29,8 @@ pub use heap::{Heap, List, ListId, ListKind, Map, MapId, MapKind, TooManyValues}
 pub use number::{double_to_java, integer, number};
 pub use parse::PathError;
 pub use path::Path;
-pub use pattern::{JavaPattern, PatternError};
+pub use pattern::{Captures, JavaPattern, PatternError};
 pub use read::{JsonError, parse};
-/// What a match captured.
-pub use regex::Captures;
 pub use text::Text;
 pub use value::Value;
 pub use write::{Out, WriteError, escape_jackson, write_java, write_json};

@@ -1,4 +1,7 @@
-//! Java's regular expressions, by an engine whose time is linear in the input.
+//! Java's regular expressions.
+//!
+//! Most run on an engine whose time is linear in the text. Look-around, back references and possessive quantifiers need
+//! backtracking, which could take forever: there both the text and the steps are bounded, and reaching a bound is an error.
 
 use regex::{Regex, RegexBuilder};
 use std::fmt;
@@ -6,18 +9,36 @@ use std::fmt;
 /// A compiled program larger than this is refused.
 const LARGEST_PROGRAM: usize = 1 << 18;
 
+/// Longest text that is matched with backtracking, bytes: each step may look at all of it.
+const LONGEST_TEXT: usize = 2048;
+
+/// Most steps back in one search.
+const MOST_STEPS_BACK: usize = 10_000;
+
 /// A regular expression in Java's syntax.
 #[derive(Clone, Debug)]
 pub struct JavaPattern {
     /// Finds anywhere.
-    find: Regex,
+    find: Engine,
     /// Matches the whole text.
-    whole: Regex,
+    whole: Engine,
 }
 
-/// A pattern that can't be used here.
+#[derive(Clone, Debug)]
+enum Engine {
+    Linear(Regex),
+    Backtracking(Box<fancy_regex::Regex>),
+}
+
+/// A pattern that can't be used here, or a search that took too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatternError(String);
+
+impl PatternError {
+    fn too_long() -> Self {
+        Self(format!("more than {LONGEST_TEXT} bytes of text, or {MOST_STEPS_BACK} steps back, to match"))
+    }
+}
 
 impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,38 +48,188 @@ impl fmt::Display for PatternError {
 
 impl std::error::Error for PatternError {}
 
-impl JavaPattern {
-    /// Compiles a pattern; `flags` as in `/…/i`.
-    ///
-    /// # Errors
-    /// When it is not a regular expression, or needs backtracking (look-around, back references, possessive
-    /// quantifiers), which could take forever.
-    pub fn new(pattern: &str, flags: &str) -> Result<Self, PatternError> {
-        let translated = translate(pattern);
-        let build = |pattern: &str| {
-            RegexBuilder::new(pattern)
+/// What a match captured; group 0 is the match.
+#[derive(Debug)]
+pub enum Captures<'t> {
+    /// By the linear engine.
+    Linear(regex::Captures<'t>),
+    /// By the other.
+    Backtracking(fancy_regex::Captures<'t, str>),
+}
+
+impl<'t> Captures<'t> {
+    /// How many groups the pattern has, with group 0.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        match self {
+            Self::Linear(captures) => captures.len(),
+            Self::Backtracking(captures) => captures.len(),
+        }
+    }
+
+    /// A group's text, if it took part.
+    #[must_use]
+    pub fn get(&self, group: usize) -> Option<&'t str> {
+        match self {
+            Self::Linear(captures) => captures.get(group).map(|found| found.as_str()),
+            Self::Backtracking(captures) => captures.get(group).map(|found| found.as_str()),
+        }
+    }
+
+    /// A named group's text, if there is such a group and it took part.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&'t str> {
+        match self {
+            Self::Linear(captures) => captures.name(name).map(|found| found.as_str()),
+            Self::Backtracking(captures) => captures.name(name).map(|found| found.as_str()),
+        }
+    }
+
+    /// Where the match begins and ends.
+    #[must_use]
+    pub fn span(&self) -> (usize, usize) {
+        match self {
+            Self::Linear(captures) => captures.get(0).map_or((0, 0), |found| (found.start(), found.end())),
+            Self::Backtracking(captures) => {
+                captures.get(0).map_or((0, 0), |found| (found.start(), found.end()))
+            }
+        }
+    }
+}
+
+impl Engine {
+    fn new(pattern: &str, flags: &str) -> Result<Self, PatternError> {
+        if !needs_backtracking(pattern) {
+            let linear = RegexBuilder::new(pattern)
                 .case_insensitive(flags.contains('i'))
                 .multi_line(flags.contains('m'))
                 .dot_matches_new_line(flags.contains('s'))
                 .size_limit(LARGEST_PROGRAM)
                 .dfa_size_limit(LARGEST_PROGRAM)
                 .nest_limit(64)
-                .build()
-                .map_err(|error| PatternError(last_line(&error.to_string())))
-        };
-        Ok(Self { find: build(&translated)?, whole: build(&format!(r"\A(?:{translated})\z"))? })
+                .build();
+            return match linear {
+                Ok(engine) => Ok(Self::Linear(engine)),
+                Err(error) => Err(PatternError(last_line(&error.to_string()))),
+            };
+        }
+        let backtracking = fancy_regex::RegexBuilder::new(pattern)
+            .case_insensitive(flags.contains('i'))
+            .multi_line(flags.contains('m'))
+            .dot_matches_new_line(flags.contains('s'))
+            .delegate_size_limit(LARGEST_PROGRAM)
+            .delegate_dfa_size_limit(LARGEST_PROGRAM)
+            .backtrack_limit(MOST_STEPS_BACK)
+            .build();
+        let engine = backtracking.map_err(|error| PatternError(last_line(&error.to_string())))?;
+        Ok(Self::Backtracking(Box::new(engine)))
+    }
+
+    fn is_match(&self, text: &str) -> Result<bool, PatternError> {
+        match self {
+            Self::Linear(engine) => Ok(engine.is_match(text)),
+            Self::Backtracking(_) if text.len() > LONGEST_TEXT => Err(PatternError::too_long()),
+            Self::Backtracking(engine) => engine.is_match(text).map_err(|_| PatternError::too_long()),
+        }
+    }
+}
+
+/// Whether a pattern has look-around, an atomic group, a back reference or a possessive quantifier. (The linear engine takes
+/// `a*+` for a repetition of `a*`.)
+fn needs_backtracking(pattern: &str) -> bool {
+    let mut chars = pattern.char_indices();
+    let (mut in_class, mut after_quantifier) = (0_usize, false);
+    while let Some((at, char)) = chars.next() {
+        let rest = pattern.get(at..).unwrap_or_default();
+        let quantified = std::mem::replace(&mut after_quantifier, false);
+        match char {
+            '\\' => {
+                let escaped = chars.next().map_or(' ', |(_, char)| char);
+                if in_class == 0 && (('1'..='9').contains(&escaped) || rest.starts_with("\\k<")) {
+                    return true;
+                }
+            }
+            '[' => in_class += 1,
+            ']' => in_class = in_class.saturating_sub(1),
+            _ if in_class > 0 => {}
+            '(' if ["(?=", "(?!", "(?<=", "(?<!", "(?>"].iter().any(|group| rest.starts_with(group)) => {
+                return true;
+            }
+            '+' if quantified => return true,
+            '*' | '+' | '}' => after_quantifier = true,
+            '?' => after_quantifier = !quantified,
+            _ => {}
+        }
+    }
+    false
+}
+
+impl JavaPattern {
+    /// Compiles a pattern; `flags` as in `/…/i`.
+    ///
+    /// # Errors
+    /// When it is not a regular expression, or would need too much memory.
+    pub fn new(pattern: &str, flags: &str) -> Result<Self, PatternError> {
+        Self::translated(&translate(pattern, BLANK_IN_JAVA), flags)
+    }
+
+    /// Compiles a pattern of JSON Schema: ECMA 262's dialect, which differs in what is white space.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn ecma(pattern: &str) -> Result<Self, PatternError> {
+        Self::translated(&translate(pattern, BLANK_IN_ECMA), "")
+    }
+
+    fn translated(pattern: &str, flags: &str) -> Result<Self, PatternError> {
+        let whole = Engine::new(&format!(r"\A(?:{pattern})\z"), flags)?;
+        Ok(Self { find: Engine::new(pattern, flags)?, whole })
+    }
+
+    /// `Matcher.matches()`; a search that takes too long counts as no match.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.try_matches(text).unwrap_or(false)
     }
 
     /// `Matcher.matches()`.
-    #[must_use]
-    pub fn matches(&self, text: &str) -> bool {
+    ///
+    /// # Errors
+    /// When the search takes too long.
+    pub fn try_matches(&self, text: &str) -> Result<bool, PatternError> {
         self.whole.is_match(text)
     }
 
-    /// The engine, to find with.
+    /// `Matcher.find()`; a search that takes too long counts as no match.
     #[must_use]
-    pub const fn regex(&self) -> &Regex {
-        &self.find
+    pub fn finds(&self, text: &str) -> bool {
+        self.find.is_match(text).unwrap_or(false)
+    }
+
+    /// Calls `each` with every match, from the left, until it says that this was enough.
+    ///
+    /// # Errors
+    /// When the search takes too long.
+    pub fn each_match<'t>(
+        &self,
+        text: &'t str,
+        mut each: impl FnMut(Captures<'t>) -> bool,
+    ) -> Result<(), PatternError> {
+        match &self.find {
+            Engine::Linear(engine) => {
+                engine.captures_iter(text).all(|captures| each(Captures::Linear(captures)));
+            }
+            Engine::Backtracking(_) if text.len() > LONGEST_TEXT => return Err(PatternError::too_long()),
+            Engine::Backtracking(engine) => {
+                for captures in engine.captures_iter(text) {
+                    let captures = captures.map_err(|_| PatternError::too_long())?;
+                    if !each(Captures::Backtracking(captures)) {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -68,8 +239,12 @@ fn last_line(message: &str) -> String {
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
+/// What `\s` stands for, inside a class.
+const BLANK_IN_JAVA: &str = r" \t\n\x0B\f\r";
+const BLANK_IN_ECMA: &str = r"\s\x{FEFF}";
+
 /// What Java writes differently: classes are ASCII there, and `\Z`, `\h`, `\R` and some class names are missing here.
-fn translate(pattern: &str) -> String {
+fn translate(pattern: &str, blank: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut chars = pattern.chars();
     while let Some(char) = chars.next() {
@@ -86,8 +261,9 @@ fn translate(pattern: &str) -> String {
             'D' => out.push_str("[^0-9]"),
             'w' => out.push_str("[a-zA-Z_0-9]"),
             'W' => out.push_str("[^a-zA-Z_0-9]"),
-            's' => out.push_str(r"[ \t\n\x0B\f\r]"),
-            'S' => out.push_str(r"[^ \t\n\x0B\f\r]"),
+            's' => out.push_str(&format!("[{blank}]")),
+            'S' => out.push_str(&format!("[^{blank}]")),
+            'c' => control(&mut chars, &mut out),
             'h' => out.push_str(r"[ \t\x{A0}\x{1680}\x{180e}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}]"),
             'Z' => out.push_str(r"(?:\n?\z)"),
             'R' => out.push_str(r"(?:\r\n|[\n\x0B\f\r\x{85}\x{2028}\x{2029}])"),
@@ -102,6 +278,17 @@ fn translate(pattern: &str) -> String {
         }
     }
     out
+}
+
+/// `\cX`.
+fn control(chars: &mut std::str::Chars<'_>, out: &mut String) {
+    match chars.as_str().chars().next().filter(char::is_ascii_alphabetic) {
+        Some(letter) => {
+            chars.next();
+            out.push_str(&format!("\\x{:02X}", letter as u8 % 32));
+        }
+        None => out.push_str("\\c"),
+    }
 }
 
 /// `\Q…\E`.
@@ -159,10 +346,38 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_backtracking_or_too_much_room_is_refused() {
-        let error = JavaPattern::new("(?=a)b", "").unwrap_err().to_string();
-        assert!(error.contains("look-around"), "{error}");
-        assert!(JavaPattern::new(r"(a)\1", "").is_err());
+    fn what_needs_backtracking_has_it_and_is_bounded() {
+        for (pattern, text, matches) in [
+            (r"^(?=.*[A-Z])(?=.*\d).{8,}$", "passw0rD", true),
+            (r"^(?=.*[A-Z])(?=.*\d).{8,}$", "password", false),
+            (r"(?!200)\d{3}", "404", true),
+            (r"(?!200)\d{3}", "200", false),
+            (r"(a|b)\1", "aa", true),
+            (r"(a|b)\1", "ab", false),
+            (r"a*+a", "aaa", false),
+        ] {
+            assert_eq!(JavaPattern::new(pattern, "").unwrap().matches(text), matches, "{pattern} {text}");
+        }
+        let slow = JavaPattern::new(r"(?!x)(?:(a|aa)+)\1c", "").unwrap();
+        assert!(slow.try_matches(&"a".repeat(100)).is_err());
+        assert!(slow.try_matches(&"a".repeat(3000)).is_err());
+        let mut found = Vec::new();
+        let words = JavaPattern::new(r"(?<=\s|^)(?<first>\w)", "").unwrap();
+        words
+            .each_match("ab cd ef", |one| {
+                found.push((one.span(), one.named("first").unwrap(), one.groups()));
+                found.len() < 2
+            })
+            .unwrap();
+        assert_eq!(found, [((0, 1), "a", 2), ((3, 4), "c", 2)]);
+    }
+
+    #[test]
+    fn what_is_no_pattern_or_needs_too_much_room_is_refused() {
         assert!(JavaPattern::new("((a{1000}){1000}){1000}", "").is_err());
+        assert!(JavaPattern::new("(?=(a{1000}){1000})b", "").is_err());
+        assert!(JavaPattern::new("(", "").is_err());
+        assert!(JavaPattern::new("(?=", "").is_err());
+        assert!(JavaPattern::new(&"(?=".repeat(10_000), "").is_err());
     }
 }

@@ -31,6 +31,7 @@ mod template;
 #[cfg(test)]
 mod testing;
 mod uri;
+mod validate;
 mod view;
 
 pub use assigned::{Assigned, Place};
@@ -50,4 +51,5 @@ pub use sluice_vtl::ContextValue;
 pub use sluice_vtl::Override;
 pub use template::TemplateError;
 pub use uri::{UriError, UriTemplate};
+pub use validate::{ModelError, Models, Validator, ValidatorSource};
 pub use view::{Request, RequestView, Response, ResponseView};

@@ -6,6 +6,7 @@
 use crate::context::{ContextName, ContextVariable};
 use crate::percent;
 use sluice_jsonpath::{Budget, Heap, Out, Path, Value, write_java, write_json};
+use sluice_schema::{Invalid, Schema};
 use sluice_vtl::ContextValue;
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
@@ -214,8 +215,8 @@ impl<'v> Response<'v> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotJson;
 
-/// A parsed body; `None`: it does not look like JSON.
-type Tree<'v> = Option<(Heap<'v>, Value<'v>)>;
+/// A parsed body.
+type Tree<'v> = (Heap<'v>, Value<'v>);
 
 /// A body, parsed once and only when something reads from it.
 pub(crate) struct Body<'v> {
@@ -243,20 +244,30 @@ impl<'v> Body<'v> {
 
     fn parse(&self) -> Result<Tree<'v>, NotJson> {
         let text = std::str::from_utf8(self.bytes).map_err(|_| NotJson)?;
-        // AWS reads a body as JSON only where it begins like it; from any other nothing is found.
-        if !text.trim_start().starts_with(['{', '[', '"', '\'']) {
-            return Ok(None);
-        }
         let mut heap = Heap::new(VALUES);
+        // No body counts as an empty object.
+        let text = if text.trim_ascii().is_empty() { "{}" } else { text };
         let root = sluice_jsonpath::parse(text, &mut heap).map_err(|_| NotJson)?;
-        Ok(Some((heap, root)))
+        Ok((heap, root))
+    }
+
+    /// Checks the body against a model.
+    pub(crate) fn check(&self, schema: &Schema) -> Result<Result<(), Invalid>, NotJson> {
+        let mut tree = self.tree.borrow_mut();
+        let (heap, root) = tree.get_or_insert_with(|| self.parse()).as_mut().map_err(|error| *error)?;
+        // What must be looked at grows with the body, and so does the budget.
+        let mut budget = Budget::new(100_000 + 2 * self.bytes.len() as u64);
+        Ok(schema.check(heap, root, &mut budget))
     }
 
     /// Gives `each` what a path leads to, as text; nothing where it leads nowhere.
     pub(crate) fn read(&self, path: &Path, each: &mut dyn FnMut(&str)) -> Result<(), NotJson> {
+        // AWS reads a body as JSON only where it begins like it; in any other nothing is found.
+        if !matches!(self.bytes.trim_ascii_start(), [b'{' | b'[' | b'"' | b'\'', ..]) {
+            return Ok(());
+        }
         let mut tree = self.tree.borrow_mut();
-        let tree = tree.get_or_insert_with(|| self.parse()).as_mut().map_err(|error| *error)?;
-        let Some((heap, root)) = tree else { return Ok(()) };
+        let (heap, root) = tree.get_or_insert_with(|| self.parse()).as_mut().map_err(|error| *error)?;
         let mut budget = Budget::new(100_000);
         let Ok(Some(value)) = path.read(heap, root, &mut budget) else { return Ok(()) };
         match &value {

@@ -2,7 +2,7 @@
 
 use super::{Eval, Fault, Run, byte_of, util};
 use crate::ast::Method;
-use sluice_jsonpath::{Captures, JavaPattern, ListKind, Text, Value};
+use sluice_jsonpath::{Captures, JavaPattern, ListKind, PatternError, Text, Value};
 use std::borrow::Cow;
 
 impl<'a> Eval<'a, '_> {
@@ -108,7 +108,7 @@ impl<'a> Eval<'a, '_> {
             }
         };
         Ok(Some(match (&*method.name, args) {
-            ("matches", [_]) => Value::Bool(pattern.matches(text)),
+            ("matches", [_]) => Value::Bool(pattern.try_matches(text).map_err(slow)?),
             ("replaceAll", [_, Value::Str(by)]) => {
                 Value::text(self.replace(&pattern, text, by, usize::MAX)?)
             }
@@ -121,15 +121,22 @@ impl<'a> Eval<'a, '_> {
 
     fn replace(&mut self, pattern: &JavaPattern, text: &str, by: &str, times: usize) -> Run<String> {
         let mut out = String::new();
-        let mut last = 0;
-        for captures in pattern.regex().captures_iter(text).take(times) {
-            let Some(whole) = captures.get(0) else { continue };
-            out.push_str(text.get(last..whole.start()).unwrap_or_default());
-            expand(by, &captures, &mut out)?;
-            last = whole.end();
-            self.budget.spend(1)?;
-            self.room_for(out.len())?;
-        }
+        let (mut last, mut done, mut run) = (0, 0, Ok(()));
+        let search = pattern.each_match(text, |captures| {
+            if done == times {
+                return false;
+            }
+            done += 1;
+            let (start, end) = captures.span();
+            out.push_str(text.get(last..start).unwrap_or_default());
+            last = end;
+            run = expand(by, &captures, &mut out)
+                .and_then(|()| Ok(self.budget.spend(1)?))
+                .and_then(|()| self.room_for(out.len()));
+            run.is_ok()
+        });
+        search.map_err(slow)?;
+        run?;
         out.push_str(text.get(last..).unwrap_or_default());
         Ok(out)
     }
@@ -139,17 +146,19 @@ impl<'a> Eval<'a, '_> {
         let most = if limit > 0 { limit as usize } else { usize::MAX };
         let mut pieces = Vec::new();
         let mut last = 0;
-        for found in pattern.regex().find_iter(text) {
+        let search = pattern.each_match(text, |captures| {
             if pieces.len() + 1 >= most {
-                break;
+                return false;
             }
+            let (start, end) = captures.span();
             // No empty piece before a match of nothing at the start, and none after one at the end.
-            if found.is_empty() && (found.start() == 0 || found.start() == text.len()) {
-                continue;
+            if start < end || start != 0 && start != text.len() {
+                pieces.push(text.get(last..start).unwrap_or_default());
+                last = end;
             }
-            pieces.push(text.get(last..found.start()).unwrap_or_default());
-            last = found.end();
-        }
+            true
+        });
+        search.map_err(slow)?;
         pieces.push(text.get(last..).unwrap_or_default());
         if limit == 0 && pieces.len() > 1 {
             while pieces.len() > 1 && pieces.last().is_some_and(|piece| piece.is_empty()) {
@@ -170,6 +179,10 @@ impl<'a> Eval<'a, '_> {
         }
         Ok(self.budget.spend(bytes as u64 / 256)?)
     }
+}
+
+fn slow(error: PatternError) -> Fault {
+    Fault::failed(format!("regular expression: {error}"))
 }
 
 fn with_position<'a>(text: &Text<'a>, name: &str, at: i32) -> Run<Option<Value<'a>>> {
@@ -250,22 +263,21 @@ fn expand(by: &str, captures: &Captures<'_>, out: &mut String) -> Run<()> {
             }
             '$' if chars.next_if_eq(&'{').is_some() => {
                 let name: String = chars.by_ref().take_while(|char| *char != '}').collect();
-                let group = captures.name(&name);
-                out.push_str(group.map_or("", |group| group.as_str()));
+                out.push_str(captures.named(&name).unwrap_or_default());
             }
             '$' => {
                 let digit = |char: char| char.to_digit(10).map(|digit| digit as usize);
                 let first = chars.next().and_then(digit);
-                let mut group = first.filter(|group| *group < captures.len());
+                let mut group = first.filter(|group| *group < captures.groups());
                 while let (Some(high), Some(low)) = (group, chars.peek().copied().and_then(digit)) {
-                    if high * 10 + low >= captures.len() {
+                    if high * 10 + low >= captures.groups() {
                         break;
                     }
                     group = Some(high * 10 + low);
                     chars.next();
                 }
                 let group = group.ok_or_else(|| Fault::failed("Illegal group reference in a replacement"))?;
-                out.push_str(captures.get(group).map_or("", |group| group.as_str()));
+                out.push_str(captures.get(group).unwrap_or_default());
             }
             _ => out.push(char),
         }
