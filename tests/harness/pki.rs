@@ -109,10 +109,14 @@ impl TlsConn {
     }
 
     pub fn try_call(&mut self, call: &Call) -> io::Result<Response> {
-        let tls = self.0.inner_mut();
-        tls.write_all(&call.bytes())?;
-        tls.flush()?;
+        self.send(&call.bytes())?;
         self.0.response(&call.method)
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let tls = self.0.inner_mut();
+        tls.write_all(bytes)?;
+        tls.flush()
     }
 
     /// What the handshake settled, and the way to the session's details.

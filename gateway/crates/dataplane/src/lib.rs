@@ -42,7 +42,6 @@ use exchange::{Exchange, Received, Refused, Validated};
 use relay::Caching;
 use respond::Leftover;
 use sluice_h1::HeadError;
-use sluice_h2::Side;
 use sluice_server::{After, Conn, Handler, Http2Event, Request, Secure, Settings, Step, Welcome};
 use sluice_snapshot::{Action, CacheMode, CachePlan};
 use sluice_telemetry::Refusal;
@@ -132,11 +131,9 @@ impl Handler for Core {
 
     async fn finish(&self, conn: &mut Conn, waiting: Waiting) -> After {
         let Waiting { mut ex, rest } = waiting;
-        // A stream that its client has given up ends its exchange; a connection's end is seen when it is written to.
-        let watch = match &conn.client {
-            Side::H1(_) => None,
-            Side::H2(stream, _) => Some(stream.watch()),
-        };
+        // A client that leaves ends its exchange, also while the upstream is silent. One that ends only its sending half
+        // counts as gone, as it does for nginx: there is no telling them apart. In a tunnel the halves are the protocol's.
+        let watch = (!matches!(rest, Rest::Discard)).then(|| conn.client.watch());
         let done = {
             let mut work = pin!(self.rest(conn, &mut ex, rest));
             poll_fn(|cx| match work.as_mut().poll(cx) {

@@ -88,6 +88,7 @@ pub(crate) async fn run(
     let Side::H1(client) = &mut conn.client else { return After::Abort };
     let (cs, ci) = client.split();
     let (us, ui) = upstream.split();
+    cs.unwatch();
     let written = cs.write_with(|out| switching(out, ex, agreement));
     ex.report.status = 101;
     let tunnel = Tunnel {

@@ -24,7 +24,7 @@ pub use client::Opener;
 pub use driver::{Driver, Events, Incoming, Settings};
 pub use head::Head;
 pub use run::{End, Host, Timing};
-pub use side::{In, Out, Side};
+pub use side::{In, Out, Side, Watching};
 pub use stream::{Stream, Watch};
 
 /// What a stream may hold back before its writer waits.

@@ -6,6 +6,7 @@ use sluice_h1::{Body, BodyError, Input, Wire};
 use sluice_tls::Stream as Socket;
 use sluice_wire::enc;
 use std::io;
+use std::task::{Context, Poll};
 
 /// A client or an upstream.
 pub enum Side {
@@ -13,6 +14,24 @@ pub enum Side {
     H1(Wire),
     /// A stream of a shared connection, and what was last taken from it.
     H2(Stream, Vec<u8>),
+}
+
+/// Watches for a peer's leaving, without holding the side.
+pub enum Watching {
+    /// The connection ends, or its half that sends.
+    H1(sluice_rt::Watch),
+    /// The stream is reset, or its connection ends.
+    H2(crate::Watch),
+}
+
+impl Watching {
+    /// Ready once the peer is gone; else the task is woken when it is.
+    pub fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
+        match self {
+            Self::H1(watch) => watch.poll_gone(cx),
+            Self::H2(watch) => watch.poll_gone(cx),
+        }
+    }
 }
 
 /// The sending half.
@@ -41,6 +60,15 @@ impl Side {
                 (Out::H1(socket), In::H1(socket, input))
             }
             Self::H2(stream, taken) => (Out::H2(stream), In::H2(stream, taken)),
+        }
+    }
+
+    /// Watches for the peer's leaving.
+    #[must_use]
+    pub fn watch(&self) -> Watching {
+        match self {
+            Self::H1(wire) => Watching::H1(wire.stream.watch()),
+            Self::H2(stream, _) => Watching::H2(stream.watch()),
         }
     }
 

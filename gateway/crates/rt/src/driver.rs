@@ -21,6 +21,15 @@ pub(crate) enum Driver {
     Sim(Sim),
 }
 
+/// What an unhappy enter means. ETIME: the timeout passed. EINTR: a signal came. EBUSY: completions must be reaped first.
+/// EAGAIN: the kernel is short of memory for requests. What was not submitted stays queued, and the loop comes round.
+pub(crate) fn next_turn(error: io::Error) -> io::Result<()> {
+    match error.raw_os_error() {
+        Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+        _ => Err(error),
+    }
+}
+
 /// The same call on whichever driver it is.
 macro_rules! each {
     ($driver:expr, $it:ident => $call:expr) => {

@@ -65,8 +65,19 @@ struct Watch {
     out: Option<(Token, Out)>,
     poll_in: Option<(Token, i16)>,
     poll_out: Option<(Token, i16)>,
+    poll_hup: Option<(Token, i16)>,
     accept: Option<Token>,
     bell: Option<(Token, *mut u64)>,
+}
+
+impl Watch {
+    fn poll_slot(&mut self, op: Op) -> &mut Option<(Token, i16)> {
+        match op {
+            Op::PollIn => &mut self.poll_in,
+            Op::PollHup => &mut self.poll_hup,
+            _ => &mut self.poll_out,
+        }
+    }
 }
 
 pub(crate) struct Epoll {
@@ -238,8 +249,7 @@ impl Epoll {
             return;
         }
         if let Some(watch) = self.watch(fd) {
-            let slot = if token.op == Op::PollIn { &mut watch.poll_in } else { &mut watch.poll_out };
-            *slot = Some((token, events));
+            *watch.poll_slot(token.op) = Some((token, events));
         }
         self.try_poll(fd, token.op);
     }
@@ -262,8 +272,9 @@ impl Epoll {
         let found = match token.op {
             Op::Recv => watch.recv.take_if(|recv| recv.token == token).is_some(),
             Op::Send | Op::Connect => watch.out.take_if(|(other, _)| *other == token).is_some(),
-            Op::PollIn => watch.poll_in.take_if(|(other, _)| *other == token).is_some(),
-            Op::PollOut => watch.poll_out.take_if(|(other, _)| *other == token).is_some(),
+            Op::PollIn | Op::PollOut | Op::PollHup => {
+                watch.poll_slot(token.op).take_if(|(other, _)| *other == token).is_some()
+            }
             Op::Accept => watch.accept.take_if(|other| *other == token).is_some(),
             Op::Bell => watch.bell.take_if(|(other, _)| *other == token).is_some(),
             Op::Close | Op::Cancel => false,
@@ -330,6 +341,7 @@ impl Epoll {
             watch.hung_up |= events & !(libc::EPOLLIN as u32) & IN_EVENTS != 0;
             self.try_recv(fd);
             self.try_poll(fd, Op::PollIn);
+            self.try_poll(fd, Op::PollHup);
         }
         if events & OUT_EVENTS != 0 {
             self.try_out(fd);
@@ -432,7 +444,7 @@ impl Epoll {
 
     fn try_poll(&mut self, fd: RawFd, op: Op) {
         let Some(watch) = self.watch(fd) else { return };
-        let slot = if op == Op::PollIn { &mut watch.poll_in } else { &mut watch.poll_out };
+        let slot = watch.poll_slot(op);
         let Some((token, events)) = *slot else { return };
         let mut ready = libc::pollfd { fd, events, revents: 0 };
         // SAFETY: reads and writes one local entry; returns at once.

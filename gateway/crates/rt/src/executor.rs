@@ -177,6 +177,7 @@ impl Core {
             Op::Send => io.on_send(index, result),
             Op::Connect => io.on_connect(index, result),
             Op::PollIn | Op::PollOut => io.on_poll(index, token.op),
+            Op::PollHup => io.on_hang_up(index, result),
             Op::Close => {
                 io.on_close(index);
                 Waiter::Nobody

@@ -74,6 +74,11 @@ pub(crate) struct Io {
     pub(crate) nonblocking: u8,
     pub(crate) poll_in: bool,
     pub(crate) poll_out: bool,
+    pub(crate) poll_hup: bool,
+    /// A [`crate::Watch`] wants to hear of the peer's end.
+    pub(crate) watched: bool,
+    /// The peer has ended its half, behind data that nobody has received.
+    pub(crate) hung_up: bool,
     /// The flight met a non-blocking descriptor that was full: it goes on when that is writable.
     pub(crate) send_stalled: bool,
     /// Waits in `Ios::starved` for buffers.
@@ -114,6 +119,7 @@ impl Io {
             && !self.connecting
             && !self.poll_in
             && !self.poll_out
+            && !self.poll_hup
     }
 
     pub(crate) fn wants_recv(&self) -> bool {
@@ -240,6 +246,9 @@ impl Ios {
             nonblocking: 0,
             poll_in: false,
             poll_out: false,
+            poll_hup: false,
+            watched: false,
+            hung_up: false,
             send_stalled: false,
             starved: false,
             dirty: false,
@@ -328,8 +337,14 @@ impl Ios {
         let Some(io) = self.slots.get_mut(index as usize).filter(live) else { return Default::default() };
         let waiters = [io.recv_waiter.take(), io.send_waiter.take()];
         io.queue.clear();
-        let (poll_in, poll_out, connecting) = (io.poll_in, io.poll_out, io.connecting);
-        for (armed, op) in [(poll_in, Op::PollIn), (poll_out, Op::PollOut), (connecting, Op::Connect)] {
+        let connecting = io.connecting;
+        let armed = [
+            (io.poll_in, Op::PollIn),
+            (io.poll_out, Op::PollOut),
+            (io.poll_hup, Op::PollHup),
+            (connecting, Op::Connect),
+        ];
+        for (armed, op) in armed {
             if armed {
                 self.ring.cancel(io.fd, Token::new(op, io.generation, index));
             }

@@ -45,7 +45,7 @@
 //! | accept | EINVAL, EBADF … | not a usable listener | `accept` fails with it |
 //! | connect | ECONNREFUSED, ENETUNREACH … | | `connect` fails with it |
 //! | connect | ECANCELED | its deadline passed | `connect` fails with `TimedOut` |
-//! | poll | any | readiness or error | the splice looks for itself |
+//! | poll | any | readiness or error | the splice looks for itself; a stopped reader's [`Watch`] is told |
 //! | cancel | ENOENT, EALREADY | the operation was over or running | its own completion counts |
 //! | enter | EINTR, ETIME, EBUSY, EAGAIN | signal, timeout, completions waiting, memory | next turn |
 
@@ -76,6 +76,7 @@ mod sync;
 mod task;
 mod time;
 mod waker_cell;
+mod watch;
 mod wheel;
 
 pub use bufring::Buf;
@@ -90,3 +91,4 @@ pub use socket::{bind_reuseport, steer_by_cpu};
 pub use splice::Splice;
 pub use stream::{Flushed, Recv, Stream};
 pub use time::{Sleep, clock_ns, now_ms, now_ns, sleep_until_ms, yield_now};
+pub use watch::Watch;

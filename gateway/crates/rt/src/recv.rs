@@ -114,7 +114,7 @@ impl Ios {
         match (result, buf) {
             (1.., Some(mut buf)) => {
                 // Nobody is waiting, so this may stay for long: the ring is for those who are quick.
-                if io.recv_waiter.is_nobody() && buf.detach_if_low() {
+                if (io.recv_waiter.is_nobody() || io.watched) && buf.detach_if_low() {
                     self.stats.buffers_low += 1;
                 }
                 io.queue.push_back(buf);

@@ -3,6 +3,7 @@
 use crate::{
     bufring::BufRing,
     config::{Config, Wait},
+    driver,
     error::Unsupported,
 };
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
@@ -25,6 +26,8 @@ pub(crate) enum Op {
     Bell = 8,
     /// A cancellation; its own completion says nothing, that of the cancelled operation does.
     Cancel = 9,
+    /// Hang-up of a socket whose receive has stopped, for [`crate::Watch`].
+    PollHup = 10,
 }
 
 impl Op {
@@ -40,6 +43,7 @@ impl Op {
             7 => Op::Close,
             8 => Op::Bell,
             9 => Op::Cancel,
+            10 => Op::PollHup,
             _ => return None,
         })
     }
@@ -277,12 +281,7 @@ impl Ring {
             unsafe { self.uring.submitter().enter(queued, want, self.enter_flags.bits(), Some(&args)) };
         match entered {
             Ok(_) => Ok(()),
-            // ETIME: the timeout passed. EBUSY: completions must be reaped first. EAGAIN: the kernel is short of
-            // memory for requests. What was not submitted stays queued, and the loop comes round.
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
+            Err(error) => driver::next_turn(error),
         }
     }
 

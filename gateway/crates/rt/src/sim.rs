@@ -5,6 +5,7 @@
 
 use crate::{
     bufring::BufRing,
+    driver,
     ring::{Completion, Op, Token},
 };
 use std::{
@@ -37,6 +38,10 @@ pub(crate) struct World {
     pub(crate) pending: Vec<Pending>,
     done: Vec<Completion>,
     pools: Vec<Rc<BufRing>>,
+    /// What the next enters fail with, by errno.
+    pub(crate) refusals: Vec<i32>,
+    /// Cancelling these comes too late: EALREADY, and the operation goes on.
+    pub(crate) stubborn: Option<Op>,
     /// Every answer so far: operation and result.
     pub(crate) trace: Vec<(Op, i32)>,
 }
@@ -134,9 +139,13 @@ impl Sim {
 
     pub(crate) fn cancel(&mut self, _fd: RawFd, token: Token) {
         let mut world = self.world.borrow_mut();
-        if let Some(at) = world.pending.iter().position(|pending| pending.token == token) {
-            world.answer(at, -libc::ECANCELED, 0);
-        }
+        let result = match world.pending.iter().position(|pending| pending.token == token) {
+            Some(_) if world.stubborn == Some(token.op) => -libc::EALREADY,
+            Some(at) => return world.answer(at, -libc::ECANCELED, 0),
+            None => -libc::ENOENT,
+        };
+        world.trace.push((Op::Cancel, result));
+        world.done.push(Completion { data: Token::new(Op::Cancel, 0, 0).encode(), result, flags: 0 });
     }
 
     pub(crate) fn close(&mut self, fd: RawFd, token: Token) {
@@ -149,6 +158,9 @@ impl Sim {
 
     pub(crate) fn enter(&mut self, block: bool, timeout_ns: Option<u64>) -> io::Result<()> {
         let mut world = self.world.borrow_mut();
+        if let Some(errno) = world.refusals.pop() {
+            return driver::next_turn(io::Error::from_raw_os_error(errno));
+        }
         if world.done.is_empty() {
             (self.step.borrow_mut())(&mut world);
         }
@@ -456,6 +468,119 @@ mod tests {
             error.kind() == ErrorKind::TimedOut || error.raw_os_error() == Some(libc::ETIMEDOUT),
             "{error}"
         );
+    }
+
+    /// A watch's poll, with nobody reading: `wake` says how it ended.
+    fn watched(script: Script, ready: bool) -> World {
+        with_stream(script, async move |stream| {
+            let watch = stream.watch();
+            let mut late = std::pin::pin!(sleep_until_ms(now_ms() + 1_000));
+            let gone = std::future::poll_fn(|cx| match watch.poll_gone(cx) {
+                std::task::Poll::Ready(()) => std::task::Poll::Ready(true),
+                std::task::Poll::Pending => late.as_mut().poll(cx).map(|()| false),
+            });
+            assert_eq!(gone.await, ready);
+        })
+    }
+
+    #[test]
+    fn a_watch_hears_of_the_end_and_of_a_lost_connection_but_not_of_data() {
+        watched(vec![bytes(b"unread", true), result(Op::Recv, 0)], true);
+        for errno in [libc::ECONNRESET, libc::ETIMEDOUT] {
+            watched(vec![result(Op::Recv, -errno)], true);
+        }
+        watched(vec![bytes(b"unread", true), bytes(b"another", true)], false);
+        watched(vec![result(Op::Recv, -libc::ENOBUFS)], false);
+    }
+
+    #[test]
+    fn a_watch_polls_for_a_hang_up_only_where_the_receive_has_stopped() {
+        let unread = || -> Script { (0..9).map(|_| bytes(b"unread", true)).collect() };
+        let polled = |world: &World| world.trace.iter().any(|(op, _)| *op == Op::PollHup);
+        assert!(!polled(&watched(vec![bytes(b"unread", true), result(Op::Recv, 0)], true)));
+        let mut script = unread();
+        script.push(result(Op::PollHup, i32::from(libc::POLLRDHUP)));
+        assert!(polled(&watched(script, true)));
+        // A poll that fails says nothing; one that never ends is cancelled with the stream.
+        let mut script = unread();
+        script.push(result(Op::PollHup, -libc::ENOMEM));
+        assert!(polled(&watched(script, false)));
+        assert!(watched(unread(), false).trace.contains(&(Op::PollHup, -libc::ECANCELED)));
+    }
+
+    /// The operation was over, or could not be stopped any more: its own completion is what counts.
+    #[test]
+    fn cancel_enoent_and_ealready_leave_it_to_the_operation() {
+        // The ninth unread buffer stops a receive that has ended meanwhile.
+        let mut script: Script = (0..8).map(|_| bytes(b"unread", true)).collect();
+        script.push((
+            Op::Recv,
+            Box::new(|world, at| {
+                assert!(world.deliver(at, b"unread", true));
+                world.complete(at, 0);
+            }),
+        ));
+        let world = with_stream(script, async |stream| {
+            let mut received = 0;
+            sleep_until_ms(now_ms() + 100).await;
+            while let Some(buf) = stream.recv().await.unwrap() {
+                received += buf.len();
+            }
+            assert_eq!(received, 9 * 6);
+        });
+        assert!(world.trace.contains(&(Op::Cancel, -libc::ENOENT)));
+        for late in [bytes(b"late", false), result(Op::Recv, 0), result(Op::Recv, -libc::ECONNRESET)] {
+            let mut late = Some(late);
+            let step = move |world: &mut World| {
+                world.stubborn = Some(Op::Recv);
+                match (world.find(Op::Accept), world.find(Op::Recv)) {
+                    (Some(at), None) if late.is_some() => world.connection(at, true),
+                    // The stream is dropped by now: what still comes must end its slot, and nothing else.
+                    (_, Some(at)) if world.trace.contains(&(Op::Cancel, -libc::EALREADY)) => {
+                        if let Some((_, mut act)) = late.take() {
+                            act(world, at);
+                        }
+                    }
+                    _ => {}
+                }
+            };
+            let world = simulate(step, || async {
+                let listener = listener();
+                let stream = listener.accept().await.unwrap();
+                sleep_until_ms(now_ms() + 10).await;
+                drop(stream);
+                while stats().sockets > 0 {
+                    sleep_until_ms(now_ms() + 10).await;
+                }
+                assert_eq!(stats().stray_completions, 0);
+            });
+            assert!(world.trace.contains(&(Op::Cancel, -libc::EALREADY)));
+        }
+    }
+
+    #[test]
+    fn enter_eintr_etime_ebusy_and_eagain_are_another_turn() {
+        let refusals = [libc::EINTR, libc::ETIME, libc::EBUSY, libc::EAGAIN];
+        let mut told = false;
+        let mut script = play(vec![bytes(b"after all", true)]);
+        let step = move |world: &mut World| {
+            if !std::mem::replace(&mut told, true) {
+                world.refusals = refusals.to_vec();
+            }
+            script(world);
+        };
+        let world = simulate(step, || async {
+            let stream = listener().accept().await.unwrap();
+            assert_eq!(&*stream.recv().await.unwrap().unwrap(), b"after all");
+        });
+        assert!(world.refusals.is_empty());
+    }
+
+    /// Anything else is the end of the core, not a loop that never sleeps.
+    #[test]
+    fn enter_with_another_error_ends_the_core() {
+        let errors = [libc::EBADF, libc::EFAULT, libc::EINVAL];
+        assert!(errors.iter().all(|e| driver::next_turn(io::Error::from_raw_os_error(*e)).is_err()));
     }
 
     /// A generator: enough to be different for each seed.

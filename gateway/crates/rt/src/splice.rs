@@ -414,6 +414,8 @@ impl Ios {
         let Some(io) = self.get(index) else { return };
         let (armed, events) = match op {
             Op::PollIn => (&mut io.poll_in, libc::POLLIN | libc::POLLRDHUP),
+            // Errors and hang-ups of both halves are told unasked.
+            Op::PollHup => (&mut io.poll_hup, libc::POLLRDHUP),
             _ => (&mut io.poll_out, libc::POLLOUT),
         };
         if std::mem::replace(armed, true) {

@@ -332,3 +332,89 @@ fn both_ends_know_their_peers() {
     });
     assert_eq!(seen.get(), Some(peer.join().unwrap()));
 }
+
+/// Whether a watch is ready now.
+async fn is_gone(watch: &sluice_rt::Watch) -> bool {
+    std::future::poll_fn(|cx| std::task::Poll::Ready(watch.poll_gone(cx).is_ready())).await
+}
+
+/// Waits until it is.
+async fn gone(watch: &sluice_rt::Watch) {
+    std::future::poll_fn(|cx| watch.poll_gone(cx)).await;
+}
+
+#[test]
+fn a_watch_hears_of_the_peers_end_behind_unread_data() {
+    core(|| async {
+        let (accepted, connected) = pair().await;
+        let watch = accepted.watch();
+        connected.write(b"a request");
+        connected.flushed().await.unwrap();
+        assert_eq!(&*accepted.recv().await.unwrap().unwrap(), b"a request");
+        assert!(!is_gone(&watch).await, "data is no end");
+        connected.write(b"another");
+        connected.shutdown_write();
+        gone(&watch).await;
+        // Nothing is lost: who wants to go on can.
+        assert_eq!(read_to_end(&accepted).await.unwrap(), b"another");
+        accepted.write(b"answer");
+        accepted.shutdown_write();
+        assert_eq!(read_to_end(&connected).await.unwrap(), b"answer");
+    });
+}
+
+#[test]
+fn a_watch_hears_of_the_end_while_the_receive_is_stopped() {
+    core(|| async {
+        let (accepted, connected) = pair().await;
+        let watch = accepted.watch();
+        let body = pattern(2_000_000);
+        let sent = body.clone();
+        spawn(async move {
+            connected.write_bytes(Bytes::from(sent));
+            connected.shutdown_write();
+            // More than the unread buffers hold: only the kernel can know of the end by the time it comes.
+            let _ = connected.flushed().await;
+            let _ = connected.recv().await;
+        });
+        let mut received = Vec::new();
+        while received.len() < 1_900_000 {
+            received.extend_from_slice(&accepted.recv().await.unwrap().unwrap());
+        }
+        gone(&watch).await;
+        received.extend_from_slice(&read_to_end(&accepted).await.unwrap());
+        assert!(received == body);
+    });
+}
+
+#[test]
+fn a_watch_hears_of_a_reset_and_of_a_dropped_stream_and_not_after_unwatch() {
+    let (listener, addr) = bind();
+    core(move || async move {
+        let listener = Listener::new(listener).unwrap();
+        let clients: Vec<_> = (0..3).map(|_| client(addr)).collect();
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            streams.push(listener.accept().await.unwrap());
+        }
+        let watches: Vec<_> = streams.iter().map(Stream::watch).collect();
+        streams[1].unwatch();
+        for (stream, client) in streams.iter().zip(&clients) {
+            stream.write(b"x");
+            stream.flushed().await.unwrap();
+            assert_eq!(client.peek(&mut [0]).unwrap(), 1);
+        }
+        // A close on unread data is a reset.
+        drop(clients);
+        gone(&watches[0]).await;
+        gone(&watches[2]).await;
+        assert!(streams[1].recv().await.is_err());
+        assert!(!is_gone(&watches[1]).await, "nobody wants to know");
+        drop(streams);
+        assert!(is_gone(&watches[1]).await);
+        // Another stream in the same slot is another stream.
+        let _client = client(addr);
+        let stream = listener.accept().await.unwrap();
+        assert!(!is_gone(&stream.watch()).await && is_gone(&watches[0]).await);
+    });
+}

@@ -69,6 +69,17 @@ impl Stream {
         }
     }
 
+    /// Watches for the peer's end: the socket's, whatever the peer said before.
+    #[must_use]
+    pub fn watch(&self) -> sluice_rt::Watch {
+        self.socket().watch()
+    }
+
+    /// See [`sluice_rt::Stream::unwatch`].
+    pub fn unwatch(&self) {
+        self.socket().unwatch();
+    }
+
     /// The peer's address; asked of the kernel once.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
