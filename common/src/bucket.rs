@@ -27,8 +27,6 @@ const FRACTION_BITS: u32 = 16;
 
 /// What a way takes in a rank.
 const WAY_BITS: u32 = BUCKET_WAYS.trailing_zeros();
-/// Ranks the words of other sources behind one's own.
-const OTHERS: u64 = 1 << 62;
 
 /// Rate and burst, in [ticks](TICK_SHIFT).
 #[repr(C)]
@@ -96,21 +94,9 @@ pub fn take(
     floor_ticks: u64,
 ) -> Option<Grant> {
     let tag = hash >> TIME_BITS;
-    // The rank has the way in its lowest bits, so that the least of all names it. To the verifier that is a number below
-    // eight like any other, where a variable that was set to each way on a path of its own would be eight.
-    let mut least = u64::MAX >> 1;
-    for way in 0..BUCKET_WAYS {
-        let word = read(way);
-        let is_own = word >> TIME_BITS == tag;
-        let rank = (ahead_ticks(word, now_ticks) << WAY_BITS | way as u64) | if is_own { 0 } else { OTHERS };
-        // The lesser of the two, without a branch as well: their difference where that is negative.
-        let difference = rank.wrapping_sub(least);
-        least = least.wrapping_add(difference & (difference as i64 >> 63) as u64);
-        if is_own {
-            break;
-        }
-    }
-    let way = least as usize & (BUCKET_WAYS - 1);
+    let way = own(&read, tag).or_else(|| full(&read, now_ticks)).unwrap_or_else(|| fullest(&read, now_ticks));
+    // A no-op, but the verifier sees an index that is within the set.
+    let way = way & (BUCKET_WAYS - 1);
     let seen = read(way);
     let ahead = ahead_ticks(seen, now_ticks);
     let is_own = seen >> TIME_BITS == tag && ahead <= burst_ticks + SKEW_TICKS;
@@ -122,13 +108,39 @@ pub fn take(
     Some(Grant { way, seen, word })
 }
 
+/// The way of a source with this tag.
+#[inline(always)]
+fn own(read: impl Fn(usize) -> u64, tag: u64) -> Option<usize> {
+    (0..BUCKET_WAYS).find(|&way| read(way) >> TIME_BITS == tag)
+}
+
+/// The first way whose bucket is full: in a flood nearly always the first or the second, so that this is one branch which
+/// cannot be predicted, where finding the least of eight is four.
+#[inline(always)]
+fn full(read: impl Fn(usize) -> u64, now_ticks: u64) -> Option<usize> {
+    (0..BUCKET_WAYS).find(|&way| ahead_ticks(read(way), now_ticks) == 0)
+}
+
+/// The way whose bucket is nearest to full.
+#[inline(always)]
+fn fullest(read: impl Fn(usize) -> u64, now_ticks: u64) -> usize {
+    // The way is in the lowest bits, so that the least of all names it: to the verifier one number like any other, where a
+    // variable set to each way on a path of its own would be eight.
+    let mut least = u64::MAX;
+    for way in 0..BUCKET_WAYS {
+        let rank = ahead_ticks(read(way), now_ticks) << WAY_BITS | way as u64;
+        if rank < least {
+            least = rank;
+        }
+    }
+    least as usize & (BUCKET_WAYS - 1)
+}
+
 /// How far a word's instant lies ahead of now: 0 for a full bucket.
 #[inline(always)]
 const fn ahead_ticks(word: u64, now_ticks: u64) -> u64 {
     let ahead = word.wrapping_sub(now_ticks) & TIME_MASK;
-    // Without a branch, which nobody could predict: a flood leaves sets with words of both kinds.
-    let is_more = ((ahead >> AHEAD_BITS) + 3) >> (TIME_BITS - AHEAD_BITS);
-    ahead & is_more.wrapping_sub(1)
+    if ahead >> AHEAD_BITS == 0 { ahead } else { 0 }
 }
 
 /// A bucket that all share: its full-again instant in ticks, not wrapped. How far it is ahead of now, unless so many

@@ -104,6 +104,44 @@ fn every_case_gets_its_verdict() {
 }
 
 #[test]
+fn the_program_for_older_kernels_gives_the_same_verdicts() {
+    for (_, Cases { options, bans, cases }) in cases::files() {
+        let test = "the_program_for_older_kernels_gives_the_same_verdicts";
+        let Some(mut xdp) = support::start(test, &options) else { return };
+        for net in bans {
+            xdp.ban(net, HOUR, LetThrough::Nothing).unwrap();
+        }
+        let runner = xdp.runner("gate_linear").unwrap();
+        for Case { name, frame, reason, is_dry, .. } in &cases {
+            assert_eq!(runner.run(frame, 1).unwrap().0, reason.drops() && !is_dry, "{name}");
+        }
+    }
+}
+
+#[test]
+fn many_bans_come_and_go_and_each_is_met_alone() {
+    let Some(mut xdp) = support::start("many_bans_come_and_go_and_each_is_met_alone", &lists()) else {
+        return;
+    };
+    let source = |index: u32| std::net::Ipv4Addr::from(0x0b00_0000 + index).to_string();
+    let is_banned =
+        |xdp: &mut Xdp, index: u32| xdp.test_run(&v4(&source(index)).tcp(PORT, ACK), 1).unwrap().0;
+    const COUNT: u32 = 20_000;
+    for index in 0..COUNT {
+        support::ban(&mut xdp, &source(index), HOUR);
+    }
+    for index in (0..COUNT).step_by(2) {
+        assert!(xdp.unban(net(&format!("{}/32", source(index)))).unwrap());
+    }
+    for index in 0..COUNT {
+        assert_eq!(is_banned(&mut xdp, index), index % 2 == 1, "{index}");
+    }
+    let bans = xdp.bans().unwrap();
+    assert_eq!(bans.len() as u32, COUNT / 2);
+    assert!(bans.iter().all(|ban| ban.seen.packets == 1));
+}
+
+#[test]
 fn without_served_ports_nothing_is_dropped() {
     let options = Options { served_ports: vec![], ..lists() };
     let Some(mut xdp) = support::start("without_served_ports_nothing_is_dropped", &options) else { return };
