@@ -6,7 +6,7 @@ use crate::publish::Publisher;
 use sluice_config::Settings;
 use sluice_control::client::admin_get;
 use sluice_control::{PlanInfo, Publish as _, RouteInfo, plan_text, route_table};
-use sluice_snapshot::{Action, Destination, Route, Snapshot, Stage};
+use sluice_snapshot::{Action, Backing, Destination, Route, Snapshot, Stage};
 
 impl Publisher {
     /// All routes: the configuration's as written, then those of each stage.
@@ -57,19 +57,26 @@ fn deployed(snapshot: &Snapshot, stage: &Stage, route: &Route) -> RouteInfo {
         source: route.source.to_string(),
         action: match &route.action {
             Action::Mock(mock) => format!("mock {}", mock.status),
-            Action::Proxy(plan) => {
-                let upstream = match plan.to {
-                    Destination::Group(id) => snapshot.upstreams.get(id.0 as usize),
-                    Destination::Backend(id) => {
-                        snapshot.rest.backends.get(id.0 as usize).map(|b| &b.upstream)
-                    }
-                };
-                format!("upstream {}", upstream.map_or("?", |upstream| &*upstream.name))
-            }
+            Action::Proxy(plan) => format!("upstream {}", server(snapshot, plan.to)),
+            Action::Mapped(plan) => match &plan.backing {
+                Backing::Mock(Some(usual)) => format!("mock {}", usual.status),
+                Backing::Mock(None) => "mock".to_owned(),
+                Backing::Http(integration) => format!("upstream {}", server(snapshot, integration.to)),
+            },
             Action::Fault(_) => "refused".to_owned(),
         },
         limits: Vec::new(),
     }
+}
+
+fn server(snapshot: &Snapshot, to: Destination) -> &str {
+    let upstream = match to {
+        Destination::Group(id) => snapshot.upstreams.get(id.0 as usize),
+        Destination::Backend(id) => {
+            snapshot.rest.backends.get(id.0 as usize).map(|backend| &backend.upstream)
+        }
+    };
+    upstream.map_or("?", |upstream| &*upstream.name)
 }
 
 /// `sluice routes`.

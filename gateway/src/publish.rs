@@ -7,15 +7,17 @@ use crate::slots::HubSlots;
 use crate::tls::Tls;
 use crate::xdp::{self, Kernel};
 use sluice_catalog::Catalog;
-use sluice_compile::{Registry, compile};
+use sluice_compile::{Now, QuotaCounted, Registry, compile};
 use sluice_config::{Diagnostic, Settings, Severity};
-use sluice_control::{Publish, Reload};
+use sluice_control::{Publish, QuotaUse, Reload};
 use sluice_dataplane::TlsPlan;
 use sluice_rt::Sender;
 use sluice_snapshot::Snapshot;
 use sluice_telemetry::Hub;
+use sluice_throttle::{Period, QuotaCount};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Reads and checks a file.
 pub(crate) fn read(file: &Path) -> Result<Settings, Failure> {
@@ -228,13 +230,19 @@ impl Workshop {
         hub: &Arc<Hub>,
     ) -> Result<Snapshot, Vec<String>> {
         let mut slots = HubSlots(Arc::clone(hub));
-        let compiled = compile(settings, catalog, &mut self.registry, &mut slots, sluice_rt::clock_ns())
+        let compiled = compile(settings, catalog, &mut self.registry, &mut slots, now())
             .map_err(|rejected| rejected.lines())?;
         for warning in lines(&compiled.warnings).iter().chain(&compiled.notes) {
             eprintln!("{warning}");
         }
         Ok(compiled.snapshot)
     }
+}
+
+/// The time of both clocks.
+fn now() -> Now {
+    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Now { ns: sluice_rt::clock_ns(), unix_s }
 }
 
 impl State {
@@ -262,6 +270,41 @@ impl Publish for Publisher {
 
     fn publish(&self, catalog: Arc<Catalog>) -> Result<u64, Vec<String>> {
         self.try_publish(&mut self.workshop(), catalog)
+    }
+
+    fn quotas(&self) -> Vec<QuotaUse> {
+        let shown = |counted: QuotaCounted| QuotaUse {
+            plan: counted.plan,
+            key: counted.key,
+            period: match counted.period {
+                Period::Day => sluice_catalog::Period::Day,
+                Period::Week => sluice_catalog::Period::Week,
+                Period::Month => sluice_catalog::Period::Month,
+            },
+            number: counted.count.period,
+            used: counted.count.used,
+            limit: counted.limit,
+        };
+        self.workshop().registry.quota_counts().into_iter().map(shown).collect()
+    }
+
+    fn restore_quotas(&self, kept: Vec<QuotaUse>) {
+        let counted = |kept: QuotaUse| QuotaCounted {
+            plan: kept.plan,
+            key: kept.key,
+            period: match kept.period {
+                sluice_catalog::Period::Day => Period::Day,
+                sluice_catalog::Period::Week => Period::Week,
+                sluice_catalog::Period::Month => Period::Month,
+            },
+            count: QuotaCount { period: kept.number, used: kept.used },
+            limit: kept.limit,
+        };
+        self.workshop().registry.restore_quotas(kept.into_iter().map(counted));
+    }
+
+    fn set_quota(&self, plan: &str, key: &str, used: u64) -> bool {
+        self.workshop().registry.set_quota(plan, key, used, now().unix_s)
     }
 }
 

@@ -15,6 +15,9 @@ const BARS: &[(&str, f64)] = &[
     ("tls-handshake", 0.65),
 ];
 
+/// The most that a shape may cost as a ratio to another of Sluice's own.
+const OWN_BARS: &[(&str, &str, f64)] = &[("rest-mock", "mock", 1.10), ("rest-proxied", "proxied", 1.10)];
+
 /// Fails where Sluice missed a bar, or was not measured against nginx at all.
 pub(crate) fn bars(rows: &[Row]) -> Result<(), String> {
     let mut missed = Vec::new();
@@ -34,6 +37,20 @@ pub(crate) fn bars(rows: &[Row]) -> Result<(), String> {
             missed.push(shape);
         }
     }
+    let cost = |shape: &str| {
+        let row = rows.iter().find(|row| row.peer == "sluice" && row.shape == shape);
+        row.map(|row| row.cpu_us_per_request)
+    };
+    for &(shape, base, bar) in OWN_BARS {
+        let (Some(mine), Some(theirs)) = (cost(shape), cost(base)) else { continue };
+        measured += 1;
+        let ratio = mine / theirs;
+        let verdict = if ratio <= bar { "kept" } else { "MISSED" };
+        println!("{shape:<8} expected at most {bar:.2} of {base}, found {ratio:.2}: {verdict}");
+        if ratio > bar {
+            missed.push(shape);
+        }
+    }
     match (measured, missed.is_empty()) {
         (0, _) => Err("nothing to check: measure sluice and nginx".to_owned()),
         (_, true) => Ok(()),
@@ -48,6 +65,23 @@ mod tests {
     use crate::bench::measure::Sample;
     use crate::bench::peers::Peer;
     use crate::bench::report::medians;
+
+    #[test]
+    fn rest_apis_are_held_to_the_routes_that_they_are() {
+        let sample = |shape, cpu_us_per_request| Sample {
+            round: 1,
+            peer: Peer::Sluice,
+            shape,
+            cpu_us_per_request,
+            requests_per_s: 1.0,
+            p50_us: 1.0,
+            p99_us: 1.0,
+            busy: 1.0,
+        };
+        let rows = |rest| medians(&[sample(Shape::Mock, 2.0), sample(Shape::RestMock, rest)]);
+        assert_eq!(bars(&rows(2.2)), Ok(()));
+        assert!(bars(&rows(2.3)).unwrap_err().contains("rest-mock"));
+    }
 
     fn rows(sluice: f64) -> Vec<crate::bench::report::Row> {
         let sample = |peer, cpu_us_per_request| Sample {

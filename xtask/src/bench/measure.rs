@@ -3,10 +3,11 @@
 use super::Shape;
 use super::host::{Cores, Server, Work};
 use super::peers::{API_KEY, Peer};
-use super::{h2load, pace, wrk};
+use super::{h2load, pace, peers, wrk};
 use crate::sh;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,9 @@ impl Bench {
         let address = format!("127.0.0.1:{}", peer.port(port, shape));
         // Asked in HTTP/1, which a listener for HTTP/2 alone would not understand.
         let asked = if shape == Shape::H2 { Shape::Mock } else { shape };
+        if shape.is_rest() {
+            publish(&log, &self.upstream)?;
+        }
         let plain = format!("127.0.0.1:{}", peer.port(port, asked));
         await_answer(&mut server, &plain, asked).map_err(|error| {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
@@ -107,6 +111,36 @@ impl Bench {
         })?;
         Ok((server, address))
     }
+}
+
+/// Gives Sluice the REST API once its admin listener is there.
+fn publish(log: &Path, upstream: &str) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let address = loop {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let ready = text.contains("sluice: ready");
+        let admin = text.lines().find_map(|line| line.strip_prefix("sluice: admin listener http://"));
+        match admin.filter(|_| ready) {
+            Some(address) => break address.to_owned(),
+            None if Instant::now() > deadline => return Err(format!("sluice is not ready: {text}")),
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let body = peers::catalog(upstream)?;
+    let request = format!(
+        "PUT /catalog HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = exchange(&address, &request).map_err(|error| format!("{address}: {error}"))?;
+    if answer.contains(" 200 ") { Ok(()) } else { Err(format!("the REST API was refused: {answer}")) }
+}
+
+fn exchange(address: &str, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// A loopback address that nobody listens at, its successor free as well (Envoy's second listener).

@@ -47,10 +47,14 @@ pub(crate) enum Shape {
     TlsLarge,
     /// Mock over TLS 1.3, with a full handshake each time: wrk resumes no session.
     TlsHandshake,
+    /// Mock, as a method of a REST API with a key, a usage plan and the same limits.
+    RestMock,
+    /// Proxied, likewise.
+    RestProxied,
 }
 
 impl Shape {
-    const ALL: [Shape; 12] = [
+    const ALL: [Shape; 14] = [
         Shape::Mock,
         Shape::Proxied,
         Shape::Cached,
@@ -63,7 +67,14 @@ impl Shape {
         Shape::TlsProxied,
         Shape::TlsLarge,
         Shape::TlsHandshake,
+        Shape::RestMock,
+        Shape::RestProxied,
     ];
+
+    /// Whether it is a REST API's, which only Sluice has.
+    pub(crate) fn is_rest(self) -> bool {
+        matches!(self, Shape::RestMock | Shape::RestProxied)
+    }
 
     /// Whether it is asked over TLS.
     pub(crate) fn is_tls(self) -> bool {
@@ -85,6 +96,8 @@ impl Shape {
             Shape::TlsProxied => "tls-proxied",
             Shape::TlsLarge => "tls-100k",
             Shape::TlsHandshake => "tls-handshake",
+            Shape::RestMock => "rest-mock",
+            Shape::RestProxied => "rest-proxied",
         }
     }
 
@@ -100,6 +113,8 @@ impl Shape {
             Shape::Mock | Shape::Conn | Shape::H2 | Shape::Tls | Shape::TlsHandshake => {
                 "/mock/12345?expand=lines"
             }
+            Shape::RestMock => "/_aws/execute-api/bench/prod/mock/12345?expand=lines",
+            Shape::RestProxied => "/_aws/execute-api/bench/prod/items/12345?expand=lines",
             Shape::Proxied | Shape::Paced | Shape::TlsProxied => "/items/12345?expand=lines",
             Shape::H2Upstream => "/shared/12345?expand=lines",
             Shape::Cached => "/cached/12345?expand=lines",

@@ -71,6 +71,7 @@ impl Peer {
         match shape {
             Shape::Cached => self != Peer::Pingora,
             Shape::H2 | Shape::H2Upstream => matches!(self, Peer::Sluice | Peer::Nginx),
+            _ if shape.is_rest() => self == Peer::Sluice,
             _ if shape.is_tls() => matches!(self, Peer::Sluice | Peer::Nginx | Peer::Haproxy),
             _ => true,
         }
@@ -112,6 +113,14 @@ impl Peer {
         };
         Ok(command)
     }
+}
+
+/// The REST API that says what `sluice.toml` says.
+pub(crate) fn catalog(upstream: &str) -> Result<String, String> {
+    let path = sh::root().join("bench/load/catalog.json");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let answer = serde_json::to_string(MOCK).map_err(|error| error.to_string())?;
+    Ok(text.replace("\"@MOCK@\"", &answer).replace("@UPSTREAM@", upstream).replace("@KEY@", API_KEY))
 }
 
 /// One ECDSA P-256 certificate for all peers; HAProxy wants it in one file with its key.

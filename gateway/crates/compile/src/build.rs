@@ -124,6 +124,7 @@ impl Builder<'_> {
             name: Arc::clone(&route.name.value),
             source: Source::File { file: Arc::clone(&self.settings.file), line: route.name.at.line },
             method: None,
+            resource_id: None,
             pattern: route.path.value.as_str().into(),
             action: self.action(route, plan.upstream, plan.rewrite),
             api_key_required: route.api_key_required,
@@ -156,6 +157,7 @@ impl Builder<'_> {
                     rewrite,
                     total_timeout_ms: route.total_timeout_ms.unwrap_or(of_group),
                     tunnel: tunnel(route),
+                    aws: None,
                 })
             }
         }
@@ -232,7 +234,13 @@ impl Builder<'_> {
             let (index, pool) = self.registry.pool(pool, rate(settings), self.now_ns);
             limits.push(Limit::Pool { index, pool, slot });
         }
-        ApiKey { name: Arc::clone(name), enabled: key.enabled, limits, metrics_slot: slots.key_slot(name) }
+        ApiKey {
+            name: Arc::clone(name),
+            enabled: key.enabled,
+            limits,
+            grants: Vec::new(),
+            metrics_slot: slots.key_slot(name),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ mod tests;
 mod undeployed;
 
 pub use registry::Registry;
-pub use rest::look_up;
+pub use rest::{QuotaCounted, look_up};
 pub use undeployed::{Undeployed, undeployed};
 
 use sluice_catalog::Catalog;
@@ -52,6 +52,15 @@ pub struct Compiled {
     pub notes: Vec<String>,
 }
 
+/// The time that new token buckets and quotas begin at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// Of the monotonic clock that data cores use.
+    pub ns: u64,
+    /// Seconds since 1970.
+    pub unix_s: u64,
+}
+
 /// Why nothing was compiled.
 #[derive(Debug, Default)]
 pub struct Rejected {
@@ -68,7 +77,7 @@ impl Rejected {
     }
 }
 
-/// Compiles a configuration and a catalog. `now_ns` is the time that new token buckets begin at.
+/// Compiles a configuration and a catalog.
 ///
 /// # Errors
 /// Everything that is wrong, if anything is. The registry and the slots are as before then.
@@ -77,7 +86,7 @@ pub fn compile(
     catalog: &Catalog,
     registry: &mut Registry,
     slots: &mut dyn SlotAllocator,
-    now_ns: u64,
+    now: Now,
 ) -> Result<Compiled, Rejected> {
     let (plan, found) = check::check(settings);
     let basis = rest::Basis { entry_max_bytes: settings.cache.entry_max_bytes };
@@ -85,9 +94,9 @@ pub fn compile(
     if !faults.is_empty() || found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(Rejected { settings: found, catalog: faults });
     }
-    let (rest, notes) = rest::build(rest, registry, slots, basis, now_ns);
+    let (rest, notes) = rest::build(rest, catalog, registry, slots, basis, now);
     Ok(Compiled {
-        snapshot: build::build(settings, plan, rest, registry, slots, now_ns),
+        snapshot: build::build(settings, plan, rest, registry, slots, now.ns),
         warnings: found,
         notes,
     })

@@ -1,5 +1,6 @@
 //! What outlives a reload: token buckets, client tables, the cache, the count of publications.
 
+use crate::rest::QuotaCounted;
 use crate::rest::{self, Backends};
 use sluice_cache::{Cache, Flights};
 use sluice_throttle::{ClientTable, Pool, Rate};
@@ -26,6 +27,9 @@ pub struct Registry {
     /// What of the settings they were compiled with.
     pub(crate) basis: rest::Basis,
     pub(crate) backends: Backends,
+    pub(crate) stages: rest::StageIds,
+    pub(crate) rest_keys: rest::KnownKeys,
+    pub(crate) quotas: rest::Quotas,
 }
 
 /// Whose bucket it is.
@@ -42,6 +46,12 @@ pub(crate) enum PoolName {
     KeyItself { limit: Arc<str>, key: Arc<str> },
     /// Of a method of a REST API's stage.
     Method { route: Arc<str> },
+    /// Of a key under a usage plan.
+    Plan { plan: Arc<str>, key: Arc<str> },
+    /// Of a key under a usage plan on one method: `api/stage/path/METHOD`.
+    PlanMethod { plan: Arc<str>, key: Arc<str>, method: Arc<str> },
+    /// The account's, for all REST APIs.
+    Account,
 }
 
 #[derive(Debug)]
@@ -65,6 +75,21 @@ impl Registry {
     /// Takes in what was looked up. `true`: some backend has moved, so that a new snapshot is due.
     pub fn backends_moved(&mut self, found: &[Vec<SocketAddr>]) -> bool {
         self.backends.moved(found)
+    }
+
+    /// What the quotas of usage plans have counted, to be kept where it survives the process.
+    pub fn quota_counts(&self) -> Vec<QuotaCounted> {
+        self.quotas.counts()
+    }
+
+    /// Counts that were kept: quotas that are compiled from now on begin with them.
+    pub fn restore_quotas(&mut self, kept: impl IntoIterator<Item = QuotaCounted>) {
+        self.quotas.restore(kept);
+    }
+
+    /// Sets what a key has used of a plan's quota in the period of now; `false`: it has none there.
+    pub fn set_quota(&mut self, plan: &str, key: &str, used: u64, unix_s: u64) -> bool {
+        self.quotas.set(plan, key, used, unix_s)
     }
 
     /// The generation of the last snapshot, 0 before the first.

@@ -1,6 +1,6 @@
 //! Configurations in, snapshots or diagnostics out.
 
-use crate::{Compiled, Registry, SlotAllocator, compile, validate};
+use crate::{Compiled, Now, Registry, SlotAllocator, compile, validate};
 use sluice_catalog::Catalog;
 use sluice_config::{QUICKSTART_NAME, Settings};
 use sluice_snapshot::{
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Counts up, by name, as the telemetry hub does.
 #[derive(Default)]
-struct Slots(Vec<String>);
+pub(crate) struct Slots(Vec<String>);
 
 impl Slots {
     fn slot(&mut self, name: String) -> u32 {
@@ -46,7 +46,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn compiled(text: &str, registry: &mut Registry, slots: &mut Slots) -> Compiled {
-    compile(&settings(text), &Catalog::default(), registry, slots, 0)
+    compile(&settings(text), &Catalog::default(), registry, slots, Now::default())
         .unwrap_or_else(|found| panic!("{found:?}"))
 }
 
@@ -82,8 +82,14 @@ fn the_samples_compile() {
     let full = settings(include_str!("../../../../config/gateway.toml"));
     let nginx = settings(include_str!("../../../../config/nginx-replacement.toml"));
     for settings in [quick_start, full, nginx] {
-        let built =
-            compile(&settings, &Catalog::default(), &mut Registry::new(), &mut Slots::default(), 0).unwrap();
+        let built = compile(
+            &settings,
+            &Catalog::default(),
+            &mut Registry::new(),
+            &mut Slots::default(),
+            Now::default(),
+        )
+        .unwrap();
         assert_eq!(built.warnings, []);
         assert_eq!(built.snapshot.routes.len(), settings.routes.len());
     }
@@ -92,9 +98,10 @@ fn the_samples_compile() {
 #[test]
 fn the_quick_start_does_what_it_says() {
     let settings = Settings::quickstart("127.0.0.1:4567".parse().unwrap()).unwrap();
-    let snapshot = compile(&settings, &Catalog::default(), &mut Registry::new(), &mut Slots::default(), 0)
-        .unwrap()
-        .snapshot;
+    let snapshot =
+        compile(&settings, &Catalog::default(), &mut Registry::new(), &mut Slots::default(), Now::default())
+            .unwrap()
+            .snapshot;
     assert_eq!(snapshot.generation, 1);
 
     let hello = route_of(&snapshot, "GET", "/hello");
@@ -232,8 +239,9 @@ fn a_refused_configuration_changes_nothing() {
     let names = slots.0.clone();
     let bad = LIMITED.replace("rate = 10\n", "rate = 99\n")
         + "[routes.new]\npath = 'x'\nmock_body = ''\n[cache]\ncapacity_bytes = 70000\nentry_max_bytes = 1024\n";
-    let found =
-        compile(&settings(&bad), &Catalog::default(), &mut registry, &mut slots, 0).unwrap_err().settings;
+    let found = compile(&settings(&bad), &Catalog::default(), &mut registry, &mut slots, Now::default())
+        .unwrap_err()
+        .settings;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((registry.generation(), &slots.0), (1, &names));
     let after = compiled(LIMITED, &mut registry, &mut slots).snapshot;
@@ -424,9 +432,10 @@ fn a_thousand_routes() {
     let before = std::time::Instant::now();
     let settings = settings(&text);
     let parsed = before.elapsed();
-    let snapshot = compile(&settings, &Catalog::default(), &mut Registry::new(), &mut Slots::default(), 0)
-        .unwrap()
-        .snapshot;
+    let snapshot =
+        compile(&settings, &Catalog::default(), &mut Registry::new(), &mut Slots::default(), Now::default())
+            .unwrap()
+            .snapshot;
     eprintln!("parsed in {parsed:?}, compiled in {:?}", before.elapsed() - parsed);
     let mut captures = Captures::new();
     for at in 0..1000 {

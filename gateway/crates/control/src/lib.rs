@@ -29,7 +29,7 @@ mod listing;
 mod server;
 mod xdp;
 
-pub use admin::{Actions, Admin, Health, PlanInfo, Provider, Publish, Reload, RouteInfo};
+pub use admin::{Actions, Admin, Health, PlanInfo, Provider, Publish, QuotaUse, Reload, RouteInfo};
 pub use bans::{
     BanInfo, BanReport, ClientReport, EvidenceInfo, RefusedClient, ReleaseInfo, StandingInfo, ban_families,
     ban_table, client_text, duration, evidence, refused_table,

@@ -59,7 +59,7 @@ impl Question<'_> {
             self.group.spec().targets.get(lease.target).map(|t| &*t.authority).unwrap_or_default();
         let put = forward::Question { validating: self.ask.validating(), upgrade: None };
         let out = lease.wire.out();
-        forward::request_head(out, ex, self.plan, authority, &put);
+        forward::request_head(out, core, ex, self.plan, authority, &put);
         out.flush();
         let (us, mut ui) = lease.wire.split();
         let timeout_ms = self.plan.total_timeout_ms.min(self.upstream.read_timeout_ms);

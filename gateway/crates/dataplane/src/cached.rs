@@ -8,12 +8,13 @@
 
 use crate::core::Core;
 use crate::exchange::Exchange;
-use crate::integrate::integrate;
+use crate::integrate::{Integrated, integrate};
 use crate::relay::{Caching, StoreRule, has_directive, list};
 use crate::respond;
+use crate::rest;
 use sluice_cache::{CacheKey, Entry, Flight, KeyBuilder, Waiter};
 use sluice_server::{After, Conn};
-use sluice_snapshot::{CacheKeyPart, CachePlan, Refresh};
+use sluice_snapshot::{Action, CacheKeyPart, CachePlan, Refresh};
 use sluice_telemetry::CacheOutcome;
 use sluice_wire::{BodyFraming, KnownHeader, Method};
 use std::future::{Future, poll_fn};
@@ -153,7 +154,7 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
     let (cache, flights) = (&view.snapshot.cache, &view.snapshot.flights);
     let key = fill.key.as_key_ref();
     if fill.refresh {
-        let done = integrate(core, conn, ex, Caching::Ttl(&fill.rule)).await;
+        let done = ask(core, conn, ex, Caching::Ttl(&fill.rule)).await;
         if let Some(entry) = done.entry {
             cache.insert(key, entry);
         }
@@ -166,7 +167,7 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
                 guard.complete(Some(Arc::clone(&entry)));
                 return hit(core, conn, ex, &entry);
             }
-            let done = integrate(core, conn, ex, Caching::Ttl(&fill.rule)).await;
+            let done = ask(core, conn, ex, Caching::Ttl(&fill.rule)).await;
             guard.complete(done.entry.map(|entry| cache.insert(key, entry)));
             done.after
         }
@@ -177,9 +178,17 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
             match wait(waiter, sluice_rt::now_ms() + timeout_ms).await {
                 Some(entry) => hit(core, conn, ex, &entry),
                 // The leader's answer was not for sharing: everyone asks for themselves.
-                None => integrate(core, conn, ex, Caching::Off).await.after,
+                None => ask(core, conn, ex, Caching::Off).await.after,
             }
         }
+    }
+}
+
+/// Asks whatever is behind the route.
+async fn ask(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching: Caching<'_>) -> Integrated {
+    match ex.route().map(|route| &route.action) {
+        Some(Action::Mapped(_)) => rest::run(core, conn, ex, caching).await,
+        _ => integrate(core, conn, ex, caching).await,
     }
 }
 

@@ -10,9 +10,9 @@ use sluice_cache::standard::Moment;
 use sluice_client::{Group, GroupSpec, TargetSpec};
 use sluice_h1::Scratch;
 use sluice_promote::{Report, Watch};
-use sluice_snapshot::{Backend, BackendTls, Destination, Snapshot, Upstream};
+use sluice_snapshot::{Backend, BackendTls, Destination, QuotaPlan, Snapshot, Upstream};
 use sluice_telemetry::{CoreMetrics, EngineGauge};
-use sluice_throttle::{Decision, Lease, Pool};
+use sluice_throttle::{Decision, Lease, Pool, QuotaLease};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -40,6 +40,7 @@ pub struct Core {
     me: Weak<Core>,
     view: RefCell<Rc<View>>,
     leases: RefCell<Vec<Option<Lease>>>,
+    quotas: RefCell<Vec<Option<QuotaLease>>>,
     /// Groups of the backends that were asked for, by `BackendId`. Made when they are first needed: of thousands of APIs
     /// a core may serve few.
     backends: RefCell<Vec<Option<Known>>>,
@@ -73,6 +74,7 @@ impl Core {
             me: Weak::clone(me),
             view: RefCell::new(Rc::new(View { snapshot, tls, groups })),
             leases: RefCell::new(Vec::new()),
+            quotas: RefCell::new(Vec::new()),
             backends: RefCell::new(Vec::new()),
             metrics,
             ids: RequestIds::new(seed),
@@ -165,6 +167,9 @@ impl Core {
             lease.expire(now_ns);
             out |= lease.unspent() > 0;
         }
+        for lease in self.quotas.borrow_mut().iter_mut().flatten() {
+            out |= lease.expire();
+        }
         out
     }
 
@@ -219,6 +224,21 @@ impl Core {
         if let Some(lease) = self.leases.borrow_mut().get_mut(index as usize).and_then(Option::as_mut) {
             lease.put_back();
         }
+    }
+
+    /// Takes one request of a quota through this core's lease.
+    pub(crate) fn take_quota(&self, plan: &QuotaPlan, unix_s: u64) -> bool {
+        let mut leases = self.quotas.borrow_mut();
+        let at = plan.index as usize;
+        if at >= leases.len() {
+            leases.resize_with(at + 1, || None);
+        }
+        let Some(slot) = leases.get_mut(at) else { return false };
+        // A quota that has another period than before is another one.
+        if slot.as_ref().is_none_or(|lease| !lease.is_of(&plan.quota)) {
+            *slot = Some(QuotaLease::new(Arc::clone(&plan.quota)));
+        }
+        slot.as_mut().is_some_and(|lease| lease.take(plan.period.number(unix_s)))
     }
 
     /// Counts a connection in, if the process and the client may have one more.

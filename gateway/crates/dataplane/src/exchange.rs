@@ -11,15 +11,18 @@
 use crate::client;
 use crate::core::{Core, View};
 use crate::ids::RequestId;
+use crate::rest::proxy::MappedHead;
+use crate::rest::usage;
 use sluice_h1::HeadBytes;
 use sluice_server::{Active, Conn, Request};
 use sluice_snapshot::{
-    Addressed, ApiKey, Canary, Captures, KeyId, Limit, Match, Route, RouteAt, resource_path,
+    Addressed, ApiKey, Canary, Captures, KeyId, Limit, Match, Route, RouteAt, RouteId, resource_path,
 };
 use sluice_telemetry::{CacheOutcome, Refusal};
 use sluice_throttle::{Decision, Pool};
 use sluice_tls::Facts;
 use sluice_wire::{BodyFraming, KnownHeader, Method, RequestHead, Version};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
@@ -40,6 +43,10 @@ pub(crate) struct Exchange {
     pub(crate) tls: Option<Rc<Facts>>,
     active: Rc<Active>,
     pub(crate) route: Option<RouteAt>,
+    /// The deployment that it is for, once its stage is known; the route in it may not be there.
+    pub(crate) within: Option<RouteAt>,
+    /// What is mapped of its head (HTTP_PROXY).
+    pub(crate) mapped: Option<Box<MappedHead>>,
     /// Where the routed part of the path is in it: all of it but below a stage.
     routed: Range<usize>,
     pub(crate) captures: Captures,
@@ -69,11 +76,15 @@ pub(crate) struct Report {
 pub(crate) struct Refused {
     pub(crate) why: Refusal,
     pub(crate) retry_after_ms: Option<u64>,
+    /// Told in place of the usual message.
+    pub(crate) message: Option<Cow<'static, str>>,
+    /// `$context.error.validationErrorString`.
+    pub(crate) validation: String,
 }
 
 impl From<Refusal> for Refused {
     fn from(why: Refusal) -> Self {
-        Self { why, retry_after_ms: None }
+        Self { why, retry_after_ms: None, message: None, validation: String::new() }
     }
 }
 
@@ -94,6 +105,8 @@ impl Exchange {
             tls: conn.tls.clone(),
             active: Rc::clone(&conn.active),
             route: None,
+            within: None,
+            mapped: None,
             routed: 0..usize::MAX,
             captures: Captures::default(),
             key: None,
@@ -114,6 +127,8 @@ impl Exchange {
             tls: self.tls.clone(),
             active: Rc::clone(&self.active),
             route: self.route,
+            within: self.within,
+            mapped: None,
             routed: self.routed.clone(),
             captures: self.captures.clone(),
             key: self.key,
@@ -138,7 +153,11 @@ impl Exchange {
     /// The identified key.
     #[inline]
     pub(crate) fn api_key(&self) -> Option<&ApiKey> {
-        self.view.snapshot.keys.get(self.key?.0 as usize)
+        let (snapshot, at) = (&self.view.snapshot, self.key?.0 as usize);
+        match snapshot.keys.get(at) {
+            Some(key) => Some(key),
+            None => snapshot.rest.keys.keys.get(at - snapshot.keys.len()).map(|key| &**key),
+        }
     }
 
     /// Value of the first header of this kind.
@@ -217,6 +236,7 @@ fn in_stage<'x>(ex: &'x mut Exchange, core: &Core, stage: u32, start: usize) -> 
     };
     let canary = served.canary.as_ref().filter(|canary| core.ids.draw(Canary::WHOLE) < canary.share);
     let deployed = canary.map_or(&served.deployed, |canary| &canary.deployed);
+    ex.within = Some(RouteAt { stage, canary: canary.is_some(), id: RouteId(u32::MAX) });
     ex.routed = resource_path(head.path.of(bytes), start);
     let path = head.path.of(bytes).get(ex.routed.clone()).filter(|path| !path.is_empty()).unwrap_or(b"/");
     let name = head.method_name.of(bytes);
@@ -224,7 +244,7 @@ fn in_stage<'x>(ex: &'x mut Exchange, core: &Core, stage: u32, start: usize) -> 
         // AWS's `{proxy+}` takes at least one segment.
         Match::Found(_) if path == b"/" && !ex.captures.is_empty() => Err(Refusal::MissingToken.into()),
         Match::Found(id) => {
-            ex.route = Some(RouteAt { stage, canary: canary.is_some(), id });
+            ex.route = ex.within.map(|within| RouteAt { id, ..within });
             Ok(Routed(ex))
         }
         Match::BadPath => Err(Refusal::Malformed.into()),
@@ -237,8 +257,11 @@ impl<'x> Routed<'x> {
     #[inline]
     pub(crate) fn admit(self, core: &Core) -> Result<Admitted<'x>, Refused> {
         let ex = self.0;
-        let refused = route_limits(ex, core);
-        throttled(ex, refused)?;
+        // On a stage the caller's limits are asked before those that all callers share.
+        if ex.within.is_none() {
+            let refused = route_limits(ex, core);
+            throttled(ex, refused)?;
+        }
         Ok(Admitted(ex))
     }
 }
@@ -249,6 +272,10 @@ impl<'x> Admitted<'x> {
     #[inline]
     pub(crate) fn authorize(self, core: &Core) -> Result<Authorized<'x>, Refused> {
         let ex = self.0;
+        if let Some(within) = ex.within {
+            usage::authorize(ex, core, within)?;
+            return Ok(Authorized(ex));
+        }
         let snapshot = &ex.view.snapshot;
         let required = ex.route().is_some_and(|r| r.api_key_required);
         let mut keys = ex.head.headers.iter().filter(|h| h.id == KnownHeader::XApiKey);
@@ -293,7 +320,7 @@ impl<'x> Authorized<'x> {
 }
 
 /// A bucket to take from: dense index, pool, telemetry slot.
-type Bucket<'l> = (u32, &'l Arc<Pool>, u32);
+pub(crate) type Bucket<'l> = (u32, &'l Arc<Pool>, u32);
 
 /// Asks the limits of the route that do not depend on the key. `Some`: the slot of the one that refused, and for how long.
 #[inline]
@@ -336,7 +363,7 @@ fn key_limits(ex: &Exchange, core: &Core) -> Option<(u32, u64)> {
 
 /// Takes a token from each bucket, or from none: a request that one of them refuses must not drain the others.
 #[inline]
-fn take_all<'l>(
+pub(crate) fn take_all<'l>(
     ex: &Exchange,
     core: &Core,
     buckets: impl Iterator<Item = Bucket<'l>> + Clone,
@@ -350,12 +377,12 @@ fn take_all<'l>(
     None
 }
 
-fn throttled(ex: &mut Exchange, refused: Option<(u32, u64)>) -> Result<(), Refused> {
+pub(crate) fn throttled(ex: &mut Exchange, refused: Option<(u32, u64)>) -> Result<(), Refused> {
     match refused {
         None => Ok(()),
         Some((slot, retry_after_ms)) => {
             ex.report.limit = Some(slot);
-            Err(Refused { why: Refusal::Throttled, retry_after_ms: Some(retry_after_ms) })
+            Err(Refused { retry_after_ms: Some(retry_after_ms), ..Refused::from(Refusal::Throttled) })
         }
     }
 }

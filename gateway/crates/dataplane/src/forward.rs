@@ -4,6 +4,7 @@ use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::head_out::HeadOut;
 use crate::respond::{connection_header, refresh_warning, request_id_header};
+use crate::rest::proxy;
 use crate::standard::Forwarded;
 use crate::tunnel;
 use sluice_cache::standard::Stored;
@@ -50,6 +51,7 @@ pub(crate) struct Question<'a> {
 /// Writes the request head for a target.
 pub(crate) fn request_head(
     to: Out<'_>,
+    core: &Core,
     ex: &Exchange,
     plan: &ProxyPlan,
     authority: &str,
@@ -59,13 +61,13 @@ pub(crate) fn request_head(
         Out::H1(stream) => stream.write_with(|out| {
             let (head, bytes) = (&*ex.head, ex.bytes.as_slice());
             out.reserve(bytes.len() + 512);
-            out.extend_from_slice(head.method_name.of(bytes));
+            out.extend_from_slice(method(plan, head.method_name.of(bytes)));
             out.push(b' ');
             path(out, ex, plan);
             out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
             out.extend_from_slice(authority.as_bytes());
             out.extend_from_slice(b"\r\n");
-            request_fields(out, ex, question.validating);
+            request_fields(out, core, ex, plan, question.validating);
             if let Some(tunnel) = question.upgrade {
                 out.extend_from_slice(b"Connection: Upgrade\r\n");
                 for protocol in tunnel::asked(ex, tunnel) {
@@ -81,11 +83,11 @@ pub(crate) fn request_head(
             let (head, bytes) = (&*ex.head, ex.bytes.as_slice());
             let empty = matches!(head.framing, BodyFraming::None | BodyFraming::Length(0));
             stream.write_head(empty, |out| {
-                out.pseudo(FieldName::Method, head.method_name.of(bytes));
+                out.pseudo(FieldName::Method, method(plan, head.method_name.of(bytes)));
                 out.pseudo(FieldName::Scheme, if stream.is_tls() { b"https" } else { b"http" });
                 out.pseudo_with(FieldName::Path, |out| path(out, ex, plan));
                 out.pseudo(FieldName::Authority, authority.as_bytes());
-                request_fields(out, ex, question.validating);
+                request_fields(out, core, ex, plan, question.validating);
                 // Hop by hop, and yet what gRPC servers ask for: we do pass trailers on (RFC 9110 10.1.4).
                 if head.headers.iter().any(|h| h.id == KnownHeader::Te && takes_trailers(h.value.of(bytes))) {
                     out.known(KnownHeader::Te, b"trailers");
@@ -101,7 +103,13 @@ fn takes_trailers(te: &[u8]) -> bool {
 }
 
 /// The fields of a request head, but `Host` and those that only HTTP/1 has.
-fn request_fields(out: &mut impl HeadOut, ex: &Exchange, validating: Option<&Stored>) {
+fn request_fields(
+    out: &mut impl HeadOut,
+    core: &Core,
+    ex: &Exchange,
+    plan: &ProxyPlan,
+    validating: Option<&Stored>,
+) {
     let (head, bytes) = (&*ex.head, ex.bytes.as_slice());
     let server = &ex.view.snapshot.server;
     for h in &head.headers {
@@ -120,9 +128,12 @@ fn request_fields(out: &mut impl HeadOut, ex: &Exchange, validating: Option<&Sto
                 | KnownHeader::Range => validating.is_some(),
                 _ => false,
             };
-        if !skip {
+        if !skip && (plan.aws.is_none() || proxy::passes(ex, h, bytes)) {
             out.field(h.id, h.name.of(bytes), h.value.of(bytes));
         }
+    }
+    if let Some(aws) = &plan.aws {
+        proxy::add_fields(out, core, ex, aws);
     }
     if let Some(stored) = validating {
         // RFC 9111 section 4.3.1: both, where there are both.
@@ -150,6 +161,9 @@ fn request_fields(out: &mut impl HeadOut, ex: &Exchange, validating: Option<&Sto
 /// The path sent upstream, with the client's query.
 fn path(out: &mut Vec<u8>, ex: &Exchange, plan: &ProxyPlan) {
     let bytes = ex.bytes.as_slice();
+    if let Some(mapped) = &ex.mapped {
+        return out.extend_from_slice(mapped.target.as_bytes());
+    }
     let raw = ex.head.path.of(bytes);
     match &plan.rewrite {
         // An absolute-form target may have no path (RFC 9112 3.2.1: then it is "/").
@@ -166,10 +180,17 @@ fn path(out: &mut Vec<u8>, ex: &Exchange, plan: &ProxyPlan) {
             }
         }
     }
-    if let Some(query) = ex.head.query {
-        out.push(b'?');
-        out.extend_from_slice(query.of(bytes));
+    let mut separator = b'?';
+    let own = plan.aws.as_ref().and_then(|aws| aws.query.as_deref());
+    for query in own.into_iter().chain(ex.head.query.map(|query| query.of(bytes))) {
+        out.push(std::mem::replace(&mut separator, b'&'));
+        out.extend_from_slice(query);
     }
+}
+
+/// The method towards an upstream.
+fn method<'a>(plan: &'a ProxyPlan, of_client: &'a [u8]) -> &'a [u8] {
+    plan.aws.as_ref().and_then(|aws| aws.integration.method.as_deref()).unwrap_or(of_client)
 }
 
 /// The values that a list header has already, each followed by `, `.
@@ -322,10 +343,17 @@ fn response_fields(out: &mut impl HeadOut, core: &Core, ex: &Exchange, response:
     let ResponseOut { head, bytes, delivery, cache, .. } = *response;
     out.status(head.status);
     let add_via = ex.view.snapshot.server.via;
-    let mut dated = false;
+    let remaps = proxy::remaps(ex);
+    let (mut dated, mut typed) = (false, false);
     for h in &head.headers {
         // With no body of its own the length describes the representation: it is handed on (RFC 9110 8.6).
         let drop_length = delivery != Delivery::NoBody || head.status == 204;
+        if remaps
+            && (!h.hop_by_hop || h.id == KnownHeader::Connection)
+            && proxy::response_field(out, h, bytes)
+        {
+            continue;
+        }
         if h.hop_by_hop || (h.id == KnownHeader::ContentLength && drop_length) {
             continue;
         }
@@ -333,6 +361,7 @@ fn response_fields(out: &mut impl HeadOut, core: &Core, ex: &Exchange, response:
             continue;
         }
         dated |= h.id == KnownHeader::Date;
+        typed |= h.id == KnownHeader::ContentType;
         let name = h.name.of(bytes);
         if is_request_id(name) {
             out.field(KnownHeader::Other, b"x-amzn-Remapped-x-amzn-RequestId", h.value.of(bytes));
@@ -342,6 +371,10 @@ fn response_fields(out: &mut impl HeadOut, core: &Core, ex: &Exchange, response:
     }
     if !dated {
         core.clock.write_date(out);
+    }
+    if remaps && !typed && delivery != Delivery::NoBody {
+        // "API Gateway includes a Content-Type header for all integration responses."
+        out.field(KnownHeader::ContentType, b"Content-Type", b"application/json");
     }
     request_id_header(out, &ex.request_id);
     if add_via {

@@ -124,7 +124,7 @@ pub(crate) async fn integrate(
     let route = ex.route.and_then(|at| view.snapshot.route(at));
     let Some((plan, body_max)) = route.and_then(|r| match &r.action {
         Action::Proxy(plan) => Some((plan, r.body_max_bytes)),
-        Action::Mock(_) | Action::Fault(_) => None,
+        Action::Mock(_) | Action::Mapped(_) | Action::Fault(_) => None,
     }) else {
         return give_up(core, conn, ex, Refusal::NotFound);
     };
@@ -136,13 +136,14 @@ pub(crate) async fn integrate(
     conn.client.out().flush();
     let timeouts = Timeouts::of(plan, upstream, view.snapshot.server.body_timeout_ms);
     let started_ns = sluice_rt::now_ns();
+    let method = backend_method(plan, ex.head.method);
     let deadline_ms = sluice_rt::now_ms() + timeouts.total;
     let mut tries = Tries { left: 1 + upstream.retries, spare: true, deadline_ms };
     let mut avoid = None;
     let mut upload = None;
     loop {
         tries.left = tries.left.saturating_sub(1);
-        let lease = match open(core, group, ex.head.method, upstream, avoid, deadline_ms).await {
+        let lease = match open(core, group, method, upstream, avoid, deadline_ms).await {
             Ok(lease) => {
                 if !lease.reused {
                     core.metrics.upstream_connected(upstream.metrics_slot);
@@ -161,7 +162,7 @@ pub(crate) async fn integrate(
             }
         };
         let target = lease.target;
-        let attempt = Attempt { core, plan, group, timeouts, body_max, started_ns, caching };
+        let attempt = Attempt { core, plan, method, group, timeouts, body_max, started_ns, caching };
         match attempt.run(conn, ex, lease, &mut upload).await {
             Ok(done) => return done,
             Err(Failure::Unanswered(_)) if tries.again() => avoid = Some(target),
@@ -201,11 +202,19 @@ impl Tries {
     }
 }
 
+/// The method towards the upstream: the client's, but for integrations that name one.
+fn backend_method(plan: &ProxyPlan, of_client: Method) -> Method {
+    match plan.aws.as_ref().and_then(|aws| aws.integration.method.as_deref()) {
+        Some(name) => Method::from_bytes(name),
+        None => of_client,
+    }
+}
+
 fn note_time(ex: &mut Exchange, started_ns: u64) {
     ex.report.integration_us = Some(sluice_rt::clock_ns().saturating_sub(started_ns) / 1000);
 }
 
-fn connect_refusal(error: &io::Error) -> Refusal {
+pub(crate) fn connect_refusal(error: &io::Error) -> Refusal {
     match error.kind() {
         io::ErrorKind::TimedOut => Refusal::UpstreamTimeout,
         io::ErrorKind::InvalidData => Refusal::UpstreamTls,
@@ -272,6 +281,8 @@ fn give_up(core: &Core, conn: &mut Conn, ex: &mut Exchange, why: Refusal) -> Int
 struct Attempt<'a> {
     core: &'a Core,
     plan: &'a ProxyPlan,
+    /// What the upstream is asked with.
+    method: Method,
     group: &'a Group,
     timeouts: Timeouts,
     body_max: u64,
@@ -294,7 +305,7 @@ impl Attempt<'_> {
             validating: self.ask().and_then(Ask::validating),
             upgrade: tunnel::wanted(ex, self.plan),
         };
-        forward::request_head(out, ex, self.plan, authority, &question);
+        forward::request_head(out, self.core, ex, self.plan, authority, &question);
         out.flush();
         if matches!(ex.head.framing, BodyFraming::None | BodyFraming::Length(0)) {
             self.without_body(conn, ex, lease).await
@@ -317,14 +328,14 @@ impl Attempt<'_> {
         let (us, mut ui) = lease.wire.split();
         let final_head = FinalHead {
             scratch: &self.core.scratch,
-            method: ex.head.method,
+            method: self.method,
             deadline_ms: Some(sluice_rt::now_ms() + self.timeouts.total.min(self.timeouts.read)),
             interim_to: (!ex.is_http10()).then_some(conn.client.out()),
             upgrading: tunnel::wanted(ex, self.plan).is_some(),
         };
         let bytes = match final_head.read(us, &mut ui, &mut head).await {
             Ok(bytes) => bytes,
-            Err(Failure::Unanswered(why)) if !(reused && ex.head.method.is_idempotent()) => {
+            Err(Failure::Unanswered(why)) if !(reused && self.method.is_idempotent()) => {
                 return Err(Failure::Upstream(why));
             }
             Err(failure) => return Err(failure),
@@ -382,7 +393,7 @@ impl Attempt<'_> {
         let (us, mut ui) = lease.wire.split();
         let final_head = FinalHead {
             scratch: &self.core.scratch,
-            method: ex.head.method,
+            method: self.method,
             deadline_ms: None,
             interim_to: (!ex.is_http10()).then_some(cs),
             upgrading: false,

@@ -26,6 +26,7 @@ mod lookout;
 mod record;
 mod relay;
 mod respond;
+mod rest;
 mod secure;
 mod standard;
 mod tunnel;
@@ -43,9 +44,10 @@ use relay::Caching;
 use respond::Leftover;
 use sluice_h1::HeadError;
 use sluice_server::{After, Conn, Handler, Http2Event, Request, Secure, Settings, Step, Welcome};
-use sluice_snapshot::{Action, CacheMode, CachePlan};
+use sluice_snapshot::{Action, Backing, CacheMode, CachePlan, MappedPlan, Route};
 use sluice_telemetry::Refusal;
 use sluice_tls::{Facts, HandshakeError};
+use sluice_wire::BodyFraming;
 use standard::{Found, Served};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -194,6 +196,8 @@ enum Rest {
     Discard,
     /// Ask the upstream.
     Integrate,
+    /// Map the request, ask the backend, map its answer.
+    Mapped,
     /// Ask the upstream and store the answer.
     Fill(cached::Fill),
     /// Ask the upstream, and deal with the answer as HTTP says.
@@ -239,29 +243,67 @@ impl Core {
                 respond::refuse(self, conn, ex, &respond::fault(*fault).into(), keep);
                 answered
             }
+            Action::Mapped(plan) => self.mapped(conn, ex, (route, plan), answered, keep),
             // What becomes a tunnel has no answer to cache.
             Action::Proxy(plan) if ex.head.upgrade && tunnel::wanted(ex, plan).is_some() => {
                 Way::Await(Rest::Integrate)
             }
-            Action::Proxy(_) => match &route.cache {
-                None => Way::Await(Rest::Integrate),
-                Some(plan) if plan.mode == CacheMode::Standard => {
-                    self.by_standard(conn, ex, plan, answered, keep)
+            Action::Proxy(plan) => {
+                if let Some(aws) = &plan.aws
+                    && let Err(refused) = rest::proxy::prepare(self, ex, aws)
+                {
+                    respond::refuse(self, conn, ex, &refused, keep);
+                    return answered;
                 }
-                Some(plan) => match cached::look_up(self, ex, plan) {
-                    Lookup::Bypass => Way::Await(Rest::Integrate),
-                    Lookup::Fill(fill) => Way::Await(Rest::Fill(fill)),
-                    Lookup::Forbidden => {
-                        respond::refuse(self, conn, ex, &Refusal::RefreshForbidden.into(), keep);
-                        answered
-                    }
-                    Lookup::Hit(entry) => {
-                        respond::hit(self, conn, ex, &entry, sluice_rt::now_ms(), keep);
-                        answered
-                    }
-                },
-            },
+                self.by_cache(conn, ex, (route.cache.as_ref(), Rest::Integrate), answered, keep)
+            }
         }
+    }
+
+    /// A method whose bodies are mapped. A MOCK needs no cache: it costs less than one.
+    fn mapped(
+        &self,
+        conn: &mut Conn,
+        ex: &mut Exchange,
+        (route, plan): (&Route, &MappedPlan),
+        answered: Way,
+        keep: bool,
+    ) -> Way {
+        match &plan.backing {
+            Backing::Mock(Some(usual)) if rest::is_usual(ex) => {
+                respond::mock(self, conn, ex, usual, keep);
+                answered
+            }
+            Backing::Mock(_) if matches!(ex.head.framing, BodyFraming::None | BodyFraming::Length(0)) => {
+                rest::mock_now(self, conn, ex, plan, keep);
+                answered
+            }
+            Backing::Mock(_) => Way::Await(Rest::Mapped),
+            Backing::Http(_) => self.by_cache(conn, ex, (route.cache.as_ref(), Rest::Mapped), answered, keep),
+        }
+    }
+
+    /// The cache step; `uncached` is what is done where the cache has no part in it.
+    #[inline]
+    fn by_cache(
+        &self,
+        conn: &mut Conn,
+        ex: &mut Exchange,
+        (cache, uncached): (Option<&CachePlan>, Rest),
+        answered: Way,
+        keep: bool,
+    ) -> Way {
+        let Some(plan) = cache else { return Way::Await(uncached) };
+        if plan.mode == CacheMode::Standard {
+            return self.by_standard(conn, ex, plan, answered, keep);
+        }
+        match cached::look_up(self, ex, plan) {
+            Lookup::Bypass => return Way::Await(uncached),
+            Lookup::Fill(fill) => return Way::Await(Rest::Fill(fill)),
+            Lookup::Forbidden => respond::refuse(self, conn, ex, &Refusal::RefreshForbidden.into(), keep),
+            Lookup::Hit(entry) => respond::hit(self, conn, ex, &entry, sluice_rt::now_ms(), keep),
+        }
+        answered
     }
 
     /// The cache step in the standards mode.
@@ -286,17 +328,20 @@ impl Core {
     }
 
     /// The way, from where waiting begins.
-    async fn rest(&self, conn: &mut Conn, ex: &mut Exchange, rest: Rest) -> After {
-        let _admitted = match rest {
+    async fn rest(&self, conn: &mut Conn, ex: &mut Exchange, todo: Rest) -> After {
+        let _admitted = match todo {
             Rest::Discard => None,
-            Rest::Integrate | Rest::Fill(_) | Rest::Standard(_) => Some(self.lookout.enter(conn.peer.ip())),
+            Rest::Integrate | Rest::Mapped | Rest::Fill(_) | Rest::Standard(_) => {
+                Some(self.lookout.enter(conn.peer.ip()))
+            }
         };
-        match rest {
+        match todo {
             Rest::Discard => {
                 let (framing, server) = (ex.head.framing, &ex.view.snapshot.server);
                 respond::discard(conn, framing, &server.limits, server.body_timeout_ms).await
             }
             Rest::Integrate => integrate::integrate(self, conn, ex, Caching::Off).await.after,
+            Rest::Mapped => rest::run(self, conn, ex, Caching::Off).await.after,
             Rest::Fill(fill) => cached::fill(self, conn, ex, fill).await,
             Rest::Standard(ask) => standard::run(self, conn, ex, ask).await,
         }

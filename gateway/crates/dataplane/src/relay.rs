@@ -13,7 +13,7 @@ use sluice_h2::{In, Out};
 use sluice_server::After;
 use sluice_snapshot::CacheKeyPart;
 use sluice_telemetry::{CacheOutcome, Refusal};
-use sluice_wire::{BodyFraming, KnownHeader, ResponseHead, enc};
+use sluice_wire::{BodyFraming, KnownHeader, Method, ResponseHead, enc};
 
 /// Bodies at least this long go from socket to socket by splice(2).
 const SPLICE_BYTES: u64 = 64 * 1024;
@@ -75,7 +75,10 @@ impl Relay<'_> {
         head: &ResponseHead,
         bytes: HeadBytes,
     ) -> Relayed {
-        let delivery = Delivery::of(head.framing, ex.is_http10());
+        // Only an integration that asks with another method than the client's has a body for HEAD.
+        let unasked = ex.head.method == Method::Head
+            && !matches!(head.framing, BodyFraming::None | BodyFraming::Length(0));
+        let delivery = if unasked { Delivery::NoBody } else { Delivery::of(head.framing, ex.is_http10()) };
         let keep = self.keep && delivery != Delivery::Close;
         ex.report.status = head.status;
         let mut copy = self.copy(head, bytes.as_slice());
@@ -94,6 +97,10 @@ impl Relay<'_> {
             self.us.set_bulk(false);
         }
         bytes.recycle(&self.core.scratch);
+        if unasked {
+            let after = if keep { After::KeepAlive } else { After::Close };
+            return Relayed { after, upstream_clean: false, upstream_failed: false, entry: None };
+        }
         // The limits bound trailers; those of the client's side serve both.
         let mut body = Body::new(head.framing, &ex.view.snapshot.server.limits);
         let result = self.body(ui, &mut body, delivery, &mut copy).await;

@@ -7,6 +7,7 @@ use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
 use crate::head_out::{HeadOut, digits};
 use crate::ids::RequestId;
+use crate::rest;
 use crate::standard::{self, Served};
 use bytes::Bytes;
 use sluice_cache::Entry;
@@ -22,8 +23,8 @@ use std::ops::Range;
 /// Status, message and error type of a refusal.
 pub(crate) struct GatewayResponse {
     pub(crate) status: u16,
-    message: &'static str,
-    error_type: &'static str,
+    pub(crate) message: &'static str,
+    pub(crate) error_type: &'static str,
 }
 
 /// The one table of refusals: what `docs/errors.md` lists.
@@ -36,6 +37,10 @@ pub(crate) fn gateway_response(why: Refusal) -> GatewayResponse {
         | Refusal::KeyMissing
         | Refusal::KeyInvalid
         | Refusal::KeyDisabled => (403, "Forbidden", "ForbiddenException"),
+        Refusal::UnsupportedMediaType => (415, "Unsupported Media Type", "BadRequestException"),
+        Refusal::BadBody => (400, "Invalid request body", "BadRequestException"),
+        Refusal::BadParameters => (400, "Missing required request parameters", "BadRequestException"),
+        Refusal::QuotaExceeded => (429, "Limit Exceeded", "LimitExceededException"),
         Refusal::Configuration => (500, "Internal server error", "InternalServerErrorException"),
         Refusal::Authorizer => (500, "Internal server error", "AuthorizerConfigurationException"),
         Refusal::Throttled => (429, "Too Many Requests", "TooManyRequestsException"),
@@ -101,14 +106,14 @@ pub(crate) fn request_id_header(out: &mut impl HeadOut, id: &RequestId) {
 
 /// Headers that every answer of the gateway's own carries.
 #[inline]
-fn common_headers(out: &mut impl HeadOut, core: &Core, ex: &Exchange) {
+pub(crate) fn common_headers(out: &mut impl HeadOut, core: &Core, ex: &Exchange) {
     request_id_header(out, &ex.request_id);
     core.clock.write_date(out);
 }
 
 /// What ends the head in HTTP/1.
 #[inline]
-fn end_head(out: &mut Vec<u8>, ex: &Exchange, keep: bool) {
+pub(crate) fn end_head(out: &mut Vec<u8>, ex: &Exchange, keep: bool) {
     connection_header(out, ex.head.version, keep);
     out.extend_from_slice(b"\r\n");
 }
@@ -370,6 +375,9 @@ fn cache_status(out: &mut Vec<u8>, stored: &Stored, age_ms: u64, served: Served)
 
 /// Writes a refusal.
 pub(crate) fn refuse(core: &Core, conn: &Conn, ex: &mut Exchange, refused: &Refused, keep: bool) {
+    if ex.within.is_some() && rest::write::refuse(core, conn, ex, refused, keep) {
+        return;
+    }
     let answer = gateway_response(refused.why);
     let head_only = ex.head.method == Method::Head;
     let written = match conn.client.out() {

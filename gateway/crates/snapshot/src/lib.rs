@@ -5,22 +5,24 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod mapped;
 mod networks;
 mod pattern;
 mod rest;
 mod route;
 mod router;
 
+pub use mapped::{AwsProxy, Backing, HttpIntegration, MappedPlan};
 pub use networks::Networks;
 pub use pattern::{CAPTURES_MAX, Pattern, PatternError, SEGMENT_MAX_BYTES, SEGMENTS_MAX, Segment};
 pub use rest::{
-    Addressed, Backend, BackendId, BackendTls, Canary, Deployed, Mapping, RestApis, RouteAt, Stage,
+    Addressed, Backend, BackendId, BackendTls, Canary, Deployed, KeyTable, Mapping, RestApis, RouteAt, Stage,
     resource_path,
 };
 pub use route::{
-    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, Destination, Fault, KeyId, Limit, LimitScope,
-    MockResponse, PathPiece, ProxyPlan, Refresh, Route, RouteId, Source, Target, TunnelPlan, Upstream,
-    UpstreamId,
+    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, Destination, Fault, Grant, KeyId, Limit, LimitScope,
+    MockResponse, PathPiece, ProxyPlan, QuotaPlan, Refresh, Route, RouteId, Source, Target, TunnelPlan,
+    Upstream, UpstreamId,
 };
 pub use router::{Captures, Match, Router, RouterBuilder, RouterError};
 

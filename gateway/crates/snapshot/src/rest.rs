@@ -11,7 +11,8 @@
 //! A compiled stage is behind an [`Arc`]: a change of one API leaves those of all others as they are.
 
 use crate::router::Router;
-use crate::{Route, RouteId, Upstream};
+use crate::{ApiKey, Limit, Route, RouteId, Upstream};
+use sluice_mapping::{BinaryMediaTypes, GatewayResponses};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -48,6 +49,19 @@ pub struct RestApis {
     pub stages: Vec<Arc<Stage>>,
     /// Servers that integrations name by URI, indexed by [`BackendId`].
     pub backends: Vec<Arc<Backend>>,
+    /// API keys; their [`KeyId`](crate::KeyId)s go on where those of the configuration end.
+    pub keys: Arc<KeyTable>,
+    /// The account's limit, which all stages share (a `Limit::Pool`).
+    pub account: Option<Limit>,
+}
+
+/// The control plane's API keys.
+#[derive(Debug, Default)]
+pub struct KeyTable {
+    /// In any order.
+    pub keys: Vec<Arc<ApiKey>>,
+    /// Value to place. A `HashMap` with the default keyed hash: values are attacker-chosen.
+    pub by_value: HashMap<Box<[u8]>, u32>,
 }
 
 /// Index into [`RestApis::backends`], stable for the life of the process.
@@ -99,6 +113,8 @@ pub struct Stage {
     pub api: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
+    /// Dense, and its own for the life of the process.
+    pub id: u32,
     /// Whether it may be called at the API's own host name.
     pub has_own_host: bool,
     /// What it serves.
@@ -130,6 +146,16 @@ pub struct Deployed {
     pub router: Router,
     /// Indexed by [`RouteId`].
     pub routes: Vec<Route>,
+    /// The stage's variables, with the canary's.
+    pub variables: Box<[(Box<str>, Box<str>)]>,
+    /// API keys are in `x-api-key`; else nobody has one, because no authorizer is there to name it.
+    pub keys_in_header: bool,
+    /// Which bodies are binary.
+    pub binary: BinaryMediaTypes,
+    /// Answers of so many bytes are compressed for those who accept it; `None`: never.
+    pub compress_from_bytes: Option<u64>,
+    /// What the gateway itself answers; `None`: as it always does.
+    pub responses: Option<GatewayResponses>,
 }
 
 /// Whom a request is for.
@@ -177,6 +203,8 @@ impl RestApis {
             domains: domains.collect(),
             stages,
             backends,
+            keys: Arc::default(),
+            account: None,
         }
     }
 
@@ -333,8 +361,17 @@ mod tests {
     use crate::RouterBuilder;
 
     fn stage(api: &str, name: &str, has_own_host: bool) -> Arc<Stage> {
-        let deployed = Deployed { id: "d".into(), router: RouterBuilder::new().build(), routes: Vec::new() };
-        Arc::new(Stage { api: api.into(), name: name.into(), has_own_host, deployed, canary: None })
+        let deployed = Deployed {
+            id: "d".into(),
+            router: RouterBuilder::new().build(),
+            routes: Vec::new(),
+            variables: Box::default(),
+            keys_in_header: true,
+            binary: BinaryMediaTypes::default(),
+            compress_from_bytes: None,
+            responses: None,
+        };
+        Arc::new(Stage { api: api.into(), name: name.into(), id: 0, has_own_host, deployed, canary: None })
     }
 
     fn mapping(base: &str, api: &str, stage: Option<&str>) -> Mapping {

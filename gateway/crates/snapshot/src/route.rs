@@ -1,8 +1,8 @@
 //! Routes, upstreams, keys and limits as data.
 
-use crate::BackendId;
+use crate::{AwsProxy, BackendId, MappedPlan};
 use bytes::Bytes;
-use sluice_throttle::{ClientTable, Pool};
+use sluice_throttle::{ClientTable, Period, Pool, Quota};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,6 +54,8 @@ pub struct Route {
     pub source: Source,
     /// The method of a REST API's route; `None`: any, or those of the configuration.
     pub method: Option<Arc<str>>,
+    /// The id of its resource, where it is a REST API's.
+    pub resource_id: Option<Box<str>>,
     /// The path pattern as written, for logs and `/routes`.
     pub pattern: Arc<str>,
     /// What answers.
@@ -77,6 +79,8 @@ pub enum Action {
     Mock(MockResponse),
     /// Forward to an upstream group.
     Proxy(ProxyPlan),
+    /// A method of a REST API whose bodies are mapped.
+    Mapped(Box<MappedPlan>),
     /// It cannot be answered: a method whose set-up is incomplete, or asks for what is not built.
     Fault(Fault),
 }
@@ -125,6 +129,8 @@ pub struct ProxyPlan {
     pub total_timeout_ms: u64,
     /// What connections may become; `None`: nothing but what they are.
     pub tunnel: Option<TunnelPlan>,
+    /// What is done to heads on their way through a REST API.
+    pub aws: Option<Box<AwsProxy>>,
 }
 
 /// Tunnels to an upstream (RFC 9110 7.8).
@@ -251,8 +257,36 @@ pub struct ApiKey {
     pub enabled: bool,
     /// Limits of the key itself (always `Limit::Pool`).
     pub limits: Vec<Limit>,
+    /// What usage plans grant it; for keys of the configuration nothing.
+    pub grants: Vec<Grant>,
     /// Telemetry slot.
     pub metrics_slot: u32,
+}
+
+/// What a usage plan grants a key on one stage.
+#[derive(Debug)]
+pub struct Grant {
+    /// [`Stage::id`](crate::Stage::id).
+    pub stage: u32,
+    /// The plan's limit for the key on all its stages (always `Limit::Pool`).
+    pub limit: Option<Limit>,
+    /// Limits for single methods: path, method and a `Limit::Pool`.
+    pub methods: Vec<(Box<str>, Box<str>, Limit)>,
+    /// Requests in a period.
+    pub quota: Option<QuotaPlan>,
+}
+
+/// A quota as a key has it.
+#[derive(Clone, Debug)]
+pub struct QuotaPlan {
+    /// Dense and stable for the life of the process: data cores keep their leases in a vector by it.
+    pub index: u32,
+    /// The shared count.
+    pub quota: Arc<Quota>,
+    /// How long its period is.
+    pub period: Period,
+    /// Telemetry slot of the limit.
+    pub slot: u32,
 }
 
 /// A group of targets.

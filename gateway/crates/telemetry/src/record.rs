@@ -184,6 +184,14 @@ labelled! {
         Configuration => "api_configuration_error",
         /// A method of a REST API whose authorizer cannot be asked.
         Authorizer => "authorizer_configuration_error",
+        /// No template of an integration is for the request's content type.
+        UnsupportedMediaType => "unsupported_media_type",
+        /// The body is not what the method's model asks for, or not JSON where an expression reads it.
+        BadBody => "bad_request_body",
+        /// A parameter that the method requires is missing.
+        BadParameters => "bad_request_parameters",
+        /// A usage plan's quota is used up.
+        QuotaExceeded => "quota_exceeded",
         /// No API key was sent to a route that requires one.
         KeyMissing => "key_missing",
         /// The API key is unknown.
@@ -240,6 +248,10 @@ impl Refusal {
             Self::NotFound => "RESOURCE_NOT_FOUND",
             Self::MissingToken => "MISSING_AUTHENTICATION_TOKEN",
             Self::Configuration => "API_CONFIGURATION_ERROR",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::BadBody => "BAD_REQUEST_BODY",
+            Self::BadParameters => "BAD_REQUEST_PARAMETERS",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::Authorizer => "AUTHORIZER_CONFIGURATION_ERROR",
             Self::KeyMissing | Self::KeyInvalid | Self::KeyDisabled => "INVALID_API_KEY",
             Self::Throttled => "THROTTLED",

@@ -58,8 +58,25 @@ pub(crate) struct Totals {
     pub(crate) handshakes: Counter,
     pub(crate) handshakes_resumed: Counter,
     pub(crate) handshake_failures: [Counter; HandshakeFailure::ALL.len()],
-    pub(crate) refusals: [Counter; Refusal::ALL.len()],
+    pub(crate) refusals: PerRefusal,
     pub(crate) engine: [Counter; EngineGauge::ALL.len()],
+}
+
+/// A counter for each refusal. More than the 32 that arrays have defaults for.
+#[derive(Debug)]
+pub(crate) struct PerRefusal([Counter; Refusal::ALL.len()]);
+
+impl Default for PerRefusal {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl PerRefusal {
+    #[inline]
+    pub(crate) fn get(&self, at: usize) -> Option<&Counter> {
+        self.0.get(at)
+    }
 }
 
 /// How many slots of each kind a shard has.

@@ -3,6 +3,7 @@
 //! * [`Pool`] and [`Lease`]: one limit shared by all cores. The pool is one atomic word; each core draws a few tokens at a
 //!   time and spends them without atomics.
 //! * [`ClientTable`]: one bucket for each of very many clients, in bounded memory.
+//! * [`Quota`] and [`QuotaLease`]: requests in a day, a week or a month.
 //! * [`ConnectionTable`]: how many connections each client has open.
 //!
 //! Time is an argument, in nanoseconds of a monotonic clock; nothing here reads a clock or does I/O.
@@ -28,6 +29,7 @@ mod lease;
 #[cfg(all(test, loom))]
 mod model;
 mod pool;
+mod quota;
 mod rate;
 mod sip;
 mod sync;
@@ -36,4 +38,5 @@ pub use clients::ClientTable;
 pub use connections::ConnectionTable;
 pub use lease::{LEASE_IDLE_NS, Lease};
 pub use pool::{LEASE_BURST_SHARE, LEASE_MAX_TOKENS, Pool};
+pub use quota::{Period, Quota, QuotaCount, QuotaLease};
 pub use rate::{Decision, RETRY_AFTER_MAX_MS, Rate};

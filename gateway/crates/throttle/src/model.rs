@@ -178,3 +178,23 @@ fn a_count_survives_a_close_at_the_same_moment() {
         assert_eq!(table.count(7), 1);
     });
 }
+
+/// Two cores debit a quota of three, one of them in the next period: neither period sees more than its due.
+#[test]
+fn quotas_count_each_period_apart() {
+    use crate::quota::{Quota, QuotaCount, QuotaLease};
+    model(|| {
+        let quota = Quota::new(2, QuotaCount { period: 1, used: 0 });
+        let other = Arc::clone(&quota);
+        let thread = thread::spawn(move || {
+            let mut lease = QuotaLease::new(other);
+            (u32::from(lease.take(1)), u32::from(lease.take(2)))
+        });
+        let mut lease = QuotaLease::new(Arc::clone(&quota));
+        let here = (0..3).map(|_| u32::from(lease.take(2))).sum::<u32>();
+        let (before, after) = thread.join().unwrap();
+        // What asked for the old period after the new one had begun counts in the new one.
+        assert!(here + after <= 2 && before <= 1);
+        assert!(u64::from(here + after) <= quota.used(2) && quota.used(2) <= 2);
+    });
+}

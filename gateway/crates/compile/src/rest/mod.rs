@@ -6,13 +6,19 @@
 //! the time that one takes.
 
 mod backends;
+mod integration;
+mod keys;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod uri;
 
-use crate::SlotAllocator;
 use crate::registry::Registry;
+use crate::{Now, SlotAllocator};
 pub(crate) use backends::Backends;
 pub use backends::look_up;
+pub use keys::QuotaCounted;
+pub(crate) use keys::{KnownKeys, Quotas, StageIds};
 use sluice_catalog::{Catalog, Definition, DomainName, RestApi};
 use sluice_snapshot::{Mapping, RestApis, Stage};
 use stage::StagePlan;
@@ -126,10 +132,11 @@ fn mappings(domain: &DomainName) -> (String, Vec<Mapping>) {
 /// Builds what the plan says. The second value: methods that cannot be answered and why, of the stages that are new.
 pub(crate) fn build(
     plan: Plan<'_>,
+    catalog: &Catalog,
     registry: &mut Registry,
     slots: &mut dyn SlotAllocator,
     basis: Basis,
-    now_ns: u64,
+    now: Now,
 ) -> (RestApis, Vec<String>) {
     let mut notes = Vec::new();
     let mut known = Known::with_capacity(plan.stages.len());
@@ -138,7 +145,8 @@ pub(crate) fn build(
         let stage = match planned {
             Planned::Known(stage) => stage,
             Planned::New(plan) => {
-                let mut builder = stage::Builder { registry, slots, basis, now_ns, notes: &mut notes };
+                let mut builder =
+                    stage::Builder { registry, slots, basis, now_ns: now.ns, notes: &mut notes };
                 let (from, stage) = builder.stage(*plan);
                 let stage = Arc::new(stage);
                 let key = (stage.api.to_string(), stage.name.to_string());
@@ -157,5 +165,8 @@ pub(crate) fn build(
     registry.rest = known;
     registry.basis = basis;
     registry.backends.resolve_fresh();
-    (RestApis::new(stages, plan.domains, registry.backends.list()), notes)
+    let mut rest = RestApis::new(stages, plan.domains, registry.backends.list());
+    rest.keys = keys::table(catalog, registry, slots, now);
+    rest.account = keys::account(catalog, registry, slots, now);
+    (rest, notes)
 }

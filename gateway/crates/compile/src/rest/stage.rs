@@ -1,18 +1,18 @@
 //! A stage of a REST API to its routes.
 
-use super::uri::{Piece, Uri};
+use super::integration;
+use super::uri::Uri;
 use super::{Basis, From};
 use crate::SlotAllocator;
-use crate::build::{mock, mock_with};
 use crate::registry::{PoolName, Registry};
-use bytes::Bytes;
 use sluice_catalog::{
-    self as catalog, Definition, Integration, IntegrationType, Method, MethodSetting, Resource, RestApi,
-    Strings, UnauthorizedCacheControl,
+    self as catalog, ApiKeySource, Definition, Integration, IntegrationType, Method, MethodSetting, Resource,
+    RestApi, Strings, UnauthorizedCacheControl,
 };
+use sluice_mapping::BinaryMediaTypes;
 use sluice_snapshot::{
-    Action, CacheKeyPart, CacheMode, CachePlan, Canary, Deployed, Destination, Fault, Limit, PathPiece,
-    Pattern, ProxyPlan, Refresh, Route, RouteId, RouterBuilder, Source, Stage,
+    Action, CacheKeyPart, CacheMode, CachePlan, Canary, Deployed, Destination, Fault, Limit, Pattern,
+    Refresh, Route, RouteId, RouterBuilder, Source, Stage,
 };
 use sluice_throttle::Rate;
 use std::sync::Arc;
@@ -110,6 +110,28 @@ pub(super) struct Builder<'b> {
     pub(super) notes: &'b mut Vec<String>,
 }
 
+/// What the methods of a deployment have in common.
+pub(super) struct Served {
+    pub(super) variables: Strings,
+    pub(super) binary: BinaryMediaTypes,
+    pub(super) compress_from_bytes: Option<u64>,
+}
+
+impl Served {
+    fn new(definition: &Definition, variables: Strings) -> Self {
+        Self {
+            variables,
+            binary: BinaryMediaTypes::new(definition.binary_media_types.iter().map(String::as_str)),
+            compress_from_bytes: definition.minimum_compression_size.map(u64::from),
+        }
+    }
+
+    /// Whether no answer depends on what media types it has, or how large it is.
+    pub(super) fn is_plain(&self) -> bool {
+        self.binary == BinaryMediaTypes::default() && self.compress_from_bytes.is_none()
+    }
+}
+
 /// What the methods of a stage have in common.
 struct Scope<'s> {
     api: Arc<str>,
@@ -133,26 +155,34 @@ impl Builder<'_> {
         let deployed = self.deployed(&scope, plan.deployed, false);
         let canary =
             plan.canary.map(|(share, plan)| Canary { share, deployed: self.deployed(&scope, plan, true) });
-        (from, Stage { api, name, has_own_host, deployed, canary })
+        let id = self.registry.stages.id(&api, &name);
+        (from, Stage { api, name, id, has_own_host, deployed, canary })
     }
 
     fn deployed(&mut self, scope: &Scope<'_>, plan: DeployedPlan<'_>, is_canary: bool) -> Deployed {
-        let routes =
-            plan.methods.iter().map(|method| self.route(scope, method, &plan.variables, is_canary)).collect();
-        Deployed { id: plan.id.into(), router: plan.router.build(), routes }
+        let of = Served::new(plan.definition, plan.variables);
+        let routes = plan.methods.iter().map(|method| self.route(scope, method, &of, is_canary)).collect();
+        let responses = integration::gateway_responses(plan.definition).unwrap_or_else(|errors| {
+            self.notes.push(format!("rest API {}/{}: gateway responses: {errors}", scope.api, scope.name));
+            None
+        });
+        Deployed {
+            id: plan.id.into(),
+            router: plan.router.build(),
+            routes,
+            variables: of.variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            keys_in_header: plan.definition.api_key_source == ApiKeySource::Header,
+            binary: of.binary,
+            compress_from_bytes: of.compress_from_bytes,
+            responses,
+        }
     }
 
-    fn route(
-        &mut self,
-        scope: &Scope<'_>,
-        plan: &MethodPlan<'_>,
-        variables: &Strings,
-        is_canary: bool,
-    ) -> Route {
+    fn route(&mut self, scope: &Scope<'_>, plan: &MethodPlan<'_>, of: &Served, is_canary: bool) -> Route {
         let name: Arc<str> =
             format!("{}/{} {} {}", scope.api, scope.name, plan.name, plan.resource.path).into();
         let settings = setting(scope.stage, &plan.resource.path, plan.name);
-        let action = self.action(plan, variables).unwrap_or_else(|(fault, why)| {
+        let action = self.action(&scope.api, plan, of).unwrap_or_else(|(fault, why)| {
             self.notes.push(format!("rest API {name}: {why}: calls are refused"));
             Action::Fault(fault)
         });
@@ -163,6 +193,7 @@ impl Builder<'_> {
         Route {
             source: Source::Stage { api: Arc::clone(&scope.api), stage: Arc::clone(&scope.name) },
             method: (plan.name != "ANY").then(|| plan.name.into()),
+            resource_id: Some(plan.resource.id.as_str().into()),
             pattern: plan.resource.path.as_str().into(),
             action,
             api_key_required: plan.method.api_key_required,
@@ -230,7 +261,12 @@ impl Builder<'_> {
         Some(Limit::Pool { index, pool, slot: self.slots.limit_slot("rest-method") })
     }
 
-    fn action(&mut self, plan: &MethodPlan<'_>, variables: &Strings) -> Result<Action, (Fault, String)> {
+    fn action(
+        &mut self,
+        api: &Arc<str>,
+        plan: &MethodPlan<'_>,
+        of: &Served,
+    ) -> Result<Action, (Fault, String)> {
         match plan.method.authorization_type.as_str() {
             "" | "NONE" => {}
             "AWS_IAM" => return Err((Fault::Signature, "AWS_IAM authorization is not built".to_owned())),
@@ -240,24 +276,28 @@ impl Builder<'_> {
         let integration = plan.method.integration.as_deref();
         let integration = integration.ok_or_else(|| fault("it has no integration".to_owned()))?;
         match integration.integration_type {
-            IntegrationType::Mock => mocked(integration).map(Action::Mock).map_err(fault),
-            IntegrationType::HttpProxy => self.forwarded(plan, integration, variables).map_err(fault),
+            IntegrationType::Mock => integration::mock(integration, of).map(Action::Mapped).map_err(fault),
+            IntegrationType::Http | IntegrationType::HttpProxy => {
+                self.http(api, plan, integration, of).map_err(fault)
+            }
             other => Err(fault(format!("integrations of type {other:?} are not built"))),
         }
     }
 
-    fn forwarded(
+    fn http(
         &mut self,
+        api: &Arc<str>,
         plan: &MethodPlan<'_>,
         integration: &Integration,
-        variables: &Strings,
+        of: &Served,
     ) -> Result<Action, String> {
-        let uri = Uri::parse(integration.uri.as_deref().unwrap_or_default(), variables)?;
+        if integration.connection_type.as_deref() == Some("VPC_LINK") {
+            return Err("VPC links are not built".to_owned());
+        }
+        let uri = Uri::parse(integration.uri.as_deref().unwrap_or_default(), &of.variables)?;
         let any_issuer = integration.tls_config.as_ref().is_some_and(|tls| tls.insecure_skip_verification);
-        let path = rewritten(&uri.path, plan, integration)?;
         let to = Destination::Backend(self.registry.backends.id(&uri, any_issuer, self.slots));
-        let total_timeout_ms = u64::from(integration.timeout_in_millis).max(50);
-        Ok(Action::Proxy(ProxyPlan { to, rewrite: Some(path), total_timeout_ms, tunnel: None }))
+        integration::http(api, &plan.pattern, integration, &uri, to)
     }
 }
 
@@ -278,70 +318,4 @@ fn setting<'s>(stage: &'s catalog::Stage, path: &str, method: &str) -> Option<&'
     let own = format!("{}/{method}", path.trim_start_matches('/').replace('/', "~1"));
     let settings = &stage.method_settings;
     settings.get(&own).or_else(|| settings.get(&format!("~1{own}"))).or_else(|| settings.get("*/*"))
-}
-
-/// The path of a URI with the parameters that the method maps into it.
-fn rewritten(
-    path: &[Piece],
-    plan: &MethodPlan<'_>,
-    integration: &Integration,
-) -> Result<Vec<PathPiece>, String> {
-    let piece = |piece: &Piece| match piece {
-        Piece::Literal(text) => Ok(PathPiece::Literal(Bytes::copy_from_slice(text.as_bytes()))),
-        Piece::Param(name) => {
-            let mapped = integration.request_parameters.get(&format!("integration.request.path.{name}"));
-            let from = mapped.and_then(|from| from.strip_prefix("method.request.path."));
-            let at = plan.pattern.captures().position(|known| Some(known) == from);
-            match at.and_then(|at| u8::try_from(at).ok()) {
-                Some(at) => Ok(PathPiece::Capture(at)),
-                None => {
-                    Err(format!("`{{{name}}}` of its URI is mapped from no path parameter of the method"))
-                }
-            }
-        }
-    };
-    path.iter().map(piece).collect()
-}
-
-/// A MOCK whose templates say the same whatever the request.
-fn mocked(integration: &Integration) -> Result<sluice_snapshot::MockResponse, String> {
-    let template = integration.request_templates.get("application/json").map_or("", String::as_str);
-    let status = fixed_status(template).ok_or("its request template gives no fixed `statusCode`")?;
-    let responses = &integration.integration_responses;
-    let response = responses
-        .values()
-        .find(|response| response.selection_pattern.as_deref() == Some(&status.to_string()))
-        .or_else(|| responses.values().find(|r| r.selection_pattern.as_deref().is_none_or(str::is_empty)))
-        .ok_or("it has no integration response for its status")?;
-    let body = match response.response_templates.get("application/json") {
-        Some(Some(template)) if template.contains(['$', '#']) => {
-            return Err("its response template is not fixed".to_owned());
-        }
-        Some(Some(template)) => template.as_str(),
-        _ => "",
-    };
-    let status =
-        response.status_code.parse().map_err(|_| format!("its status is \"{}\"", response.status_code))?;
-    let mut headers = Vec::new();
-    for (to, from) in &response.response_parameters {
-        let name = to.strip_prefix("method.response.header.");
-        let value = from.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
-        match (name, value) {
-            (Some(name), Some(value)) => headers.push((name, value)),
-            _ => return Err(format!("`{to}` is not a fixed header")),
-        }
-    }
-    Ok(if headers.is_empty() {
-        mock(status, body, "application/json")
-    } else {
-        mock_with(status, body, &headers)
-    })
-}
-
-/// The status of a request template such as `{"statusCode": 200}`.
-fn fixed_status(template: &str) -> Option<u16> {
-    let (_, rest) = template.split_once("statusCode")?;
-    let digits: String =
-        rest.trim_start_matches(['"', ':', ' ', '\'']).chars().take_while(char::is_ascii_digit).collect();
-    if template.contains(['$', '#']) { None } else { digits.parse().ok() }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Uri {
     pub(crate) path: Vec<Piece>,
     /// Without the `?`; `None`: there is none.
     pub(crate) query: Option<Vec<Piece>>,
+    /// Path and query as they are written.
+    pub(crate) target: String,
 }
 
 /// A piece of a path or query.
@@ -55,6 +57,10 @@ impl Uri {
             host,
             path: pieces(path)?,
             query: query.map(pieces).transpose()?,
+            target: match query {
+                Some(query) => format!("{path}?{query}"),
+                None => path.to_owned(),
+            },
         })
     }
 

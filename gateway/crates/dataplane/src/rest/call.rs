@@ -1,0 +1,206 @@
+//! A request to an integration whose answer is wanted whole, because it is mapped.
+
+use crate::core::Core;
+use crate::exchange::Exchange;
+use crate::integrate::{Failure, FinalHead, RESPONSE_LIMITS, connect_refusal, open};
+use crate::rest::headers::{Passage, may_be_mapped, of_request, push_value};
+use crate::rest::view::{Received, trace_id};
+use sluice_client::{Group, Lease};
+use sluice_h1::{Body, BodyError};
+use sluice_h2::{In, Out};
+use sluice_mapping::{Outgoing, Place};
+use sluice_snapshot::{HttpIntegration, Upstream};
+use sluice_telemetry::Refusal;
+use sluice_wire::{BodyFraming, KnownHeader, Method, ResponseHead, enc};
+use std::io;
+use std::rc::Rc;
+
+/// What an integration may answer ("Amazon API Gateway quotas": payload size).
+const ANSWER_MAX_BYTES: usize = 10 * 1024 * 1024;
+
+/// One request to an integration.
+pub(crate) struct Call<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) ex: &'a Exchange,
+    pub(crate) integration: &'a HttpIntegration,
+    pub(crate) outgoing: &'a Outgoing,
+    /// Path and query.
+    pub(crate) target: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
+impl Call<'_> {
+    /// Asks, once more where that is safe, and reads the answer to its end. All of it has `timeoutInMillis`.
+    pub(crate) async fn run(&self) -> Result<Received, Refusal> {
+        let (core, view) = (self.core, Rc::clone(&self.ex.view));
+        let (upstream, group) = core.servers(&view, self.integration.to).ok_or(Refusal::UpstreamConnect)?;
+        let deadline_ms = sluice_rt::now_ms() + self.integration.timeout_ms;
+        let mut tries = 1 + upstream.retries;
+        let mut avoid = None;
+        loop {
+            tries -= 1;
+            let may_try = |tries: u32| tries > 0 && sluice_rt::now_ms() < deadline_ms;
+            let lease = match open(core, &group, self.method(), upstream, avoid, deadline_ms).await {
+                Ok(lease) => {
+                    if !lease.reused {
+                        core.metrics.upstream_connected(upstream.metrics_slot);
+                    }
+                    lease
+                }
+                Err((target, error)) => {
+                    core.metrics.upstream_connect_failed(upstream.metrics_slot);
+                    if may_try(tries) {
+                        avoid = Some(target);
+                        continue;
+                    }
+                    return Err(connect_refusal(&error));
+                }
+            };
+            let target = lease.target;
+            let reused = lease.reused;
+            match self.attempt(&group, upstream, lease, deadline_ms).await {
+                Ok(received) => return Ok(received),
+                Err(Failure::Unanswered(_)) if reused && self.method().is_idempotent() && may_try(tries) => {
+                    avoid = Some(target);
+                }
+                Err(failure) => {
+                    group.failed(target, sluice_rt::now_ms());
+                    return Err(match failure {
+                        Failure::Refused => Refusal::UpstreamReset,
+                        Failure::Unanswered(why) | Failure::Upstream(why) | Failure::Client(why) => why,
+                    });
+                }
+            }
+        }
+    }
+
+    fn method(&self) -> Method {
+        match &self.integration.method {
+            Some(name) => Method::from_bytes(name),
+            None => self.ex.head.method,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        group: &Group,
+        upstream: &Upstream,
+        mut lease: Lease,
+        deadline_ms: u64,
+    ) -> Result<Received, Failure> {
+        let Out::H1(_) = lease.wire.out() else { return Err(Failure::Upstream(Refusal::UpstreamMalformed)) };
+        self.send(lease.wire.out(), &upstream.name);
+        let mut head = self.core.scratch.response();
+        let (us, mut ui) = lease.wire.split();
+        let final_head = FinalHead {
+            scratch: &self.core.scratch,
+            method: self.method(),
+            deadline_ms: Some(deadline_ms),
+            interim_to: None,
+            upgrading: false,
+        };
+        let bytes = final_head.read(us, &mut ui, &mut head).await?;
+        let kept = bytes.as_slice().to_vec();
+        bytes.recycle(&self.core.scratch);
+        let body = read_answer(&mut ui, &head).await.map_err(Failure::Upstream)?;
+        group.succeeded(lease.target);
+        if head.keep_alive && head.framing != BodyFraming::UntilClose {
+            group.release(lease, sluice_rt::now_ms());
+        }
+        Ok(Received { head, bytes: kept, body })
+    }
+
+    fn send(&self, to: Out<'_>, authority: &str) {
+        let Out::H1(stream) = to else { return };
+        let (ex, name) = (self.ex, self.ex.head.method_name.of(self.ex.bytes.as_slice()));
+        stream.write_with(|out| {
+            out.extend_from_slice(self.integration.method.as_deref().unwrap_or(name));
+            out.push(b' ');
+            out.extend_from_slice(self.target.as_bytes());
+            out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+            out.extend_from_slice(authority.as_bytes());
+            out.extend_from_slice(b"\r\n");
+            let mapped = &self.outgoing.parameters;
+            for (name, value) in mapped.of(Place::Header).filter(|(name, _)| may_be_mapped(name.as_bytes())) {
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b": ");
+                push_value(out, value);
+                out.extend_from_slice(b"\r\n");
+            }
+            let missing = |name: &str| mapped.get(Place::Header, name).is_none();
+            if self.integration.is_proxy {
+                self.passed_on(out, &missing);
+            } else {
+                self.of_its_own(out, &missing);
+            }
+            if missing("x-amzn-apigateway-api-id") {
+                enc::header(out, b"x-amzn-apigateway-api-id", self.integration.api.as_bytes());
+            }
+            if missing("x-amzn-trace-id")
+                && !(self.integration.is_proxy && ex.header(KnownHeader::XAmznTraceId).is_some())
+            {
+                out.extend_from_slice(b"X-Amzn-Trace-Id: ");
+                trace_id(out, ex, self.core.clock.unix_ms(ex.received_ns));
+                out.extend_from_slice(b"\r\n");
+            }
+            // RFC 9110 8.6: a request without content whose method expects none has no length either.
+            if !self.body.is_empty()
+                || !matches!(self.method(), Method::Get | Method::Head | Method::Delete | Method::Options)
+            {
+                enc::content_length(out, self.body.len() as u64);
+            }
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(self.body);
+        });
+        stream.flush();
+    }
+
+    /// The client's headers (HTTP_PROXY).
+    fn passed_on(&self, out: &mut Vec<u8>, missing: &dyn Fn(&str) -> bool) {
+        let bytes = self.ex.bytes.as_slice();
+        for h in self.ex.head.headers.iter().filter(|h| !h.hop_by_hop) {
+            let (name, value) = (h.name.of(bytes), h.value.of(bytes));
+            let ours = matches!(h.id, KnownHeader::Host | KnownHeader::ContentLength | KnownHeader::Expect);
+            let unmapped = std::str::from_utf8(name).is_ok_and(missing);
+            if !ours && unmapped && of_request(h.id, name, value) == Passage::Pass {
+                enc::header(out, name, value);
+            }
+        }
+    }
+
+    /// What API Gateway sends with a request that it has made (HTTP).
+    fn of_its_own(&self, out: &mut Vec<u8>, missing: &dyn Fn(&str) -> bool) {
+        if missing("content-type") {
+            out.extend_from_slice(b"Content-Type: ");
+            push_value(out, &self.outgoing.content_type);
+            out.extend_from_slice(b"\r\n");
+        }
+        if missing("accept") {
+            enc::header(out, b"Accept", b"application/json");
+        }
+        if missing("user-agent") {
+            out.extend_from_slice(b"User-Agent: AmazonAPIGateway_");
+            out.extend_from_slice(self.integration.api.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+async fn read_answer(ui: &mut In<'_>, head: &ResponseHead) -> Result<Vec<u8>, Refusal> {
+    let mut body = Body::new(head.framing, &RESPONSE_LIMITS);
+    let (mut trailers, mut whole) = (Vec::new(), Vec::new());
+    loop {
+        let data = ui.data(&mut body, &mut trailers).await.map_err(|error| match error {
+            BodyError::Io(e) if e.kind() == io::ErrorKind::TimedOut => Refusal::UpstreamTimeout,
+            BodyError::Io(_) | BodyError::Truncated => Refusal::UpstreamReset,
+            BodyError::Chunk(_) => Refusal::UpstreamMalformed,
+        })?;
+        if data.is_empty() {
+            return Ok(whole);
+        }
+        if whole.len() + data.len() > ANSWER_MAX_BYTES {
+            return Err(Refusal::Configuration);
+        }
+        whole.extend_from_slice(data);
+    }
+}

@@ -1,0 +1,278 @@
+//! Methods of REST APIs whose requests or answers are mapped.
+//!
+//! ```text
+//! read the body -> map the request -> MOCK, or ask the backend and read all of its answer -> map the answer -> compress
+//! ```
+//! Bodies are held whole here, at most 10 MB each way. Proxy integrations that map no body do not come here: they stream, as
+//! routes of the configuration do, and what of their head is mapped is in [`proxy`].
+
+mod call;
+mod compress;
+pub(crate) mod headers;
+pub(crate) mod proxy;
+pub(crate) mod usage;
+pub(crate) mod view;
+pub(crate) mod write;
+
+use crate::core::Core;
+use crate::exchange::{Exchange, Refused};
+use crate::forward::go_on;
+use crate::integrate::Integrated;
+use crate::relay::{Caching, StoreRule};
+use crate::respond::{self, Leftover, leftover};
+use bytes::Bytes;
+use call::Call;
+use headers::{may_be_mapped, push_value};
+use sluice_cache::{Entry, Validity};
+use sluice_h1::{Body, BodyError};
+use sluice_mapping::{Answer, Kind, Outgoing, Place, Request, Response, ResponseView};
+use sluice_server::{After, Conn};
+use sluice_snapshot::{Action, Backing, Deployed, HttpIntegration, MappedPlan};
+use sluice_telemetry::{CacheOutcome, Refusal};
+use sluice_wire::BodyFraming;
+use std::io;
+use std::rc::Rc;
+use view::{Mocked, Received, Seen};
+use write::Extras;
+
+/// What a client may send ("Amazon API Gateway quotas": payload size).
+const BODY_MAX_BYTES: u64 = 10 * 1024 * 1024;
+
+/// Answers a mapped MOCK whose request has no body: nothing is waited for.
+pub(crate) fn mock_now(core: &Core, conn: &Conn, ex: &mut Exchange, plan: &MappedPlan, keep: bool) {
+    let mut outgoing = Outgoing::default();
+    let made =
+        prepared(core, ex, plan, b"", &mut outgoing).and_then(|()| mocked(core, ex, plan, b"", &outgoing));
+    finish(core, conn, ex, made.map(|answer| (answer, Vec::new())), keep);
+}
+
+/// Answers a mapped method.
+pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching: Caching<'_>) -> Integrated {
+    ex.bytes.detach(&core.scratch);
+    let view = Rc::clone(&ex.view);
+    let route = ex.route.and_then(|at| view.snapshot.route(at));
+    let Some(Action::Mapped(plan)) = route.map(|route| &route.action) else {
+        respond::refuse(core, conn, ex, &Refusal::Configuration.into(), false);
+        return After::Linger.into();
+    };
+    let body = match read_body(core, conn, ex).await {
+        Ok(body) => body,
+        Err(why) => {
+            let keep = leftover(&ex.head) == Leftover::Nothing && ex.client_keep_alive();
+            respond::refuse(core, conn, ex, &why.into(), keep);
+            return if keep { After::KeepAlive } else { After::Linger }.into();
+        }
+    };
+    ex.report.bytes_in = body.len() as u64;
+    let made = answered(core, conn, ex, plan, &body).await;
+    let keep = ex.client_keep_alive();
+    let entry = match (caching, &made) {
+        (Caching::Ttl(rule), Ok((answer, received))) => entry(rule, answer, received),
+        _ => None,
+    };
+    finish(core, conn, ex, made, keep);
+    let after = if keep { After::KeepAlive } else { After::Close };
+    Integrated { entry, ..after.into() }
+}
+
+/// What the stage's cache keeps of an answer: as for others, only a success that is nobody's own.
+fn entry(rule: &StoreRule, answer: &Answer, received: &[u8]) -> Option<Entry> {
+    let body = answer.body.as_deref().unwrap_or(received);
+    let is_own = rule.authorized || answer.headers.get(Place::Header, "set-cookie").is_some();
+    if !(200..300).contains(&answer.status) || is_own || body.len() as u64 > rule.entry_max_bytes {
+        return None;
+    }
+    let mut head = Vec::new();
+    for (name, value) in answer.headers.of(Place::Header).filter(|(name, _)| may_be_mapped(name.as_bytes())) {
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b": ");
+        push_value(&mut head, value);
+        head.extend_from_slice(b"\r\n");
+    }
+    let stored_at_ms = sluice_rt::now_ms();
+    Some(Entry {
+        status: answer.status,
+        head: head.into(),
+        body: Bytes::copy_from_slice(body),
+        stored_at_ms,
+        expires_at_ms: stored_at_ms + rule.ttl_ms,
+        validity: Validity::Ttl,
+    })
+}
+
+/// An answer, and the body that goes with it where mapping made none.
+type Made = Result<(Answer, Vec<u8>), Refused>;
+
+async fn answered(core: &Core, conn: &Conn, ex: &mut Exchange, plan: &MappedPlan, body: &[u8]) -> Made {
+    let mut outgoing = Outgoing::default();
+    prepared(core, ex, plan, body, &mut outgoing)?;
+    match &plan.backing {
+        Backing::Mock(_) => mocked(core, ex, plan, body, &outgoing).map(|answer| (answer, Vec::new())),
+        Backing::Http(integration) => {
+            conn.client.out().flush();
+            asked(core, ex, plan, integration, body, &outgoing).await
+        }
+    }
+}
+
+/// Maps the request.
+fn prepared(
+    core: &Core,
+    ex: &Exchange,
+    plan: &MappedPlan,
+    body: &[u8],
+    outgoing: &mut Outgoing,
+) -> Result<(), Refused> {
+    let seen = Seen::new(ex, body, core.clock.unix_ms(ex.received_ns));
+    let Some(deployed) = deployed(ex) else { return Err(Refusal::Configuration.into()) };
+    plan.request.apply(&Request::new(&seen), &deployed.binary, outgoing).map_err(|refusal| refused(&refusal))
+}
+
+fn deployed(ex: &Exchange) -> Option<&Deployed> {
+    ex.view.snapshot.rest.deployed(ex.route?)
+}
+
+fn mocked(
+    core: &Core,
+    ex: &Exchange,
+    plan: &MappedPlan,
+    body: &[u8],
+    outgoing: &Outgoing,
+) -> Result<Answer, Refused> {
+    let template = outgoing.body.as_deref().unwrap_or(body);
+    // AWS: "Unable to parse statusCode. It should be an integer that is defined in the request template."
+    let status = sluice_mapping::mock_status(template).ok_or(Refusal::Configuration)?;
+    mapped(core, ex, plan, body, outgoing, &Mocked(status))
+}
+
+fn mapped(
+    core: &Core,
+    ex: &Exchange,
+    plan: &MappedPlan,
+    body: &[u8],
+    outgoing: &Outgoing,
+    response: &dyn ResponseView,
+) -> Result<Answer, Refused> {
+    let seen = Seen::new(ex, body, core.clock.unix_ms(ex.received_ns));
+    let Some(deployed) = deployed(ex) else { return Err(Refusal::Configuration.into()) };
+    let mut answer = Answer::default();
+    plan.response
+        .apply(
+            &Request::new(&seen),
+            &Response::new(response),
+            &deployed.binary,
+            &outgoing.response_overrides,
+            &mut answer,
+        )
+        .map_err(|refusal| refused(&refusal))?;
+    Ok(answer)
+}
+
+async fn asked(
+    core: &Core,
+    ex: &mut Exchange,
+    plan: &MappedPlan,
+    integration: &HttpIntegration,
+    body: &[u8],
+    outgoing: &Outgoing,
+) -> Made {
+    let target = {
+        let seen = Seen::new(ex, body, core.clock.unix_ms(ex.received_ns));
+        let request = Request::new(&seen);
+        let mut target = String::new();
+        let passed = integration.is_proxy.then(|| sluice_mapping::RequestView::query(&seen));
+        integration
+            .target
+            .render(&request, &outgoing.parameters, passed, &mut target)
+            .map_err(|refusal| refused(&refusal))?;
+        target
+    };
+    if !is_target(&target) {
+        return Err(Refusal::Configuration.into());
+    }
+    let sent = outgoing.body.as_deref().unwrap_or(body);
+    let started_ns = sluice_rt::now_ns();
+    let call = Call { core, ex, integration, outgoing, target: &target, body: sent };
+    let received = call.run().await;
+    let slot = core.servers(&ex.view, integration.to).map(|(upstream, _)| upstream.metrics_slot);
+    ex.report.upstream = slot;
+    ex.report.integration_us = Some(sluice_rt::clock_ns().saturating_sub(started_ns) / 1000);
+    let received = received?;
+    if integration.is_proxy {
+        let answer = proxy::answer(&received);
+        return Ok((answer, received.body));
+    }
+    let answer = mapped(core, ex, plan, body, outgoing, &received)?;
+    let Received { body, .. } = received;
+    Ok((answer, body))
+}
+
+/// What may stand in a request line (RFC 9112 3.2): nothing that ends it.
+pub(crate) fn is_target(target: &str) -> bool {
+    target.starts_with('/') && target.bytes().all(|byte| byte > b' ' && byte != 0x7f)
+}
+
+/// The gateway's own answer to what mapping refused.
+pub(crate) fn refused(refusal: &sluice_mapping::Refusal) -> Refused {
+    let why = match refusal.kind {
+        Kind::UnsupportedMediaType => Refusal::UnsupportedMediaType,
+        Kind::BadRequestBody => Refusal::BadBody,
+        Kind::BadRequestParameters => Refusal::BadParameters,
+        _ => Refusal::Configuration,
+    };
+    Refused { message: Some(refusal.message.clone()), ..Refused::from(why) }
+}
+
+fn finish(core: &Core, conn: &Conn, ex: &mut Exchange, made: Made, keep: bool) {
+    match made {
+        Ok((answer, received)) => {
+            let body = answer.body.as_deref().unwrap_or(&received);
+            let x_cache = match ex.report.cache {
+                CacheOutcome::Miss | CacheOutcome::Refresh => Some("MISS"),
+                CacheOutcome::None | CacheOutcome::Hit => None,
+            };
+            write::answer(core, conn, ex, (&answer, body), Extras { x_cache, ..Extras::default() }, keep);
+        }
+        Err(refused) => respond::refuse(core, conn, ex, &refused, keep),
+    }
+}
+
+/// Reads all of the request's body.
+async fn read_body(core: &Core, conn: &mut Conn, ex: &Exchange) -> Result<Vec<u8>, Refusal> {
+    match ex.head.framing {
+        BodyFraming::None | BodyFraming::Length(0) => return Ok(Vec::new()),
+        BodyFraming::Length(n) if n > BODY_MAX_BYTES => return Err(Refusal::TooLarge),
+        _ => {}
+    }
+    let server = &ex.view.snapshot.server;
+    let mut body = Body::new(ex.head.framing, &server.limits);
+    let (mut whole, mut trailers) = (core.scratch.bytes(), Vec::new());
+    let (out, mut input) = conn.client.split();
+    if ex.head.expect_continue && !ex.is_http10() {
+        go_on(out);
+    }
+    loop {
+        out.set_deadline_ms(Some(sluice_rt::now_ms() + server.body_timeout_ms));
+        let data = input.data(&mut body, &mut trailers).await.map_err(|error| match error {
+            BodyError::Chunk(_) => Refusal::Malformed,
+            BodyError::Io(e) if e.kind() == io::ErrorKind::TimedOut => Refusal::BodyTimeout,
+            BodyError::Truncated | BodyError::Io(_) => Refusal::ClientGone,
+        })?;
+        if data.is_empty() {
+            out.set_deadline_ms(None);
+            return Ok(whole);
+        }
+        if body.received > BODY_MAX_BYTES {
+            return Err(Refusal::TooLarge);
+        }
+        whole.extend_from_slice(data);
+    }
+}
+
+/// Whether a method's answer is its fixed one whatever its templates would say of another request.
+pub(crate) fn is_usual(ex: &Exchange) -> bool {
+    match ex.header(sluice_wire::KnownHeader::ContentType) {
+        None => true,
+        Some(value) => value.eq_ignore_ascii_case(b"application/json"),
+    }
+}

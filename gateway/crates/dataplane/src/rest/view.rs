@@ -1,0 +1,238 @@
+//! What mapping sees of an exchange: [`RequestView`] and [`ResponseView`] over what was received.
+
+use crate::exchange::Exchange;
+use crate::forward::address;
+use sluice_mapping::{ContextValue, ContextVariable, RequestView, ResponseView};
+use sluice_snapshot::{Deployed, Stage};
+use sluice_wire::{KnownHeader, ResponseHead, Version, enc};
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::str;
+
+/// The account that `$context.accountId` names: Sluice has one.
+const ACCOUNT: &str = "000000000000";
+
+/// A method request.
+pub(crate) struct Seen<'x> {
+    ex: &'x Exchange,
+    stage: Option<&'x Stage>,
+    deployed: Option<&'x Deployed>,
+    body: &'x [u8],
+    unix_ms: u64,
+    host: OnceCell<Cow<'x, str>>,
+    path: OnceCell<String>,
+    source: OnceCell<String>,
+    time: OnceCell<String>,
+    trace: OnceCell<String>,
+}
+
+impl<'x> Seen<'x> {
+    pub(crate) fn new(ex: &'x Exchange, body: &'x [u8], unix_ms: u64) -> Self {
+        let rest = &ex.view.snapshot.rest;
+        let at = ex.within;
+        Self {
+            ex,
+            stage: at.and_then(|at| rest.stages.get(at.stage as usize)).map(|stage| &**stage),
+            deployed: at.and_then(|at| rest.deployed(at)),
+            body,
+            unix_ms,
+            host: OnceCell::new(),
+            path: OnceCell::new(),
+            source: OnceCell::new(),
+            time: OnceCell::new(),
+            trace: OnceCell::new(),
+        }
+    }
+
+    fn host(&self) -> &str {
+        self.host.get_or_init(|| {
+            let authority = String::from_utf8_lossy(self.ex.head.authority.of(self.ex.bytes.as_slice()));
+            match authority.rsplit_once(':') {
+                Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => Cow::Owned(host.to_owned()),
+                _ => authority,
+            }
+        })
+    }
+
+    /// With the stage, as callers of the API's own host name write it.
+    fn path(&self) -> &str {
+        self.path.get_or_init(|| {
+            let stage = self.stage.map_or("", |stage| &stage.name);
+            format!("/{stage}{}", String::from_utf8_lossy(self.ex.routed_path()))
+        })
+    }
+
+    fn source(&self) -> &str {
+        self.source.get_or_init(|| {
+            let mut text = Vec::new();
+            address(&mut text, self.ex.source);
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    }
+
+    /// `10/Oct/2000:13:55:36 +0000`.
+    fn time(&self) -> &str {
+        self.time.get_or_init(|| {
+            let mut date = Vec::new();
+            enc::http_date(&mut date, self.unix_ms / 1000);
+            let date = String::from_utf8_lossy(&date).into_owned();
+            let mut words = date.split(' ').skip(1);
+            let mut word = || words.next().unwrap_or_default();
+            format!("{}/{}/{}:{} +0000", word(), word(), word(), word())
+        })
+    }
+
+    fn trace(&self) -> &str {
+        self.trace.get_or_init(|| {
+            let mut trace = Vec::new();
+            trace_id(&mut trace, self.ex, self.unix_ms);
+            String::from_utf8_lossy(&trace).into_owned()
+        })
+    }
+
+    fn known(&self, id: KnownHeader) -> Option<ContextValue<'_>> {
+        self.ex.header(id).and_then(|value| str::from_utf8(value).ok()).map(ContextValue::Str)
+    }
+
+    fn certificate(&self, variable: ContextVariable) -> Option<ContextValue<'_>> {
+        let peer = self.ex.tls.as_ref()?.peer.as_ref()?;
+        Some(ContextValue::Str(match variable {
+            ContextVariable::ClientCertPem => &peer.pem,
+            ContextVariable::ClientCertIssuerDn => &peer.issuer,
+            ContextVariable::ClientCertSerialNumber => &peer.serial,
+            ContextVariable::ClientCertSubjectDn => &peer.subject,
+            _ => return None,
+        }))
+    }
+}
+
+/// `Root=1-{seconds}-{96 bits}`, all hex: an X-Ray trace id, whose random part is the request id's.
+pub(crate) fn trace_id(out: &mut Vec<u8>, ex: &Exchange, unix_ms: u64) {
+    out.extend_from_slice(b"Root=1-");
+    let seconds = (unix_ms / 1000) as u32;
+    for shift in (0..32).step_by(4).rev() {
+        let digit = (seconds >> shift) & 15;
+        out.push(char::from_digit(digit, 16).map_or(b'0', |c| c as u8));
+    }
+    out.push(b'-');
+    out.extend(ex.request_id.iter().filter(|byte| **byte != b'-').take(24));
+}
+
+impl RequestView for Seen<'_> {
+    fn path_parameters<'v>(&'v self, each: &mut dyn FnMut(&'v str, &'v str)) {
+        let Some(route) = self.ex.route() else { return };
+        let path = self.ex.routed_path();
+        let names = route.pattern.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        for (at, name) in names.enumerate() {
+            let value = str::from_utf8(self.ex.captures.get(at, path)).unwrap_or_default();
+            each(name.strip_suffix('+').unwrap_or(name), value);
+        }
+    }
+
+    fn query(&self) -> &str {
+        let query = self.ex.head.query.map(|query| query.of(self.ex.bytes.as_slice()));
+        query.and_then(|query| str::from_utf8(query).ok()).unwrap_or_default()
+    }
+
+    fn headers<'v>(&'v self, each: &mut dyn FnMut(&'v str, &'v [u8])) {
+        let bytes = self.ex.bytes.as_slice();
+        for header in &self.ex.head.headers {
+            if let Ok(name) = str::from_utf8(header.name.of(bytes)) {
+                each(name, header.value.of(bytes));
+            }
+        }
+    }
+
+    fn body(&self) -> &[u8] {
+        self.body
+    }
+
+    fn context(&self, variable: ContextVariable) -> Option<ContextValue<'_>> {
+        let id = || str::from_utf8(&self.ex.request_id).ok();
+        let route = self.ex.route();
+        let text = match variable {
+            ContextVariable::AccountId => ACCOUNT,
+            ContextVariable::ApiId => &self.stage?.api,
+            ContextVariable::DeploymentId => &self.deployed?.id,
+            ContextVariable::DomainName => self.host(),
+            ContextVariable::DomainPrefix => self.host().split('.').next()?,
+            ContextVariable::ExtendedRequestId | ContextVariable::RequestId => id()?,
+            ContextVariable::HttpMethod => {
+                str::from_utf8(self.ex.head.method_name.of(self.ex.bytes.as_slice())).ok()?
+            }
+            ContextVariable::IdentityApiKey => return self.ex.key.and(self.known(KnownHeader::XApiKey)),
+            ContextVariable::IdentityApiKeyId => &self.ex.api_key()?.name,
+            ContextVariable::IdentitySourceIp => self.source(),
+            ContextVariable::IdentityUserAgent => return self.known(KnownHeader::UserAgent),
+            ContextVariable::IsCanaryRequest => {
+                if self.ex.within?.canary {
+                    "true"
+                } else {
+                    "false"
+                }
+            }
+            ContextVariable::Path => self.path(),
+            ContextVariable::Protocol => match self.ex.head.version {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+                Version::Http2 => "HTTP/2.0",
+            },
+            ContextVariable::RequestTime => self.time(),
+            ContextVariable::RequestTimeEpoch => {
+                return i64::try_from(self.unix_ms).ok().map(ContextValue::Long);
+            }
+            ContextVariable::ResourceId => route?.resource_id.as_deref()?,
+            ContextVariable::ResourcePath => &route?.pattern,
+            ContextVariable::Stage => &self.stage?.name,
+            ContextVariable::XrayTraceId => self.trace(),
+            other => return self.certificate(other),
+        };
+        Some(ContextValue::Str(text))
+    }
+
+    fn stage_variables<'v>(&'v self, each: &mut dyn FnMut(&'v str, &'v str)) {
+        for (name, value) in self.deployed.map(|deployed| &*deployed.variables).unwrap_or_default() {
+            each(name, value);
+        }
+    }
+}
+
+/// An integration's response.
+pub(crate) struct Received {
+    pub(crate) head: Box<ResponseHead>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl ResponseView for Received {
+    fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    fn headers<'v>(&'v self, each: &mut dyn FnMut(&'v str, &'v [u8])) {
+        for header in &self.head.headers {
+            if let Ok(name) = str::from_utf8(header.name.of(&self.bytes)) {
+                each(name, header.value.of(&self.bytes));
+            }
+        }
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// What a MOCK integration answers: a status and nothing else.
+pub(crate) struct Mocked(pub(crate) u16);
+
+impl ResponseView for Mocked {
+    fn status(&self) -> u16 {
+        self.0
+    }
+
+    fn headers<'v>(&'v self, _: &mut dyn FnMut(&'v str, &'v [u8])) {}
+
+    fn body(&self) -> &[u8] {
+        b""
+    }
+}

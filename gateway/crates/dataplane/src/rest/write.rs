@@ -1,0 +1,147 @@
+//! Answers that mapping has made, on their way to the client.
+
+use crate::core::Core;
+use crate::exchange::{Exchange, Refused};
+use crate::head_out::{HeadOut, digits};
+use crate::respond::{common_headers, end_head, gateway_response};
+use crate::rest::compress::Coding;
+use crate::rest::headers::{may_be_mapped, push_value};
+use crate::rest::view::Seen;
+use sluice_h2::Out;
+use sluice_mapping::{Answer, GatewayResponses, Kind, Place, Refusal, Request};
+use sluice_server::Conn;
+use sluice_wire::{KnownHeader, Method};
+use std::borrow::Cow;
+
+/// What goes with an answer that is not mapped.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Extras<'a> {
+    pub(crate) error_type: Option<&'a str>,
+    pub(crate) retry_after_ms: Option<u64>,
+    pub(crate) x_cache: Option<&'static str>,
+}
+
+/// Writes an answer and its body, compressed where the API and the client want that.
+pub(crate) fn answer(
+    core: &Core,
+    conn: &Conn,
+    ex: &mut Exchange,
+    (answer, body): (&Answer, &[u8]),
+    extras: Extras<'_>,
+    keep: bool,
+) {
+    let coding = coding(ex, answer, body);
+    let encoded = coding.and_then(|coding| Some((coding, coding.encode(body)?)));
+    let (coding, body) = match &encoded {
+        Some((coding, encoded)) => (Some(*coding), encoded.as_slice()),
+        None => (None, body),
+    };
+    let bodiless = matches!(answer.status, 204 | 304) || answer.status < 200;
+    let sent: &[u8] = if ex.head.method == Method::Head || bodiless { b"" } else { body };
+    let length = (!bodiless).then_some(body.len() as u64);
+    let written = match conn.client.out() {
+        Out::H1(stream) => stream.write_with(|out| {
+            let before = out.len();
+            out.reserve(sent.len() + 512);
+            head(out, core, ex, answer, coding, extras, length);
+            end_head(out, ex, keep);
+            out.extend_from_slice(sent);
+            out.len() - before
+        }),
+        Out::H2(stream) => {
+            let head = stream.write_head(sent.is_empty(), |out| {
+                head(out, core, ex, answer, coding, extras, length);
+            });
+            stream.write(sent, true);
+            head + sent.len()
+        }
+    };
+    ex.report.status = answer.status;
+    ex.report.bytes_out += written as u64;
+}
+
+fn head(
+    out: &mut impl HeadOut,
+    core: &Core,
+    ex: &Exchange,
+    answer: &Answer,
+    coding: Option<Coding>,
+    extras: Extras<'_>,
+    length: Option<u64>,
+) {
+    out.status(answer.status);
+    for (name, value) in answer.headers.of(Place::Header).filter(|(name, _)| may_be_mapped(name.as_bytes())) {
+        let id = KnownHeader::from_name(name.as_bytes());
+        // Of the gateway's own making in every answer.
+        if !matches!(id, KnownHeader::Date | KnownHeader::XAmznRequestId) {
+            out.field_with(id, name.as_bytes(), |out| push_value(out, value));
+        }
+    }
+    if let Some(coding) = coding {
+        out.field(KnownHeader::ContentEncoding, b"Content-Encoding", coding.name());
+        out.field(KnownHeader::Vary, b"Vary", b"Accept-Encoding");
+    }
+    if let Some(length) = length {
+        out.content_length(length);
+    }
+    if let Some(error_type) = extras.error_type {
+        out.field(KnownHeader::XAmznErrorType, b"x-amzn-ErrorType", error_type.as_bytes());
+    }
+    if let Some(ms) = extras.retry_after_ms {
+        let (seconds, start) = digits(ms.div_ceil(1000).max(1));
+        out.field(KnownHeader::RetryAfter, b"Retry-After", seconds.get(start..).unwrap_or_default());
+    }
+    if let Some(x_cache) = extras.x_cache {
+        out.field(KnownHeader::XCache, b"x-cache", x_cache.as_bytes());
+    }
+    common_headers(out, core, ex);
+}
+
+/// The coding of an answer.
+fn coding(ex: &Exchange, answer: &Answer, body: &[u8]) -> Option<Coding> {
+    let from_bytes = ex.view.snapshot.rest.deployed(ex.within?)?.compress_from_bytes?;
+    if body.is_empty()
+        || (body.len() as u64) < from_bytes
+        || answer.headers.get(Place::Header, "content-encoding").is_some()
+    {
+        return None;
+    }
+    Coding::accepted(ex.header(KnownHeader::AcceptEncoding)?)
+}
+
+/// Writes a refusal as the API has its gateway responses configured. `false`: neither the API nor the refusal has anything
+/// to say beyond the usual.
+pub(crate) fn refuse(core: &Core, conn: &Conn, ex: &mut Exchange, refused: &Refused, keep: bool) -> bool {
+    let view = std::rc::Rc::clone(&ex.view);
+    let Some(deployed) = ex.within.and_then(|at| view.snapshot.rest.deployed(at)) else { return false };
+    let Some(kind) = Kind::from_name(refused.why.response_type()) else { return false };
+    if deployed.responses.is_none() && refused.message.is_none() {
+        return false;
+    }
+    let usual = gateway_response(refused.why);
+    let refusal = Refusal {
+        kind,
+        message: refused.message.clone().unwrap_or(Cow::Borrowed(usual.message)),
+        validation: refused.validation.clone(),
+        log: String::new(),
+    };
+    let mut made = Answer::default();
+    {
+        let seen = Seen::new(ex, b"", core.clock.unix_ms(ex.received_ns));
+        let request = Request::new(&seen);
+        match &deployed.responses {
+            Some(responses) => responses.answer(&refusal, &request, &mut made),
+            None => GatewayResponses::default().answer(&refusal, &request, &mut made),
+        }
+    }
+    // A kind without a status of its own (DEFAULT_4XX) has the one of its reason, unless the API says otherwise.
+    if matches!(kind, Kind::Default4xx | Kind::Default5xx) && made.status == kind.default_status() {
+        made.status = usual.status;
+    }
+    let body = made.body.take().unwrap_or_default();
+    let extras =
+        Extras { error_type: Some(usual.error_type), retry_after_ms: refused.retry_after_ms, x_cache: None };
+    answer(core, conn, ex, (&made, &body), extras, keep);
+    ex.report.refusal = Some(refused.why);
+    true
+}
