@@ -93,8 +93,9 @@ pub(crate) fn write(rows: &[Row], versions: &[String], options: &Options) -> Res
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| error.to_string())?;
     let page = format!(
-        "# Results\n\nWritten by `cargo xtask bench`; what is measured and promised: [SPEC.md](SPEC.md). Trust the ratios: they \
-         come from interleaved runs on one machine; the microseconds are that machine's.\n\n{}\n{table}",
+        "# Results\n\nWritten by `cargo xtask bench`; what is measured and promised: [SPEC.md](SPEC.md); the packet \
+         filter: [XDP.md](XDP.md). Trust the ratios: they come from interleaved runs on one machine; the microseconds \
+         are that machine's.\n\n{}\n{table}",
         circumstances(versions, options)
     );
     for (name, text) in [("results.json", format!("[\n  {}\n]\n", json.join(",\n  "))), ("RESULTS.md", page)]

@@ -1,5 +1,5 @@
 //! What the program costs: nanoseconds for each kind of packet, by `BPF_PROG_TEST_RUN`, and the time that long lists
-//! take to load, as a table for `bench/RESULTS.md`. `net` is the median less that of a program which makes the same packet
+//! take to load, as a table for `bench/XDP.md`. `net` is the median less that of a program which makes the same packet
 //! and passes it: what `BPF_PROG_TEST_RUN` itself costs on this machine. Run it as root on a quiet machine:
 //! `cargo run --release -p sluice-xdp --example cost`. `SLUICE_XDP_OBJECT` names another object to measure, and
 //! `SLUICE_XDP_ROWS` a part of the text of the rows that are wanted.
