@@ -7,14 +7,15 @@ use std::fmt::Write;
 /// Names the query parameter that holds the signature itself, and so is not part of what is signed.
 const SIGNATURE: &str = "X-Amz-Signature";
 
-pub(crate) fn request(request: &Request<'_>, signed: &[&str]) -> String {
+/// With the hash of the body, or what stands for it.
+pub(crate) fn request(request: &Request<'_>, signed: &[&str], payload: Option<&str>) -> String {
     let mut out = format!("{}\n{}\n{}\n", request.method, path(request.path), query(request.query));
     for name in signed {
         // Writing to a string can't fail.
         let _ = writeln!(out, "{name}:{}", header(request, name));
     }
-    let payload = digest::digest(&digest::SHA256, request.body);
-    let _ = write!(out, "\n{}\n{}", signed.join(";"), hex(payload.as_ref()));
+    let hash = || hex(digest::digest(&digest::SHA256, request.body).as_ref());
+    let _ = write!(out, "\n{}\n{}", signed.join(";"), payload.map_or_else(hash, str::to_owned));
     out
 }
 

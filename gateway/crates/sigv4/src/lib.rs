@@ -9,12 +9,14 @@
 mod authorization;
 mod canonical;
 mod error;
+mod payload;
 mod time;
 mod verify;
 
 pub use error::Error;
+pub use payload::{Accepts, Chunks};
 pub use time::{amz_date, parse_amz_date};
-pub use verify::{Expected, Identity, verify};
+pub use verify::{Credential, Expected, Identity, SigningKey, Verified, explain, verify, verify_by};
 
 use aws_lc_rs::{digest, hmac};
 
@@ -75,17 +77,22 @@ pub(crate) fn compute(
     time: &str,
     signed: &[&str],
 ) -> Vec<u8> {
-    let canonical = canonical::request(request, signed);
-    let Scope { date, region, service } = scope;
-    let to_sign = format!(
-        "{ALGORITHM}\n{time}\n{date}/{region}/{service}/aws4_request\n{}",
-        hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref())
-    );
-    let mut key = mac(format!("AWS4{secret}").as_bytes(), date);
-    for part in [region, service, "aws4_request"] {
-        key = mac(key.as_ref(), part);
+    SigningKey::derive(secret, scope).sign(&string_to_sign(
+        &canonical::request(request, signed, None),
+        scope,
+        time,
+    ))
+}
+
+pub(crate) fn string_to_sign(canonical: &str, scope: Scope<'_>, time: &str) -> String {
+    let hash = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
+    format!("{ALGORITHM}\n{time}\n{scope}\n{hash}")
+}
+
+impl std::fmt::Display for Scope<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}/{}/{}/aws4_request", self.date, self.region, self.service)
     }
-    mac(key.as_ref(), &to_sign).as_ref().to_vec()
 }
 
 /// The value of `Authorization` for a request that has `X-Amz-Date` and all other headers already.
@@ -107,7 +114,7 @@ pub fn authorization(
     )
 }
 
-fn mac(key: &[u8], message: &str) -> hmac::Tag {
+pub(crate) fn mac(key: &[u8], message: &str) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message.as_bytes())
 }
 

@@ -149,3 +149,164 @@ fn broken_headers_are_refused_and_never_panic() {
         assert!(check(&Request { headers: &headers, ..SIGNED }, NOW_S).is_err(), "{value}");
     }
 }
+
+/// A request with these headers and this body, signed with `payload` in place of the body's hash.
+fn signed_with<'a>(
+    headers: &'a mut Vec<(&'a str, &'a str)>,
+    value: &'a mut String,
+    payload: &str,
+    body: &'a [u8],
+) -> Request<'a> {
+    let scope = Scope { date: "20150830", region: "us-east-1", service: "execute-api" };
+    let request = Request { method: "POST", path: "/prod/pets", query: "a=b", headers, body };
+    let mut names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    let to_sign = string_to_sign(&canonical::request(&request, &names, Some(payload)), scope, TIME);
+    let signature = hex(&SigningKey::derive(SECRET, scope).sign(&to_sign));
+    *value = format!(
+        "{ALGORITHM} Credential={KEY}/{scope}, SignedHeaders={}, Signature={signature}",
+        names.join(";")
+    );
+    headers.push(("authorization", value));
+    Request { method: "POST", path: "/prod/pets", query: "a=b", headers, body }
+}
+
+fn check_by(request: &Request<'_>, accepts: Accepts) -> Result<Verified, Error> {
+    let expected = Expected { region: Some("us-east-1"), service: "execute-api", now_s: NOW_S };
+    verify_by(request, expected, accepts, |credential| {
+        let right =
+            credential.access_key == KEY && credential.session_token.is_none_or(|token| token == "session");
+        right.then(|| SigningKey::derive(SECRET, credential.scope))
+    })
+}
+
+const UNSIGNED: Accepts = Accepts { unsigned: true, chunked: false };
+const CHUNKED: Accepts = Accepts { unsigned: false, chunked: true };
+
+#[test]
+fn an_unsigned_body_counts_only_where_it_may() {
+    let (mut headers, mut value) = (
+        vec![("host", "x"), ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"), ("x-amz-date", TIME)],
+        String::new(),
+    );
+    let request = signed_with(&mut headers, &mut value, "UNSIGNED-PAYLOAD", b"anything");
+    assert!(check_by(&request, UNSIGNED).is_ok());
+    assert!(check_by(&Request { body: b"else", ..request }, UNSIGNED).is_ok());
+    assert_eq!(check_by(&request, Accepts::default()).err(), Some(Error::Mismatch));
+    assert_eq!(check_by(&request, CHUNKED).err(), Some(Error::Mismatch));
+    // What the header says of a hash is not believed: the body's own counts.
+    let (mut headers, mut value) =
+        (vec![("host", "x"), ("x-amz-content-sha256", "0000"), ("x-amz-date", TIME)], String::new());
+    let request = signed_with(&mut headers, &mut value, "0000", b"anything");
+    assert_eq!(check_by(&request, UNSIGNED).err(), Some(Error::Mismatch));
+}
+
+#[test]
+fn session_tokens_are_shown_to_whoever_has_the_keys() {
+    for (token, expected) in [("session", None), ("stolen", Some(Error::UnknownKey))] {
+        let hash = hex(digest::digest(&digest::SHA256, b"").as_ref());
+        let (mut headers, mut value) =
+            (vec![("host", "x"), ("x-amz-date", TIME), ("x-amz-security-token", token)], String::new());
+        let request = signed_with(&mut headers, &mut value, &hash, b"");
+        assert_eq!(check_by(&request, Accepts::default()).err(), expected);
+        // Permanent keys have none.
+        let expected = Expected { region: None, service: "execute-api", now_s: NOW_S };
+        assert_eq!(verify(&request, expected, |_| Some(SECRET)), Err(Error::UnknownKey));
+    }
+}
+
+#[test]
+fn chunks_are_verified_one_after_the_other() {
+    let scope = Scope { date: "20150830", region: "us-east-1", service: "execute-api" };
+    let (mut headers, mut value) = (
+        vec![
+            ("host", "x"),
+            ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
+            ("x-amz-date", TIME),
+        ],
+        String::new(),
+    );
+    let request = signed_with(&mut headers, &mut value, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", b"");
+    assert_eq!(check_by(&request, UNSIGNED).err(), Some(Error::Mismatch));
+    let seed = request.header("authorization").unwrap().rsplit_once('=').unwrap().1.to_owned();
+    let key = SigningKey::derive(SECRET, scope);
+    let empty = hex(digest::digest(&digest::SHA256, b"").as_ref());
+    let (mut previous, mut parts) = (seed, Vec::new());
+    for chunk in ["hello ", "world", ""] {
+        let hash = hex(digest::digest(&digest::SHA256, chunk.as_bytes()).as_ref());
+        let to_sign = format!("AWS4-HMAC-SHA256-PAYLOAD\n{TIME}\n{scope}\n{previous}\n{empty}\n{hash}");
+        previous = hex(&key.sign(&to_sign));
+        parts.push(format!("{:x};chunk-signature={previous}\r\n{chunk}\r\n", chunk.len()));
+    }
+    let decode = |body: &str| check_by(&request, CHUNKED).unwrap().chunks.unwrap().decode(body.as_bytes());
+    let whole = parts.concat();
+    assert_eq!(decode(&whole), Ok(b"hello world".to_vec()));
+    assert_eq!(decode(whole.strip_suffix("\r\n").unwrap()), Ok(b"hello world".to_vec()));
+    assert_eq!(decode(&whole.replace("world", "xorld")), Err(Error::Mismatch));
+    assert_eq!(decode(&[parts[1].as_str(), &parts[0], &parts[2]].concat()), Err(Error::Mismatch));
+    assert_eq!(decode(&[parts[0].as_str(), &parts[2]].concat()), Err(Error::Mismatch));
+    for broken in [
+        "",
+        "6",
+        &parts[0],
+        &whole[..20],
+        &format!("{whole}x"),
+        &whole.replacen('6', "+6", 1),
+        "ffffffffffffffffff;chunk-signature=\r\n",
+    ] {
+        assert!(matches!(decode(broken), Err(Error::Incomplete(_) | Error::Mismatch)), "{broken:?}");
+    }
+}
+
+#[test]
+fn a_mismatch_is_explained() {
+    let text = explain(&Request { query: "b=2&a=1", ..SIGNED }, Accepts::default()).unwrap();
+    let hash = hex(digest::digest(&digest::SHA256, SIGNED.body).as_ref());
+    let start = format!(
+        "The Canonical String for this request should have been\n'PUT\n/tags/arn%253Aaws%253Aapigateway%253Aus-east-1\
+         %253A%253A%252Frestapis%252Fabc\na=1&b=2\naccept:application/json\nhost:127.0.0.1:8081\n\
+         x-amz-date:20150830T123600Z\n\naccept;host;x-amz-date\n{hash}'\n\nThe String-to-Sign should have been\n\
+         'AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/apigateway/aws4_request\n"
+    );
+    assert!(text.starts_with(&start), "{text}");
+    assert_eq!(explain(&Request { headers: &[], ..SIGNED }, Accepts::default()), None);
+}
+
+/// All of AWS's public suite: each canonical request, each signature, and each signed request verified.
+#[test]
+fn the_whole_public_suite() {
+    let cases: serde_json::Value =
+        serde_json::from_str(include_str!("../vectors/aws4_testsuite.json")).unwrap();
+    let cases = cases.as_array().unwrap();
+    assert_eq!(cases.len(), 34);
+    for case in cases {
+        let text = |name: &str| case[name].as_str().unwrap();
+        let (head, body) = text("request").split_once("\n\n").unwrap_or((text("request"), ""));
+        // A line that starts with a space goes on with the value before (RFC 9112, section 5.2: obsolete).
+        let head = head.replace("\n ", " ");
+        let mut lines = head.lines();
+        let (method, rest) = lines.next().unwrap().split_once(' ').unwrap();
+        let target = rest.strip_suffix(" HTTP/1.1").unwrap();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut headers: Vec<_> = lines.map(|line| line.split_once(':').unwrap()).collect();
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+        // One case is of a request that gets its session token while it is signed.
+        let token = text("canonical")
+            .split_once("x-amz-security-token:")
+            .map(|(_, rest)| rest.lines().next().unwrap());
+        if let Some(token) = token.filter(|_| headers.iter().all(|(name, _)| *name != "X-Amz-Security-Token"))
+        {
+            headers.push(("X-Amz-Security-Token", token));
+        }
+        headers.push(("Authorization", text("authorization")));
+        let request = Request { method, path, query, headers: &headers, body: body.as_bytes() };
+        let signed = text("authorization").split_once("SignedHeaders=").unwrap().1.split_once(',').unwrap().0;
+        let signed: Vec<_> = signed.split(';').collect();
+        assert_eq!(canonical::request(&request, &signed, None), text("canonical"), "{}", text("name"));
+        let expected = Expected { region: Some("us-east-1"), service: "service", now_s: NOW_S };
+        let verified = verify_by(&request, expected, Accepts::default(), |credential| {
+            (credential.access_key == KEY).then(|| SigningKey::derive(SECRET, credential.scope))
+        });
+        assert!(verified.is_ok(), "{}: {:?}", text("name"), verified.err());
+    }
+}

@@ -1,8 +1,9 @@
 //! Whether a request was signed by who it says.
 
 use crate::authorization::Claim;
-use crate::{Error, Request, Scope, amz_date, compute, parse_amz_date, unhex};
-use aws_lc_rs::constant_time;
+use crate::payload::{self, Accepts, Chunks};
+use crate::{Error, Request, Scope, amz_date, canonical, mac, parse_amz_date, string_to_sign, unhex};
+use aws_lc_rs::hmac;
 
 /// How far the clocks may differ (AWS: five minutes).
 const SKEW_S: u64 = 300;
@@ -29,7 +30,51 @@ pub struct Identity {
     pub region: String,
 }
 
-/// Checks the signature of a request. `secret_of` gives the secret of an access key, if there is such a key.
+/// What a request names as its credential: to find the key by, and not to be believed before.
+#[derive(Clone, Copy, Debug)]
+pub struct Credential<'a> {
+    /// The id of the access key.
+    pub access_key: &'a str,
+    /// `X-Amz-Security-Token`, of temporary credentials.
+    pub session_token: Option<&'a str>,
+    /// What the key must be derived for.
+    pub scope: Scope<'a>,
+}
+
+/// A key for one day, region and service: deriving it costs four HMACs, so keep it for as long as it is asked for.
+#[derive(Clone)]
+pub struct SigningKey(hmac::Key);
+
+impl SigningKey {
+    /// From a secret.
+    pub fn derive(secret: &str, scope: Scope<'_>) -> Self {
+        let mut key = mac(format!("AWS4{secret}").as_bytes(), scope.date);
+        for part in [scope.region, scope.service, "aws4_request"] {
+            key = mac(key.as_ref(), part);
+        }
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()))
+    }
+
+    pub(crate) fn sign(&self, to_sign: &str) -> Vec<u8> {
+        hmac::sign(&self.0, to_sign.as_bytes()).as_ref().to_vec()
+    }
+
+    /// Compares in constant time.
+    pub(crate) fn signed(&self, to_sign: &str, signature: &str) -> bool {
+        unhex(signature).is_some_and(|given| hmac::verify(&self.0, to_sign.as_bytes(), &given).is_ok())
+    }
+}
+
+/// A request that is believed.
+pub struct Verified {
+    /// Who signed it.
+    pub identity: Identity,
+    /// Reads the body, if that comes in signed chunks: it is not verified before.
+    pub chunks: Option<Chunks>,
+}
+
+/// Checks the signature of a request. `secret_of` gives the secret of an access key, if there is such a key: a permanent
+/// one, to which no session token belongs. The signature must cover the body.
 ///
 /// # Errors
 /// Why it is not believed.
@@ -38,19 +83,67 @@ pub fn verify<'k>(
     expected: Expected<'_>,
     secret_of: impl Fn(&str) -> Option<&'k str>,
 ) -> Result<Identity, Error> {
+    let key_of = |credential: &Credential<'_>| {
+        let secret = secret_of(credential.access_key).filter(|_| credential.session_token.is_none())?;
+        Some(SigningKey::derive(secret, credential.scope))
+    };
+    verify_by(request, expected, Accepts::default(), key_of).map(|verified| verified.identity)
+}
+
+/// Checks the signature of a request by a key that `key_of` finds or derives, for temporary credentials too: whether the
+/// session token is the right one is for `key_of` to say.
+///
+/// # Errors
+/// Why it is not believed.
+pub fn verify_by(
+    request: &Request<'_>,
+    expected: Expected<'_>,
+    accepts: Accepts,
+    key_of: impl FnOnce(&Credential<'_>) -> Option<SigningKey>,
+) -> Result<Verified, Error> {
     let claim = Claim::of(request)?;
     check_signed(request, &claim)?;
     check_scope(&claim, expected)?;
     check_time(&claim, expected.now_s)?;
-    // Keys of the configuration are permanent: a session token belongs to none of them.
-    let secret =
-        secret_of(&claim.access_key).filter(|_| claim.session_token.is_none()).ok_or(Error::UnknownKey)?;
-    let scope = Scope { date: &claim.date, region: &claim.region, service: &claim.service };
-    let signed: Vec<&str> = claim.signed.iter().map(String::as_str).collect();
-    let right = compute(request, secret, scope, &claim.time, &signed);
-    let given = unhex(&claim.signature).ok_or(Error::Mismatch)?;
-    constant_time::verify_slices_are_equal(&right, &given).map_err(|_| Error::Mismatch)?;
-    Ok(Identity { access_key: claim.access_key, region: claim.region })
+    let scope = claim.scope();
+    let session_token = claim.session_token.as_deref();
+    let key = key_of(&Credential { access_key: &claim.access_key, session_token, scope })
+        .ok_or(Error::UnknownKey)?;
+    let literal = accepts.literal(request.header("x-amz-content-sha256"));
+    let to_sign = string_to_sign(&canonical::request(request, &claim.signed(), literal), scope, &claim.time);
+    if !key.signed(&to_sign, &claim.signature) {
+        return Err(Error::Mismatch);
+    }
+    let chunks = (literal == Some(payload::STREAMING)).then(|| Chunks {
+        key,
+        time: claim.time.clone(),
+        scope: scope.to_string(),
+        previous: claim.signature.clone(),
+    });
+    Ok(Verified { identity: Identity { access_key: claim.access_key, region: claim.region }, chunks })
+}
+
+/// What AWS adds to its message for [`Error::Mismatch`]: what should have been signed. Nothing for a request that is not
+/// signed at all.
+pub fn explain(request: &Request<'_>, accepts: Accepts) -> Option<String> {
+    let claim = Claim::of(request).ok()?;
+    let literal = accepts.literal(request.header("x-amz-content-sha256"));
+    let canonical = canonical::request(request, &claim.signed(), literal);
+    let to_sign = string_to_sign(&canonical, claim.scope(), &claim.time);
+    Some(format!(
+        "The Canonical String for this request should have been\n'{canonical}'\n\n\
+         The String-to-Sign should have been\n'{to_sign}'\n"
+    ))
+}
+
+impl Claim {
+    fn scope(&self) -> Scope<'_> {
+        Scope { date: &self.date, region: &self.region, service: &self.service }
+    }
+
+    fn signed(&self) -> Vec<&str> {
+        self.signed.iter().map(String::as_str).collect()
+    }
 }
 
 /// The host, and every `x-amz-*` header, must be among what was signed: else somebody in between could change them.
