@@ -86,7 +86,8 @@ fn explain(missing: &[&Program]) -> String {
 }
 
 /// What the tests import in Python, and the packages of PyPI that have it.
-const PYTHON: &[(&str, &str)] = &[("jsonschema", "jsonschema"), ("grpc", "grpcio")];
+const PYTHON: &[(&str, &str)] =
+    &[("jsonschema", "jsonschema"), ("grpc", "grpcio"), ("awslambdaric", "awslambdaric")];
 
 /// A folder with a `python3` that has what the tests import, if the one on the path has not and PyPI can be reached.
 pub(crate) fn python_for_tests() -> Option<PathBuf> {

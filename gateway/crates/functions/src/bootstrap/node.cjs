@@ -1,0 +1,206 @@
+// The runtime of Node.js functions: asks for an event, calls the handler, sends what it answers.
+'use strict'
+const http = require('node:http')
+const path = require('node:path')
+const fs = require('node:fs')
+const { Writable } = require('node:stream')
+const { pathToFileURL } = require('node:url')
+
+const env = process.env
+const [host, port] = env.AWS_LAMBDA_RUNTIME_API.split(':')
+const API = '/2018-06-01/runtime/'
+const agent = new http.Agent({ keepAlive: true, maxSockets: 1, noDelay: true })
+const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming')
+
+const send = (method, where, headers, body) => new Promise((resolve, reject) => {
+  const request = http.request({ host, port, agent, method, path: API + where, headers }, (response) => {
+    const parts = []
+    response.on('data', (part) => parts.push(part))
+    response.on('error', reject)
+    response.on('end', () => resolve({ headers: response.headers, body: Buffer.concat(parts).toString() }))
+  })
+  request.on('error', reject)
+  request.end(body)
+})
+const gone = () => process.exit(0) // Whoever served the events has ended.
+const post = (where, body, headers = {}) =>
+  send('POST', where, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body), ...headers }, body)
+
+const describe = (error) => error instanceof Error
+  ? { errorType: error.name, errorMessage: error.message, trace: String(error.stack).split('\n') }
+  : { errorType: typeof error, errorMessage: String(error), trace: [] }
+const failed = (where, error) => {
+  const described = describe(error)
+  return post(where, JSON.stringify(described), { 'Lambda-Runtime-Function-Error-Type': described.errorType })
+}
+
+globalThis.awslambda = {
+  streamifyResponse: (handler, options) => {
+    handler[STREAMING] = 'response'
+    return handler
+  },
+  HttpResponseStream: {
+    from: (stream, prelude) => {
+      stream.setContentType('application/vnd.awslambda.http-integration-response')
+      stream.write(Buffer.concat([Buffer.from(JSON.stringify(prelude)), Buffer.alloc(8)]))
+      return stream
+    }
+  }
+}
+
+class ResponseStream extends Writable {
+  constructor (id) {
+    super({ highWaterMark: 65536 })
+    this.id = id
+    this.contentType = 'application/octet-stream'
+    this.done = new Promise((resolve, reject) => { this.settle = { resolve, reject } })
+  }
+
+  setContentType (type) { this.contentType = type }
+
+  open () {
+    if (this.request) return this.request
+    this.request = http.request({
+      host,
+      port,
+      agent,
+      method: 'POST',
+      path: `${API}invocation/${this.id}/response`,
+      headers: {
+        'Content-Type': this.contentType,
+        'Lambda-Runtime-Function-Response-Mode': 'streaming',
+        'Transfer-Encoding': 'chunked',
+        Trailer: 'Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body'
+      }
+    }, (response) => response.resume().on('end', this.settle.resolve).on('error', this.settle.reject))
+    this.request.on('error', this.settle.reject)
+    return this.request
+  }
+
+  _write (chunk, encoding, callback) { this.open().write(chunk, callback) }
+
+  _final (callback) {
+    this.open().end()
+    callback()
+  }
+
+  fail (error) {
+    const described = describe(error)
+    this.request.addTrailers({
+      'Lambda-Runtime-Function-Error-Type': described.errorType,
+      'Lambda-Runtime-Function-Error-Body': Buffer.from(JSON.stringify(described)).toString('base64')
+    })
+    this.request.end()
+  }
+}
+
+async function load () {
+  const root = env.LAMBDA_TASK_ROOT
+  const slash = env._HANDLER.lastIndexOf('/') + 1
+  const [file, ...names] = env._HANDLER.slice(slash).split('.')
+  const base = path.resolve(root, env._HANDLER.slice(0, slash), file)
+  const found = ['.js', '.mjs', '.cjs'].map((ending) => base + ending).find((name) => fs.existsSync(name))
+  if (!found) {
+    throw Object.assign(new Error(`Cannot find module '${path.relative(root, base)}'`), { name: 'Runtime.ImportModuleError' })
+  }
+  const module = await import(pathToFileURL(found))
+  const pick = (from) => names.reduce((value, name) => value?.[name], from)
+  const handler = pick(module) ?? pick(module.default)
+  if (typeof handler !== 'function') {
+    const name = handler === undefined ? 'Runtime.HandlerNotFound' : 'Runtime.HandlerNotFunction'
+    throw Object.assign(new Error(`${env._HANDLER} is undefined or not a function`), { name })
+  }
+  return handler
+}
+
+const json = (text) => text ? JSON.parse(text) : undefined
+let finish // What ends the invocation under way.
+let atRest // What answers it once nothing else is left to run.
+
+function contextOf (headers) {
+  const deadline = Number(headers['lambda-runtime-deadline-ms'])
+  env._X_AMZN_TRACE_ID = headers['lambda-runtime-trace-id']
+  return {
+    functionName: env.AWS_LAMBDA_FUNCTION_NAME,
+    functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
+    memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+    logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
+    logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+    awsRequestId: headers['lambda-runtime-aws-request-id'],
+    invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
+    clientContext: json(headers['lambda-runtime-client-context']),
+    identity: json(headers['lambda-runtime-cognito-identity']),
+    callbackWaitsForEmptyEventLoop: true,
+    getRemainingTimeInMillis: () => deadline - Date.now()
+  }
+}
+
+function call (handler, event, context) {
+  return new Promise((resolve, reject) => {
+    finish = { resolve, reject }
+    const callback = (error, value) => {
+      const settle = () => error === undefined || error === null ? resolve(value) : reject(error)
+      if (context.callbackWaitsForEmptyEventLoop) atRest = settle
+      else settle()
+    }
+    context.done = callback
+    context.succeed = (value) => callback(null, value)
+    context.fail = (error) => callback(error ?? new Error('failed'))
+    atRest = () => resolve(null)
+    const result = handler(event, context, callback)
+    if (typeof result?.then === 'function') {
+      atRest = () => reject(Object.assign(new Error('The handler waits for a promise that nothing will settle'), { name: 'Runtime.NodeJsExit' }))
+      result.then(resolve, reject)
+    }
+  })
+}
+
+async function stream (handler, event, context) {
+  const out = new ResponseStream(context.awsRequestId)
+  try {
+    await handler(event, out, context)
+    if (!out.writableEnded) out.end()
+  } catch (error) {
+    if (!out.request) throw error // Nothing was sent: an error like any other.
+    out.fail(error)
+  }
+  await out.done
+}
+
+async function invoke (handler, { headers, body }) {
+  const context = contextOf(headers)
+  const where = `invocation/${context.awsRequestId}/`
+  try {
+    const event = JSON.parse(body)
+    if (handler[STREAMING]) return await stream(handler, event, context)
+    const value = await call(handler, event, context)
+    await post(where + 'response', JSON.stringify(value === undefined ? null : value))
+  } catch (error) {
+    await failed(where + 'error', error)
+  } finally {
+    finish = atRest = undefined
+  }
+}
+
+process.on('beforeExit', () => {
+  const settle = atRest
+  atRest = undefined
+  settle?.()
+})
+for (const [event, name] of [['uncaughtException'], ['unhandledRejection', 'Runtime.UnhandledPromiseRejection']]) {
+  process.on(event, (error) => {
+    if (!finish) {
+      console.error(error)
+      process.exit(1)
+    }
+    finish.reject(name && error instanceof Error ? Object.assign(error, { name }) : error)
+  })
+}
+
+load().then(async (handler) => {
+  for (;;) await invoke(handler, await send('GET', 'invocation/next', {}).catch(gone))
+}, async (error) => {
+  console.error(error)
+  await failed('init/error', error).catch(() => {})
+  process.exit(1)
+}).catch(gone)
