@@ -2,6 +2,7 @@
 
 use crate::bans::Bans;
 use crate::cores::{self, Handle, Pulse, Seed};
+use crate::feed::Feed;
 use crate::listeners::{Bound, Given, Listening};
 use crate::notify::Notifier;
 use crate::operate::Operator;
@@ -11,10 +12,14 @@ use crate::upgrade::{self, Predecessor, Upgrader};
 use crate::watchdog::Watchdog;
 use crate::xdp::Kernel;
 use crate::{Failure, affinity, demo, listeners, signals, store, xdp};
+use sluice_catalog::Catalog;
 use sluice_config::{Engine, LogFormat as ConfigLogFormat, Settings, Wait};
-use sluice_control::{Admin, ControlThread, Health, Reload, ban_families, xdp_families};
+use sluice_control::{
+    Admin, ControlPlane, ControlThread, Health, Publish, Reload, ban_families, xdp_families,
+};
 use sluice_dataplane::Connections;
 use sluice_promote::Report;
+use sluice_store::Store;
 use sluice_telemetry::{Exposition, Hub, Kind, LogFormat, LogOptions, LogTarget, LogThread, Options};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -54,8 +59,7 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     if predecessor.is_none() {
         start_kernel(&kernel, &settings, wanted.clone())?;
     }
-    let log = start_log(&settings, &hub)?;
-    let store = store::open(&settings)?;
+    let (log, store) = (start_log(&settings, &hub)?, store::open(&settings)?);
     let quick_start = matches!(origin, Origin::QuickStart(_));
     let (bans, reports) = Bans::start(cores, Arc::clone(&hub), kernel.clone())
         .map_err(|error| runtime("can't start the judge of bans", &error))?;
@@ -63,17 +67,19 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let connections = Arc::new(Connections::new(settings.server.max_connections));
     let publisher =
         Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), (kernel.clone(), bans.clone()), ports)?);
+    serve_stored(&publisher, &store);
     let signals = early.with_ends()?;
     let shared = Shared { connections, reports, engine };
     let (handles, pulses) = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
+    let plane = control_plane(&publisher, store)?;
     let operator = Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections) };
     drop(shared);
-    let upgrader = Upgrader::new(bound.kept, Arc::clone(&store))
+    let upgrader = Upgrader::new(bound.kept, Arc::clone(&plane.store))
         .map_err(|e| runtime("can't find the program's own path", &e))?;
     let (asker, asks) = signals::asking();
     let draining = Arc::new(AtomicBool::new(false));
-    let control = start_control(bound.admin, &publisher, &hub, operator, &draining, asker)?;
+    let control = start_control(bound.admin, &publisher, plane, operator, &draining, asker)?;
     if let Some(predecessor) = predecessor {
         take_over(predecessor, &kernel, wanted);
     }
@@ -247,15 +253,51 @@ fn start_cores(
     Ok((handles, pulses))
 }
 
+/// Compiles what the store has before there are cores, so that they never serve without it. What does not compile is told,
+/// and everything else is served.
+fn serve_stored(publisher: &Publisher, store: &Store) {
+    let catalog = store.catalog();
+    if *catalog != Catalog::default()
+        && let Err(errors) = publisher.publish(catalog)
+    {
+        tell(&errors);
+    }
+}
+
+fn tell(errors: &[String]) {
+    for error in errors {
+        eprintln!("{error}");
+    }
+    eprintln!("sluice: error: what the control plane was told last is stored, but not served");
+}
+
+/// From here on, what changes in the store is served.
+fn control_plane(publisher: &Arc<Publisher>, store: Arc<Store>) -> Result<ControlPlane, Failure> {
+    let serving = Arc::clone(publisher);
+    let publish = move |catalog| {
+        if let Err(errors) = serving.publish(catalog) {
+            tell(&errors);
+        }
+    };
+    let feed = Feed::start(&store, publish).map_err(|error| runtime("can't start the publisher", &error))?;
+    let for_access = Arc::clone(publisher);
+    Ok(ControlPlane {
+        store,
+        access: Arc::new(move || for_access.access()),
+        settle: Arc::new(move || feed.settle()),
+    })
+}
+
 fn start_control(
     listener: Option<TcpListener>,
     publisher: &Arc<Publisher>,
-    hub: &Arc<Hub>,
+    plane: ControlPlane,
     operator: Operator,
     draining: &Arc<AtomicBool>,
     asker: Asker,
 ) -> Result<Option<ControlThread>, Failure> {
     let Some(listener) = listener else { return Ok(None) };
+    let hub = publisher.hub();
     let (for_health, for_routes) = (Arc::clone(publisher), Arc::clone(publisher));
     let (for_xdp, for_metrics) = (operator.kernel.clone(), operator.kernel.clone());
     let (for_bans, draining) = (operator.bans.clone(), Arc::clone(draining));
@@ -270,7 +312,7 @@ fn start_control(
     let for_plan = Arc::clone(publisher);
     let reload: Arc<dyn Reload> = Arc::<Publisher>::clone(publisher);
     let admin = Admin {
-        hub: Arc::clone(hub),
+        hub: Arc::clone(&hub),
         reload,
         upgrade: Arc::new(move || asker.upgrade()),
         health: Arc::new(health),
@@ -279,6 +321,7 @@ fn start_control(
         plan: Arc::new(move || for_plan.plan()),
         xdp: Arc::new(move || for_xdp.report()),
         actions: Arc::new(operator),
+        control: Some(plane),
         host_names: Vec::new(),
     };
     ControlThread::start(listener, admin)

@@ -9,6 +9,7 @@ mod bans;
 mod boot;
 mod cores;
 mod demo;
+mod feed;
 mod listeners;
 mod listing;
 mod notify;

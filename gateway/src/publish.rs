@@ -4,12 +4,13 @@ use crate::Failure;
 use crate::bans::Bans;
 use crate::cores::{Drain, Order};
 use crate::slots::HubSlots;
+use crate::store;
 use crate::tls::Tls;
 use crate::xdp::{self, Kernel};
 use sluice_catalog::Catalog;
 use sluice_compile::{Now, QuotaCounted, Registry, compile};
 use sluice_config::{Diagnostic, Settings, Severity};
-use sluice_control::{Publish, QuotaUse, Reload};
+use sluice_control::{Access, Publish, QuotaUse, Reload};
 use sluice_dataplane::TlsPlan;
 use sluice_rt::Sender;
 use sluice_snapshot::Snapshot;
@@ -94,6 +95,7 @@ struct Workshop {
 
 struct State {
     settings: Arc<Settings>,
+    access: Arc<Access>,
     catalog: Arc<Catalog>,
     current: Arc<Snapshot>,
     current_tls: Arc<TlsPlan>,
@@ -115,9 +117,10 @@ impl Publisher {
         let mut workshop = Workshop::default();
         let catalog = Arc::<Catalog>::default();
         let mut tls = workshop.tls.plan(&settings).map_err(Failure::Config)?;
-        let current = workshop.compile(&settings, &catalog, &hub).map_err(Failure::Config)?;
+        let current = workshop.compile(&settings, &catalog, &hub, false).map_err(Failure::Config)?;
         workshop.tls.add_backends(&mut tls, &current);
         let state = State {
+            access: Arc::new(store::access(&settings)),
             settings: Arc::new(settings),
             catalog,
             current: Arc::new(current),
@@ -138,6 +141,11 @@ impl Publisher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where metrics go.
+    pub(crate) fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub)
+    }
+
     /// What is served now.
     pub(crate) fn current(&self) -> Arc<Snapshot> {
         Arc::clone(&self.state().current)
@@ -151,6 +159,11 @@ impl Publisher {
     /// The configuration in use now.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.state().settings)
+    }
+
+    /// Who may use the control plane now.
+    pub(crate) fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.state().access)
     }
 
     /// The cores to publish to.
@@ -182,7 +195,7 @@ impl Publisher {
         let wanted = xdp::options(&settings, &self.ports)?;
         let mut workshop = self.workshop();
         let mut tls = workshop.tls.plan(&settings)?;
-        let next = workshop.compile(&settings, &self.catalog(), &self.hub)?;
+        let next = workshop.compile(&settings, &self.catalog(), &self.hub, false)?;
         workshop.tls.add_backends(&mut tls, &next);
         // The kernel's part may fail on its own (an interface that is gone): the routes are served all the same.
         if let Err(error) = self.kernel.apply(wanted) {
@@ -193,13 +206,14 @@ impl Publisher {
             eprintln!("sluice: note: {note} changed: takes effect at the next start");
         }
         let mut state = self.state();
+        state.access = Arc::new(store::access(&settings));
         state.settings = Arc::new(settings);
         Ok(state.swap(next, Some(tls)))
     }
 
     /// Compiles another catalog under the same configuration, and swaps.
     fn try_publish(&self, workshop: &mut Workshop, catalog: Arc<Catalog>) -> Result<u64, Vec<String>> {
-        let next = workshop.compile(&self.settings(), &catalog, &self.hub)?;
+        let next = workshop.compile(&self.settings(), &catalog, &self.hub, true)?;
         let mut tls = TlsPlan::clone(&self.current_tls());
         let tls = workshop.tls.add_backends(&mut tls, &next).then_some(tls);
         let mut state = self.state();
@@ -228,11 +242,14 @@ impl Workshop {
         settings: &Settings,
         catalog: &Catalog,
         hub: &Arc<Hub>,
+        told: bool,
     ) -> Result<Snapshot, Vec<String>> {
         let mut slots = HubSlots(Arc::clone(hub));
         let compiled = compile(settings, catalog, &mut self.registry, &mut slots, now())
             .map_err(|rejected| rejected.lines())?;
-        for warning in lines(&compiled.warnings).iter().chain(&compiled.notes) {
+        // Those of the configuration were told when it was read: every change of the catalog comes by here.
+        let warnings = if told { Vec::new() } else { lines(&compiled.warnings) };
+        for warning in warnings.iter().chain(&compiled.notes) {
             eprintln!("{warning}");
         }
         Ok(compiled.snapshot)

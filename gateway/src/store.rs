@@ -3,6 +3,7 @@
 use crate::Failure;
 use crate::args::StoreCommand;
 use sluice_config::Settings;
+use sluice_control::Access;
 use sluice_store::{Export, Store, StoreError};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -21,6 +22,19 @@ pub(crate) fn open(settings: &Settings) -> Result<Arc<Store>, Failure> {
         return Ok(Arc::new(Store::in_memory()));
     };
     Store::open(&path.value).map(Arc::new).map_err(failed)
+}
+
+/// Who may use the control plane, as configured.
+pub(crate) fn access(settings: &Settings) -> Access {
+    let keys = settings.access_keys.iter();
+    Access {
+        region: settings.aws.region.clone(),
+        account_id: settings.aws.account_id.clone(),
+        execute_api_suffix: settings.aws.execute_api_suffix.clone(),
+        development: settings.aws.development,
+        integration_timeout_max_ms: settings.aws.integration_timeout_max_ms,
+        keys: keys.map(|key| (key.id.value.to_string(), key.secret.expose().to_owned())).collect(),
+    }
 }
 
 fn failed(error: StoreError) -> Failure {

@@ -76,7 +76,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
 }
 
 /// Where `cargo xtask setup` puts what the tests need of npm and PyPI: TARGET/test-npm and TARGET/test-venv.
-fn target_dir() -> Option<PathBuf> {
+pub fn target_dir() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("CARGO_TARGET_DIR") {
         return Some(PathBuf::from(path));
     }

@@ -86,8 +86,13 @@ fn explain(missing: &[&Program]) -> String {
 }
 
 /// What the tests import in Python, and the packages of PyPI that have it.
-const PYTHON: &[(&str, &str)] =
-    &[("jsonschema", "jsonschema"), ("grpc", "grpcio"), ("awslambdaric", "awslambdaric")];
+const PYTHON: &[(&str, &str)] = &[
+    ("jsonschema", "jsonschema"),
+    ("grpc", "grpcio"),
+    ("awslambdaric", "awslambdaric"),
+    ("boto3", "boto3"),
+    ("awscli", "awscli"),
+];
 
 /// A folder with a `python3` that has what the tests import, if the one on the path has not and PyPI can be reached.
 pub(crate) fn python_for_tests() -> Option<PathBuf> {
@@ -108,7 +113,8 @@ pub(crate) fn python_for_tests() -> Option<PathBuf> {
 }
 
 /// What the tests use of npm, with the versions that their records are about.
-const NPM_PACKAGES: &[&str] = &["http-cache-tests@0.4.5", "ws@8.18.3"];
+const NPM_PACKAGES: &[&str] =
+    &["http-cache-tests@0.4.5", "ws@8.18.3", "@aws-sdk/client-api-gateway@3.1142.0"];
 
 /// Installs them into the target folder, where npm and its registry can be reached; else their tests are skipped.
 pub(crate) fn npm_packages() -> Result<(), String> {
@@ -123,6 +129,36 @@ pub(crate) fn npm_packages() -> Result<(), String> {
     let mut install = Command::new("npm");
     install.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
     sh::run(install.arg(&folder).args(NPM_PACKAGES))
+}
+
+/// moto's sdist, and the version that the records are about.
+const MOTO: &str = "moto==5.2.5";
+
+/// Brings moto's test-suite from PyPI, with what it imports, into the target folder; else its test is skipped.
+pub(crate) fn moto_suite() -> Result<(), String> {
+    let (suite, environment) = (sh::target_dir().join("moto-suite"), sh::target_dir().join("moto-venv"));
+    let pip = environment.join("bin/pip");
+    if !pip.is_file()
+        || !sh::succeeds(
+            Command::new(environment.join("bin/python3")).args(["-c", "import moto, pytest, flask"]),
+        )
+    {
+        for package in ["pytest", "freezegun", "moto[apigateway,server]==5.2.5"] {
+            venv(&environment, package)?;
+        }
+    }
+    let unpacked = suite.join(MOTO.replace("==", "-"));
+    if unpacked.is_dir() {
+        return Ok(());
+    }
+    let mut download = Command::new(&pip);
+    download
+        .args(["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest"])
+        .arg(&suite)
+        .arg(MOTO);
+    sh::run(&mut download)?;
+    let archive = suite.join(MOTO.replace("==", "-") + ".tar.gz");
+    sh::run(Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(&suite))
 }
 
 /// A virtual environment of Python's with one package from PyPI in it.

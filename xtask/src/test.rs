@@ -32,6 +32,9 @@ pub(crate) fn run() -> Result<(), String> {
     if let Err(error) = setup::npm_packages() {
         println!("{error}\nwithout it, some tests will be skipped\n");
     }
+    if let Err(error) = setup::moto_suite() {
+        println!("{error}\nwithout it, one test will be skipped\n");
+    }
     // The binary and the tests in one go: asked for alone, the binary's dependencies get other features and build twice.
     sh::run(&mut sh::cargo(["build", "--workspace", "--bins", "--tests"]))?;
     let mut counts = Counts::default();

@@ -1,6 +1,7 @@
 //! What the binary hands to the admin listener.
 
 use crate::bans::{BanReport, ClientReport};
+use crate::v1::ControlPlane;
 use crate::xdp::XdpReport;
 use serde::{Deserialize, Serialize};
 use sluice_catalog::{Catalog, Period};
@@ -89,6 +90,8 @@ pub struct Admin {
     pub xdp: Provider<XdpReport>,
     /// Bans, clients, and detaching.
     pub actions: Arc<dyn Actions>,
+    /// The AWS-compatible control plane.
+    pub control: Option<ControlPlane>,
     /// Names, without port, that the listener may be called by besides `localhost` and any address.
     pub host_names: Vec<String>,
 }

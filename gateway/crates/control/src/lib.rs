@@ -14,7 +14,9 @@
 //! | `POST /xdp/detach` | 200 `{"detached":[…]}`, the interfaces |
 //! | `POST /reload` | 200 `{"generation":N}`, or 422 `{"errors":[…]}` and nothing changed |
 //!
-//! The listener has no passwords: it belongs on the loopback address. Against the two ways a web page can reach a
+//! Paths of AWS API Gateway (`/restapis`, `/apikeys`, …) are answered as AWS does (see `v1`), to signed requests only.
+//!
+//! The rest of the listener has no passwords: it belongs on the loopback address. Against the two ways a web page can reach a
 //! loopback port it guards itself: names (DNS rebinding) are refused but for those allowed, and `POST` needs a header
 //! that a page may not send to another origin unasked (see `guard`).
 //!
@@ -27,6 +29,7 @@ pub mod client;
 mod guard;
 mod listing;
 mod server;
+mod v1;
 mod xdp;
 
 pub use admin::{Actions, Admin, Health, PlanInfo, Provider, Publish, QuotaUse, Reload, RouteInfo};
@@ -36,4 +39,5 @@ pub use bans::{
 };
 pub use listing::{plan_text, route_table};
 pub use server::{ControlThread, serve};
+pub use v1::{Access, ControlPlane};
 pub use xdp::{XdpCount, XdpInterface, XdpReport, xdp_families, xdp_top};

@@ -3,6 +3,7 @@
 use crate::admin::{Admin, Health, PlanInfo, RouteInfo};
 use crate::bans::{BanReport, ClientReport};
 use crate::guard::guard;
+use crate::v1;
 use crate::xdp::XdpReport;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
@@ -66,11 +67,27 @@ fn router(admin: Admin) -> Router {
         .route("/clients/{address}", get(client))
         .route("/reload", post(reload))
         .route("/upgrade", post(upgrade))
-        .fallback(async || message(StatusCode::NOT_FOUND, "Not Found"))
+        .route("/moto-api/reset", post(reset))
+        .fallback(control)
         .method_not_allowed_fallback(async || message(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"))
         .layer(middleware::from_fn_with_state(context.clone(), operator))
         .with_state(context)
         .layer(middleware::from_fn_with_state(names, guard))
+}
+
+/// Whatever is not the admin API's own may be the AWS-compatible control plane's.
+async fn control(State(context): State<Context>, request: Request) -> Response {
+    match context.admin.control {
+        Some(plane) if v1::is_ours(request.uri().path()) => v1::handle(plane, request).await,
+        _ => message(StatusCode::NOT_FOUND, "Not Found").into_response(),
+    }
+}
+
+async fn reset(State(context): State<Context>) -> Response {
+    match context.admin.control {
+        Some(plane) => v1::reset(plane).await,
+        None => message(StatusCode::NOT_FOUND, "Not Found").into_response(),
+    }
 }
 
 /// Tells of everybody whom the guard let pass.
@@ -126,8 +143,17 @@ async fn replace(
     State(context): State<Context>,
     Json(catalog): Json<Catalog>,
 ) -> Result<(StatusCode, Json<Value>), Response> {
-    let outcome = blocking(move || context.admin.publish.publish(Arc::new(catalog))).await?;
-    Ok(published(outcome))
+    let outcome = blocking(move || {
+        let catalog = Arc::new(catalog);
+        let generation = context.admin.publish.publish(Arc::clone(&catalog))?;
+        match &context.admin.control {
+            None => Ok(generation),
+            Some(plane) => {
+                plane.replace(&catalog).map(|()| generation).map_err(|error| vec![error.to_string()])
+            }
+        }
+    });
+    Ok(published(outcome.await?))
 }
 
 /// The answer of what may have changed what is served.

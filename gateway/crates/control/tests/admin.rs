@@ -113,6 +113,7 @@ fn admin(reload: Arc<dyn Reload>) -> Admin {
         plan: Arc::new(Vec::new),
         xdp: Arc::new(report),
         actions: Arc::new(Operators::default()),
+        control: None,
         host_names: vec!["gateway.internal".into()],
     }
 }

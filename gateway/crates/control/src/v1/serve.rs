@@ -1,0 +1,255 @@
+//! From bytes to an operation, and back.
+
+use super::fault::Fault;
+use super::routes::{self, Handler, decoded};
+use super::{Answer, Call, Reply, hal};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use serde_json::{Value, json};
+use sluice_catalog::Catalog;
+use sluice_store::{Store, StoreError};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::task::spawn_blocking;
+
+/// The longest that AWS takes is an import file of 6 MB.
+const BODY_MAX_BYTES: usize = 6 << 20;
+/// Deeper documents are refused before they are read.
+const DEPTH_MAX: usize = 64;
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// Who may use the control plane, and what it says of where it is.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// In ARNs and host names, and the one that requests are signed for.
+    pub region: String,
+    /// 12 digits.
+    pub account_id: String,
+    /// APIs are served at `{apiId}.execute-api.{region}.{suffix}`.
+    pub execute_api_suffix: String,
+    /// Any signature will do, and none.
+    pub development: bool,
+    /// Longest `timeoutInMillis` of an integration.
+    pub integration_timeout_max_ms: u32,
+    /// Secrets by the ids of their access keys.
+    pub keys: HashMap<String, String>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The secrets stay out.
+        formatter.debug_struct("Access").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+/// What the control plane needs from the binary.
+#[derive(Clone)]
+pub struct ControlPlane {
+    /// What it edits.
+    pub store: Arc<Store>,
+    /// As configured now.
+    pub access: Arc<dyn Fn() -> Arc<Access> + Send + Sync>,
+    /// Waits until what has been stored is served, but not for long.
+    pub settle: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl ControlPlane {
+    /// Keeps this in place of everything.
+    pub(crate) fn replace(&self, catalog: &Catalog) -> Result<(), StoreError> {
+        self.store.change(|stored| {
+            stored.clone_from(catalog);
+            Ok(())
+        })?;
+        (self.settle)();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ControlPlane {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ControlPlane").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+pub(crate) use routes::is_ours;
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Answers a request to the control plane.
+pub(crate) async fn handle(plane: ControlPlane, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let wants_hal = !accepts_json(&parts);
+    let path = parts.uri.path().to_owned();
+    let answer = match to_bytes(body, BODY_MAX_BYTES).await {
+        Err(_) => Err(Fault::new(
+            413,
+            "RequestEntityTooLargeException",
+            format!("Request body is too large: at most {BODY_MAX_BYTES} bytes"),
+        )),
+        // The store syncs, and a change is compiled before it is answered.
+        Ok(body) => match spawn_blocking(move || answer(&plane, &parts, &body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Fault::new(500, "InternalServerErrorException", "Internal server error")),
+        },
+    };
+    respond(answer, wants_hal.then_some(path.as_str()))
+}
+
+/// `application/json` must be asked for by name, as all AWS clients do.
+fn accepts_json(parts: &Parts) -> bool {
+    let accepts = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepts
+        .flat_map(|value| value.split(','))
+        .any(|one| one.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn answer(plane: &ControlPlane, parts: &Parts, body: &Bytes) -> Answer {
+    let access = (plane.access)();
+    authenticate(&access, parts, body)?;
+    let query = query(parts.uri.query().unwrap_or_default())?;
+    let mode = query.iter().find(|(name, _)| name == "mode").map(|(_, value)| value.as_str());
+    let (operation, params) =
+        routes::find(parts.method.as_str(), parts.uri.path(), mode).ok_or_else(|| {
+            Fault::new(
+                404,
+                "UnknownOperationException",
+                "Unable to determine service/operation name to be authorized",
+            )
+        })?;
+    if matches!(operation.handler, Handler::Missing) {
+        return Err(Fault::not_supported(operation.name));
+    }
+    let csv = operation.name == "ImportApiKeys";
+    let json = if csv { Value::Null } else { document(body)? };
+    let call = Call { params, query, json, body: body.to_vec(), now_s: now_s(), access };
+    match operation.handler {
+        Handler::Read(read) => read(&plane.store.catalog(), &call),
+        Handler::Write(write) => {
+            let reply = plane.store.change(|catalog| write(catalog, &call))?;
+            (plane.settle)();
+            Ok(reply)
+        }
+        Handler::Missing => Err(Fault::not_supported(operation.name)),
+    }
+}
+
+fn authenticate(access: &Access, parts: &Parts, body: &Bytes) -> Result<(), Fault> {
+    if access.development {
+        return Ok(());
+    }
+    let headers: Vec<(&str, &str)> = parts
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+        .collect();
+    let request = sluice_sigv4::Request {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &headers,
+        body,
+    };
+    let expected =
+        sluice_sigv4::Expected { region: Some(&access.region), service: "apigateway", now_s: now_s() };
+    sluice_sigv4::verify(&request, expected, |id| access.keys.get(id).map(String::as_str))
+        .map(drop)
+        .map_err(|error| Fault::new(403, error.kind(), error.to_string()))
+}
+
+fn query(text: &str) -> Result<Vec<(String, String)>, Fault> {
+    let part = |text: &str| {
+        decoded(&text.replace('+', " ")).ok_or_else(|| Fault::bad_request("Invalid query string"))
+    };
+    text.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((part(name)?, part(value)?))
+        })
+        .collect()
+}
+
+/// An empty body is no document.
+fn document(body: &[u8]) -> Result<Value, Fault> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Null);
+    }
+    if depth(body) > DEPTH_MAX {
+        return Err(Fault::serialization("The document is nested too deeply"));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Fault::serialization(format!("Could not parse request body into json: {error}")))
+}
+
+/// How deeply brackets outside strings are nested.
+fn depth(body: &[u8]) -> usize {
+    let (mut now, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                now += 1;
+                deepest = deepest.max(now);
+            }
+            b'}' | b']' if !quoted => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// `hal`: the path, where the client did not ask for plain JSON.
+fn respond(answer: Answer, hal: Option<&str>) -> Response {
+    let (status, kind, body) = match answer {
+        Ok(Reply { status, body }) => (status, None, body),
+        Err(fault) => (fault.status, Some(fault.kind), Some(json!({ "message": fault.message }))),
+    };
+    let is_list = body.as_ref().is_some_and(|body| body.get("item").is_some_and(Value::is_array));
+    let (body, content_type) = match (body, hal) {
+        (Some(body), Some(path)) if kind.is_none() => {
+            (Some(hal::dress(body, path, is_list)), "application/hal+json")
+        }
+        (body, _) => (body, "application/json"),
+    };
+    let text = body.map(|body| body.to_string());
+    let mut response = Response::new(text.clone().map_or_else(Body::empty, Body::from));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    if text.is_some() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    if let Some(kind) = kind {
+        headers.insert(ERROR_TYPE, HeaderValue::from_static(kind));
+    }
+    if let Ok(id) = HeaderValue::from_str(&super::ids::id(32)) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// `POST /moto-api/reset`: empties the store, in development only.
+pub(crate) async fn reset(plane: ControlPlane) -> Response {
+    let answer = spawn_blocking(move || {
+        if !(plane.access)().development {
+            return Err(Fault::not_found("Not Found"));
+        }
+        plane.store.change(|catalog| {
+            *catalog = Catalog::default();
+            Ok::<_, StoreError>(())
+        })?;
+        (plane.settle)();
+        Ok(Reply::ok(json!({ "status": "ok" })))
+    });
+    respond(answer.await.unwrap_or_else(|_| Err(Fault::not_supported("reset"))), None)
+}
