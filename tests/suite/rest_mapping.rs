@@ -354,3 +354,43 @@ fn a_stage_caches_what_its_settings_say() {
     serve(1, json!({ "unauthorizedCacheControlHeaderStrategy": "SUCCEED_WITHOUT_RESPONSE_HEADER" }));
     assert!(!fresh("/m").has("warning"));
 }
+
+#[test]
+fn requests_are_validated_before_anything_answers_them() {
+    let backend = echo();
+    let gateway = Gateway::start("");
+    let validated = |body: bool| {
+        json!({
+            "requestValidatorId": if body { "all" } else { "params" },
+            "requestParameters": { "method.request.querystring.q": true, "method.request.header.X-Need": true },
+            "requestModels": { "application/json": "Pet" }
+        })
+    };
+    let schema = r#"{"type":"object","required":["name"],"properties":{"name":{"type":"string"}}}"#;
+    let proxy = http_proxy(&format!("http://{}/", backend.addr()));
+    let api = RestApi::new("a")
+        .with("models", json!({ "Pet": { "id": "m", "name": "Pet", "schema": schema, "contentType": "application/json" } }))
+        .with("requestValidators", json!({
+            "all": { "id": "all", "name": "all", "validateRequestBody": true, "validateRequestParameters": false },
+            "params": { "id": "params", "name": "params", "validateRequestBody": false, "validateRequestParameters": true }
+        }))
+        .method_with("GET", "/params", mock("yes"), validated(false))
+        .method_with("POST", "/mock", mock("yes"), validated(true))
+        .method_with("POST", "/proxy", proxy, validated(true));
+    gateway.serve_rest(&[api.deploy("s")]);
+    let missing = gateway.rest("a", "s", "/params?q=1");
+    missing.assert_refusal(400, "Missing required request parameters: [X-Need]", "BadRequestException");
+    assert_eq!(gateway.rest_call("a", "s", "/params?q=1", |call| call.header("x-need", "1")).status, 200);
+    for path in ["/mock", "/proxy"] {
+        let post = |body: &str| {
+            let call = Call::post(&format!("/_aws/execute-api/a/s{path}"), body);
+            gateway.call(&call.header("content-type", "application/json"))
+        };
+        for wrong in ["", "{}", "{\"name\": 1}", "not json"] {
+            post(wrong).assert_refusal(400, "Invalid request body", "BadRequestException");
+        }
+        assert_eq!(post("{\"name\": \"Rex\"}").status, 200, "{path}");
+    }
+    assert_eq!(backend.hits(), 1);
+    assert_eq!(backend.only_request().body, b"{\"name\": \"Rex\"}");
+}

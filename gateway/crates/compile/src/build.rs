@@ -130,6 +130,7 @@ impl Builder<'_> {
             api_key_required: route.api_key_required,
             limits,
             cache: route.cache.as_ref().map(|cache| self.cache_plan(&cache.value)),
+            validator: None,
             body_max_bytes: route.body_max_bytes,
             metrics_slot: slots.route_slot(&route.name.value),
         }

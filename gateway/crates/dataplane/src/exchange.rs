@@ -11,6 +11,7 @@
 use crate::client;
 use crate::core::{Core, View};
 use crate::ids::RequestId;
+use crate::rest;
 use crate::rest::proxy::MappedHead;
 use crate::rest::usage;
 use sluice_h1::HeadBytes;
@@ -306,8 +307,11 @@ impl<'x> Admitted<'x> {
 impl<'x> Authorized<'x> {
     /// Checks what can be checked before the body comes.
     #[inline]
-    pub(crate) fn validate(self) -> Result<Validated<'x>, Refused> {
+    pub(crate) fn validate(self, core: &Core) -> Result<Validated<'x>, Refused> {
         let ex = self.0;
+        if let Some(validator) = ex.route().and_then(|route| route.validator.as_deref()) {
+            rest::has_parameters(core, ex, validator)?;
+        }
         if let Some(route) = ex.route()
             && let BodyFraming::Length(n) = ex.head.framing
             && route.body_max_bytes != 0

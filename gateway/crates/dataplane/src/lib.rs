@@ -270,12 +270,12 @@ impl Core {
         keep: bool,
     ) -> Way {
         match &plan.backing {
-            Backing::Mock(Some(usual)) if rest::is_usual(ex) => {
+            Backing::Mock(Some(usual)) if rest::is_usual(ex) && !wants_body(route) => {
                 respond::mock(self, conn, ex, usual, keep);
                 answered
             }
             Backing::Mock(_) if matches!(ex.head.framing, BodyFraming::None | BodyFraming::Length(0)) => {
-                rest::mock_now(self, conn, ex, plan, keep);
+                rest::mock_now(self, conn, ex, (route, plan), keep);
                 answered
             }
             Backing::Mock(_) => Way::Await(Rest::Mapped),
@@ -361,6 +361,11 @@ impl Core {
 
     #[inline]
     fn steps<'x>(&self, ex: &'x mut Exchange) -> Result<Validated<'x>, Refused> {
-        Received(ex).route(self)?.admit(self)?.authorize(self)?.validate()
+        Received(ex).route(self)?.admit(self)?.authorize(self)?.validate(self)
     }
+}
+
+/// Whether the body must be looked at before the request is answered.
+fn wants_body(route: &Route) -> bool {
+    route.validator.as_ref().is_some_and(|validator| validator.needs_body())
 }

@@ -2,6 +2,7 @@
 
 use crate::{AwsProxy, BackendId, MappedPlan};
 use bytes::Bytes;
+use sluice_mapping::Validator;
 use sluice_throttle::{ClientTable, Period, Pool, Quota};
 use std::fmt;
 use std::net::SocketAddr;
@@ -66,6 +67,8 @@ pub struct Route {
     pub limits: Vec<Limit>,
     /// Caching of responses to GET.
     pub cache: Option<CachePlan>,
+    /// What requests are checked for before they are answered.
+    pub validator: Option<Box<Validator>>,
     /// 0: no limit.
     pub body_max_bytes: u64,
     /// Telemetry slot, stable by name.

@@ -27,13 +27,13 @@ pub(super) fn mock(integration: &Integration, of: &Served) -> Result<Box<MappedP
     Ok(Box::new(MappedPlan { request, response, backing: Backing::Mock(usual) }))
 }
 
-/// An HTTP or HTTP_PROXY.
+/// An HTTP or HTTP_PROXY. `holds_body`: it is validated, and so cannot stream.
 pub(super) fn http(
     api: &Arc<str>,
     pattern: &Pattern,
     integration: &Integration,
-    uri: &Uri,
-    to: Destination,
+    (uri, to): (&Uri, Destination),
+    holds_body: bool,
 ) -> Result<Action, String> {
     let is_proxy = integration.integration_type == IntegrationType::HttpProxy;
     let method = integration.http_method.as_deref().filter(|name| !matches!(*name, "" | "ANY"));
@@ -53,11 +53,11 @@ pub(super) fn http(
         let (request, response) = (request(integration)?, response(integration)?);
         return Ok(Action::Mapped(Box::new(MappedPlan { request, response, backing: Backing::Http(asked) })));
     }
-    if let Some((path, query)) = unmapped(uri, pattern, integration) {
+    if let Some((path, query)) = unmapped(uri, pattern, integration).filter(|_| !holds_body) {
         return Ok(proxied(asked, Some(path), query, None));
     }
     let request = parameters(integration)?;
-    if request.needs_body() {
+    if holds_body || request.needs_body() {
         let response = ResponseMapping::default();
         return Ok(Action::Mapped(Box::new(MappedPlan { request, response, backing: Backing::Http(asked) })));
     }

@@ -6,15 +6,16 @@ use super::{Basis, From};
 use crate::SlotAllocator;
 use crate::registry::{PoolName, Registry};
 use sluice_catalog::{
-    self as catalog, ApiKeySource, Definition, Integration, IntegrationType, Method, MethodSetting, Resource,
-    RestApi, Strings, UnauthorizedCacheControl,
+    self as catalog, ApiKeySource, Definition, Integration, IntegrationType, Method, MethodSetting,
+    RequestValidator, Resource, RestApi, Strings, UnauthorizedCacheControl,
 };
-use sluice_mapping::BinaryMediaTypes;
+use sluice_mapping::{BinaryMediaTypes, ModelError, Models, Validator, ValidatorSource};
 use sluice_snapshot::{
     Action, CacheKeyPart, CacheMode, CachePlan, Canary, Deployed, Destination, Fault, Limit, Pattern,
     Refresh, Route, RouteId, RouterBuilder, Source, Stage,
 };
 use sluice_throttle::Rate;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a request body may have ("Amazon API Gateway quotas": payload size).
@@ -115,15 +116,48 @@ pub(super) struct Served {
     pub(super) variables: Strings,
     pub(super) binary: BinaryMediaTypes,
     pub(super) compress_from_bytes: Option<u64>,
+    /// What is wrong with them, if anything is.
+    models: Result<Models, String>,
+    validators: BTreeMap<String, RequestValidator>,
 }
 
 impl Served {
-    fn new(definition: &Definition, variables: Strings) -> Self {
+    fn new(api: &str, definition: &Definition, variables: Strings) -> Self {
+        let models: Vec<_> =
+            definition.models.values().map(|model| (model.name.as_str(), model.schema.as_str())).collect();
+        let told =
+            |errors: Vec<ModelError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         Self {
+            models: Models::compile(api, &models).map_err(told),
+            validators: definition.request_validators.clone(),
             variables,
             binary: BinaryMediaTypes::new(definition.binary_media_types.iter().map(String::as_str)),
             compress_from_bytes: definition.minimum_compression_size.map(u64::from),
         }
+    }
+
+    /// A method's validator, where it has one that checks anything.
+    fn validator(&self, method: &Method) -> Result<Option<Box<Validator>>, String> {
+        let Some(id) = method.request_validator_id.as_deref().filter(|id| !id.is_empty()) else {
+            return Ok(None);
+        };
+        let validator =
+            self.validators.get(id).ok_or_else(|| format!("there is no request validator `{id}`"))?;
+        let declared: Vec<_> =
+            method.request_parameters.iter().map(|(name, required)| (name.as_str(), *required)).collect();
+        let models: Vec<_> =
+            method.request_models.iter().map(|(media, model)| (media.as_str(), model.as_str())).collect();
+        let source = ValidatorSource {
+            parameters: validator.validate_request_parameters,
+            body: validator.validate_request_body,
+            declared: &declared,
+            models: &models,
+        };
+        let none = Models::default();
+        let known = if source.body { self.models.as_ref().map_err(Clone::clone)? } else { &none };
+        let compiled =
+            Validator::compile(&source, known).map_err(|name| format!("there is no model `{name}`"))?;
+        Ok((!compiled.is_empty()).then(|| Box::new(compiled)))
     }
 
     /// Whether no answer depends on what media types it has, or how large it is.
@@ -131,6 +165,9 @@ impl Served {
         self.binary == BinaryMediaTypes::default() && self.compress_from_bytes.is_none()
     }
 }
+
+/// Why a method cannot be answered: for callers, and for the operator.
+type Refusal = (Fault, String);
 
 /// What the methods of a stage have in common.
 struct Scope<'s> {
@@ -160,7 +197,7 @@ impl Builder<'_> {
     }
 
     fn deployed(&mut self, scope: &Scope<'_>, plan: DeployedPlan<'_>, is_canary: bool) -> Deployed {
-        let of = Served::new(plan.definition, plan.variables);
+        let of = Served::new(&scope.api, plan.definition, plan.variables);
         let routes = plan.methods.iter().map(|method| self.route(scope, method, &of, is_canary)).collect();
         let responses = integration::gateway_responses(plan.definition).unwrap_or_else(|errors| {
             self.notes.push(format!("rest API {}/{}: gateway responses: {errors}", scope.api, scope.name));
@@ -182,10 +219,13 @@ impl Builder<'_> {
         let name: Arc<str> =
             format!("{}/{} {} {}", scope.api, scope.name, plan.name, plan.resource.path).into();
         let settings = setting(scope.stage, &plan.resource.path, plan.name);
-        let action = self.action(&scope.api, plan, of).unwrap_or_else(|(fault, why)| {
-            self.notes.push(format!("rest API {name}: {why}: calls are refused"));
-            Action::Fault(fault)
-        });
+        let (action, validator) = match self.checked(&scope.api, plan, of) {
+            Ok((action, validator)) => (action, validator),
+            Err((fault, why)) => {
+                self.notes.push(format!("rest API {name}: {why}: calls are refused"));
+                (Action::Fault(fault), None)
+            }
+        };
         let metrics_slot = match settings {
             Some(settings) if settings.metrics_enabled => self.slots.route_slot(&name),
             _ => scope.slot,
@@ -199,6 +239,7 @@ impl Builder<'_> {
             api_key_required: plan.method.api_key_required,
             limits: settings.and_then(|settings| self.throttle(&name, settings)).into_iter().collect(),
             cache: settings.and_then(|settings| self.cache(scope, plan, settings, is_canary)),
+            validator,
             body_max_bytes: BODY_MAX_BYTES,
             metrics_slot,
             name,
@@ -266,7 +307,8 @@ impl Builder<'_> {
         api: &Arc<str>,
         plan: &MethodPlan<'_>,
         of: &Served,
-    ) -> Result<Action, (Fault, String)> {
+        holds_body: bool,
+    ) -> Result<Action, Refusal> {
         match plan.method.authorization_type.as_str() {
             "" | "NONE" => {}
             "AWS_IAM" => return Err((Fault::Signature, "AWS_IAM authorization is not built".to_owned())),
@@ -278,10 +320,22 @@ impl Builder<'_> {
         match integration.integration_type {
             IntegrationType::Mock => integration::mock(integration, of).map(Action::Mapped).map_err(fault),
             IntegrationType::Http | IntegrationType::HttpProxy => {
-                self.http(api, plan, integration, of).map_err(fault)
+                self.http(api, plan, integration, of, holds_body).map_err(fault)
             }
             other => Err(fault(format!("integrations of type {other:?} are not built"))),
         }
+    }
+
+    /// What answers a method, and what is checked before.
+    fn checked(
+        &mut self,
+        api: &Arc<str>,
+        plan: &MethodPlan<'_>,
+        of: &Served,
+    ) -> Result<(Action, Option<Box<Validator>>), Refusal> {
+        let validator = of.validator(plan.method).map_err(|why| (Fault::Integration, why))?;
+        let holds_body = validator.as_ref().is_some_and(|validator| validator.needs_body());
+        Ok((self.action(api, plan, of, holds_body)?, validator))
     }
 
     fn http(
@@ -290,6 +344,7 @@ impl Builder<'_> {
         plan: &MethodPlan<'_>,
         integration: &Integration,
         of: &Served,
+        holds_body: bool,
     ) -> Result<Action, String> {
         if integration.connection_type.as_deref() == Some("VPC_LINK") {
             return Err("VPC links are not built".to_owned());
@@ -297,7 +352,7 @@ impl Builder<'_> {
         let uri = Uri::parse(integration.uri.as_deref().unwrap_or_default(), &of.variables)?;
         let any_issuer = integration.tls_config.as_ref().is_some_and(|tls| tls.insecure_skip_verification);
         let to = Destination::Backend(self.registry.backends.id(&uri, any_issuer, self.slots));
-        integration::http(api, &plan.pattern, integration, &uri, to)
+        integration::http(api, &plan.pattern, integration, (&uri, to), holds_body)
     }
 }
 

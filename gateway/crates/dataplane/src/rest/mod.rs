@@ -25,9 +25,9 @@ use call::Call;
 use headers::{may_be_mapped, push_value};
 use sluice_cache::{Entry, Validity};
 use sluice_h1::{Body, BodyError};
-use sluice_mapping::{Answer, Kind, Outgoing, Place, Request, Response, ResponseView};
+use sluice_mapping::{Answer, Kind, Outgoing, Place, Request, Response, ResponseView, Validator};
 use sluice_server::{After, Conn};
-use sluice_snapshot::{Action, Backing, Deployed, HttpIntegration, MappedPlan};
+use sluice_snapshot::{Action, Backing, Deployed, HttpIntegration, MappedPlan, Route};
 use sluice_telemetry::{CacheOutcome, Refusal};
 use sluice_wire::BodyFraming;
 use std::io;
@@ -39,10 +39,17 @@ use write::Extras;
 const BODY_MAX_BYTES: u64 = 10 * 1024 * 1024;
 
 /// Answers a mapped MOCK whose request has no body: nothing is waited for.
-pub(crate) fn mock_now(core: &Core, conn: &Conn, ex: &mut Exchange, plan: &MappedPlan, keep: bool) {
+pub(crate) fn mock_now(
+    core: &Core,
+    conn: &Conn,
+    ex: &mut Exchange,
+    (route, plan): (&Route, &MappedPlan),
+    keep: bool,
+) {
     let mut outgoing = Outgoing::default();
-    let made =
-        prepared(core, ex, plan, b"", &mut outgoing).and_then(|()| mocked(core, ex, plan, b"", &outgoing));
+    let made = validated(core, ex, route, b"")
+        .and_then(|()| prepared(core, ex, plan, b"", &mut outgoing))
+        .and_then(|()| mocked(core, ex, plan, b"", &outgoing));
     finish(core, conn, ex, made.map(|answer| (answer, Vec::new())), keep);
 }
 
@@ -51,7 +58,7 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
     ex.bytes.detach(&core.scratch);
     let view = Rc::clone(&ex.view);
     let route = ex.route.and_then(|at| view.snapshot.route(at));
-    let Some(Action::Mapped(plan)) = route.map(|route| &route.action) else {
+    let Some((route, Action::Mapped(plan))) = route.map(|route| (route, &route.action)) else {
         respond::refuse(core, conn, ex, &Refusal::Configuration.into(), false);
         return After::Linger.into();
     };
@@ -64,7 +71,10 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
         }
     };
     ex.report.bytes_in = body.len() as u64;
-    let made = answered(core, conn, ex, plan, &body).await;
+    let made = match validated(core, ex, route, &body) {
+        Ok(()) => answered(core, conn, ex, plan, &body).await,
+        Err(refused) => Err(refused),
+    };
     let keep = ex.client_keep_alive();
     let entry = match (caching, &made) {
         (Caching::Ttl(rule), Ok((answer, received))) => entry(rule, answer, received),
@@ -113,6 +123,20 @@ async fn answered(core: &Core, conn: &Conn, ex: &mut Exchange, plan: &MappedPlan
             asked(core, ex, plan, integration, body, &outgoing).await
         }
     }
+}
+
+/// Checks what a method requires of a request but its body.
+pub(crate) fn has_parameters(core: &Core, ex: &Exchange, validator: &Validator) -> Result<(), Refused> {
+    let seen = Seen::new(ex, b"", core.clock.unix_ms(ex.received_ns));
+    validator.check_parameters(&Request::new(&seen)).map_err(|refusal| refused(&refusal))
+}
+
+/// Checks the body, where the method's validator has a model for it.
+fn validated(core: &Core, ex: &Exchange, route: &Route, body: &[u8]) -> Result<(), Refused> {
+    let validator = route.validator.as_deref().filter(|validator| validator.needs_body());
+    let Some(validator) = validator else { return Ok(()) };
+    let seen = Seen::new(ex, body, core.clock.unix_ms(ex.received_ns));
+    validator.check(&Request::new(&seen)).map_err(|refusal| refused(&refusal))
 }
 
 /// Maps the request.
@@ -220,7 +244,8 @@ pub(crate) fn refused(refusal: &sluice_mapping::Refusal) -> Refused {
         Kind::BadRequestParameters => Refusal::BadParameters,
         _ => Refusal::Configuration,
     };
-    Refused { message: Some(refusal.message.clone()), ..Refused::from(why) }
+    let (message, validation) = (Some(refusal.message.clone()), refusal.validation.clone());
+    Refused { message, validation, ..Refused::from(why) }
 }
 
 fn finish(core: &Core, conn: &Conn, ex: &mut Exchange, made: Made, keep: bool) {
