@@ -54,6 +54,11 @@ impl Conn {
         Ok(Self { stream, reader })
     }
 
+    /// The socket alone.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }

@@ -197,10 +197,15 @@ impl H2 {
 
     /// Sends a request head on a new stream.
     pub fn request(&mut self, fields: &[(&str, &str)], end: bool) -> u32 {
+        self.request_block(&block(fields), end)
+    }
+
+    /// Sends a header block as it is on a new stream.
+    pub fn request_block(&mut self, block: &[u8], end: bool) -> u32 {
         let id = self.next_id;
         self.next_id += 2;
         let flags = END_HEADERS | if end { END_STREAM } else { 0 };
-        self.send_frame(HEADERS, flags, id, block(fields));
+        self.send_frame(HEADERS, flags, id, block);
         id
     }
 

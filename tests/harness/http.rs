@@ -152,6 +152,10 @@ impl<R: Read> MessageReader<R> {
         Self { inner, buffer: Vec::new(), start: 0 }
     }
 
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
     /// What it reads from.
     pub fn inner_mut(&mut self) -> &mut R {
         &mut self.inner

@@ -113,6 +113,23 @@ impl TlsConn {
         self.0.response(&call.method)
     }
 
+    pub fn reader(&mut self) -> &mut MessageReader<StreamOwned<ClientConnection, TcpStream>> {
+        &mut self.0
+    }
+
+    /// The socket alone: the session is forgotten, the other end is not told.
+    pub fn into_socket(self) -> TcpStream {
+        self.0.into_inner().sock
+    }
+
+    /// Says that nothing more follows: `close_notify`, then FIN.
+    pub fn finish(&mut self) -> io::Result<()> {
+        let tls = self.0.inner_mut();
+        tls.conn.send_close_notify();
+        tls.flush()?;
+        tls.sock.shutdown(std::net::Shutdown::Write)
+    }
+
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let tls = self.0.inner_mut();
         tls.write_all(bytes)?;

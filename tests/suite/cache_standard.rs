@@ -285,3 +285,50 @@ fn wrong_keys_are_named() {
         assert!(!output.status.success() && said.contains(fault), "{said}");
     }
 }
+
+/// RFC 9111 section 4.4 is about URIs: which route a change comes by does not matter.
+#[test]
+fn a_change_by_another_route_invalidates_too() {
+    let backend =
+        numbered(|_, _| Reply::ok("").header("Cache-Control", "max-age=60").header("Content-Location", "/b"));
+    let upstream = backend.addr();
+    let gateway = Gateway::start(&format!(
+        "[routes.read]\npath = \"/{{proxy+}}\"\nmethods = [\"GET\"]\nupstream = \"{upstream}\"\ncache = \"standard\"\n\
+             [routes.write]\npath = \"/{{proxy+}}\"\nmethods = [\"POST\", \"OPTIONS\"]\nupstream = \"{upstream}\"\n"
+    ));
+    let mut conn = gateway.conn();
+    for target in ["/a", "/b", "/c"] {
+        conn.get(target);
+        assert_status(&conn.get(target), "sluice; hit");
+    }
+    conn.call(&Call::new("OPTIONS", "/a"));
+    assert_status(&conn.get("/a"), "sluice; hit");
+    let changed = conn.call(&Call::post("/a", "new"));
+    assert_eq!(changed.header("cache-status"), None, "that route has no such cache");
+    for (target, status) in
+        [("/a", "sluice; fwd=uri-miss"), ("/b", "sluice; fwd=uri-miss"), ("/c", "sluice; hit")]
+    {
+        assert_status(&conn.get(target), status);
+    }
+}
+
+/// RFC 9111 section 4.3.5.
+#[test]
+fn the_answer_to_a_head_freshens_what_agrees_with_it_and_ends_what_does_not() {
+    for (etag, length, fresh) in [("\"a\"", "5", true), ("\"b\"", "5", false), ("\"a\"", "6", false)] {
+        let backend = Backend::start(move |request| match request.method.as_str() {
+            "HEAD" => Reply::raw(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nETag: {etag}\r\nCache-Control: max-age=60\r\nX-New: 1\r\n\r\n"
+            )),
+            _ => Reply::ok("12345").header("Cache-Control", "max-age=0").header("ETag", "\"a\""),
+        });
+        let gateway = before(&backend);
+        gateway.get("/a");
+        let head = gateway.call(&Call::new("HEAD", "/a"));
+        assert_eq!((head.status, head.header("x-new")), (200, Some("1")));
+        let after = gateway.get("/a");
+        assert_eq!(after.text(), "12345");
+        assert_eq!(after.header("x-new"), fresh.then_some("1"), "{etag} {length}");
+        assert_eq!(backend.hits(), if fresh { 2 } else { 3 }, "{etag} {length}");
+    }
+}

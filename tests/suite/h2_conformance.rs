@@ -7,7 +7,7 @@ use sluice_harness::h2::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PADDED, PING, PREFACE,
     PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY, block, get, post,
 };
-use sluice_harness::{Backend, Gate, Gateway, H2, Reply, eventually};
+use sluice_harness::{Backend, Gate, Gateway, H2, H2Backend, Reply, eventually};
 
 const NO_ERROR: u32 = 0;
 const PROTOCOL: u32 = 1;
@@ -158,6 +158,7 @@ fn stream_cases() -> Vec<(&'static str, Vec<Frame>, u32)> {
     };
     vec![
         ("5.1 DATA after END_STREAM", vec![frame(HEADERS, END_HEADERS, 1, &block(&post("/p"))), frame(DATA, END_STREAM, 1, b"x"), frame(DATA, 0, 1, b"x")], STREAM_CLOSED),
+        ("5.3.1 HEADERS that depend on themselves", vec![frame(HEADERS, END_HEADERS | END_STREAM | WITH_PRIORITY, 1, &[&[0, 0, 0, 1, 7][..], &block(&get("/m"))].concat())], PROTOCOL),
         ("6.3 PRIORITY of another length", vec![open(), frame(PRIORITY, 0, 1, &[0; 4])], FRAME_SIZE),
         ("6.9 WINDOW_UPDATE of 0", vec![open(), frame(WINDOW_UPDATE, 0, 1, &[0; 4])], PROTOCOL),
         ("6.9.1 the stream's window past 2^31-1", vec![open(), frame(WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff])], FLOW_CONTROL),
@@ -366,4 +367,26 @@ fn a_drain_says_goaway_and_lets_requests_finish() {
     assert_eq!(h2.answer(id).text(), "at last");
     assert!(h2.frame().is_none(), "then the connection ends");
     assert_eq!(gateway.wait_for_exit().code(), Some(0));
+}
+
+/// A client that ignores the windows: what nobody has taken is bounded, and more is an error.
+#[test]
+fn more_than_a_window_is_an_error() {
+    // An upstream that grants no window, so that nothing is taken.
+    let upstream = H2Backend::start(|peer| {
+        peer.h2.greedy = false;
+        peer.h2.until(|_, _| false);
+    });
+    let gateway = Gateway::start(&format!(
+        "[upstreams.u]\ntargets = [\"{}\"]\nprotocol = \"h2\"\n[routes.p]\npath = \"/p\"\nupstream = \"u\"\n",
+        upstream.addr()
+    ));
+    let mut h2 = H2::open(gateway.addr());
+    let id = h2.request(&post("/p"), false);
+    for _ in 0..40 {
+        h2.data(id, &[b'x'; 16_384], false);
+    }
+    h2.until(|h2, frame| frame.kind == RST_STREAM || h2.goaway.is_some());
+    let code = h2.answers.get(&id).and_then(|a| a.reset).or(h2.goaway.as_ref().map(|(_, code, _)| *code));
+    assert_eq!(code, Some(FLOW_CONTROL));
 }

@@ -1,9 +1,14 @@
-//! Ten thousand clients that keep their connection and say nothing: little memory, and no harm to the others.
+//! Ten thousand clients that keep their connection and say nothing: little memory, and no harm to the others. And what one
+//! costs, to the byte, where there are very many: `cargo xtask bench --idle 50000`.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
-use sluice_harness::{Backend, Call, Conn, Gateway, PATIENCE, Reply, eventually, raise_fd_limit, skip};
+use rustls::version::TLS13;
+use sluice_harness::pki::{Ca, client, connect};
+use sluice_harness::{
+    Backend, Call, Conn, Gateway, PATIENCE, Reply, TempDir, eventually, raise_fd_limit, skip,
+};
 
 const IDLE: usize = 10_000;
 /// Connections opened before the first of them is read: within the listener's backlog.
@@ -79,4 +84,60 @@ fn ten_thousand_idle_connections_cost_little() {
     drop(idle);
     eventually("the descriptors to be given back", || (gateway.open_fds() < 500).then_some(()));
     assert_eq!(Conn::open(gateway.addr()).get("/a").text(), "mock");
+}
+
+/// What an idle connection may cost in user space.
+const BAR_BYTES: u64 = 4096;
+/// So many from one address to one port: the kernel has 28,000 ports for that by default.
+const FROM_ONE_ADDRESS: usize = 20_000;
+
+/// Opens so many connections by `open`, each of which has been served once; what each of them made the gateway grow.
+fn cost(gateway: &Gateway, count: usize, open: impl Fn(usize) -> TcpStream) -> u64 {
+    // The first ones bring what is there once: buffers, tables that grow by doubling.
+    let warm: Vec<_> = (0..500).map(&open).collect();
+    drop(warm);
+    eventually("descriptors", || (gateway.open_fds() < 100).then_some(()));
+    let before = gateway.rss_bytes();
+    let idle: Vec<_> = (0..count).map(open).collect();
+    eventually("every connection to be accepted", || (gateway.open_fds() > count).then_some(()));
+    let grown = gateway.rss_bytes().saturating_sub(before);
+    drop(idle);
+    grown / count as u64
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask bench --idle 50000"]
+fn the_cost_of_very_many() {
+    let count = std::env::var("SLUICE_IDLE_CONNECTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000);
+    if let Err(reason) = raise_fd_limit(count as u64 * 2 + 1000) {
+        skip!("the_cost_of_very_many", "{reason}");
+    }
+    let (ca, dir) = (Ca::new("authority"), TempDir::new());
+    let (cert, key) = ca.leaf(&["a.test"]).write(dir.path(), "own");
+    let gateway = Gateway::builder()
+        .server(&format!(
+            "listen_tls = [\"127.0.0.1:0\"]\nidle_timeout_ms = 3600000\nmax_connections = {}\nmax_connections_per_address = 0",
+            count + 1000
+        ))
+        .start(&format!(
+            "[routes.a]\npath = \"/a\"\nmock_body = \"mock\"\n[certificates.own]\ncert_file = \"{}\"\nkey_file = \"{}\"\n",
+            cert.display(),
+            key.display()
+        ));
+    let plain = cost(&gateway, count, |n| {
+        let source = Ipv4Addr::new(127, 0, 0, 2 + (n / FROM_ONE_ADDRESS) as u8);
+        let mut conn = Conn::open_from(IpAddr::V4(source), gateway.addr());
+        assert_eq!(conn.get("/a").status, 200);
+        conn.into_stream()
+    });
+    println!("idle connections: {count}, {plain} bytes of user space each (bar: {BAR_BYTES})");
+    let config = client(&ca, &[&TLS13], None);
+    let count = count.min(FROM_ONE_ADDRESS);
+    let tls = cost(&gateway, count, |_| {
+        let mut conn = connect(&config, gateway.tls_addr(), "a.test").unwrap();
+        assert_eq!(conn.call(&Call::get("/a")).status, 200);
+        conn.into_socket()
+    });
+    println!("idle connections over TLS: {count}, {tls} bytes of user space each");
+    assert!(plain < BAR_BYTES, "{plain} bytes for an idle connection");
 }

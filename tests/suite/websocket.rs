@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use rustix::process::Signal;
-use sluice_harness::{Backend, Conn, Gateway, Pattern, Wire, eventually, npm_package, skip, tool};
+use rustls::version::{TLS12, TLS13};
+use sluice_harness::pki::{Ca, Leaf, client, connect};
+use sluice_harness::{Backend, Conn, Gateway, Pattern, TempDir, Wire, eventually, npm_package, skip, tool};
 
 fn upgrade_to(protocol: &str) -> String {
     format!(
@@ -422,4 +424,52 @@ fn a_real_client_and_server_do_not_notice() {
     client.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     client.0.stderr.take().unwrap().read_to_string(&mut complained).unwrap();
     assert_eq!(said.trim(), "ok 25", "{complained}");
+}
+
+fn secured(dir: &TempDir, leaf: &Leaf, config: &str) -> Gateway {
+    let (cert, key) = leaf.write(dir.path(), "own");
+    let certificate =
+        format!("[certificates.own]\ncert_file = \"{}\"\nkey_file = \"{}\"\n", cert.display(), key.display());
+    Gateway::builder().server("listen_tls = [\"127.0.0.1:0\"]").start(&format!("{config}{certificate}"))
+}
+
+/// TLS towards the client and towards the upstream, which is another gateway: frames, ends and the goodbye all pass.
+#[test]
+fn a_tunnel_passes_over_tls_on_both_sides() {
+    let (ca, dir) = (Ca::new("authority"), TempDir::new());
+    let leaf = ca.leaf(&["localhost"]);
+    let backend = agreeing("websocket", echo);
+    let inner = secured(&dir, &leaf, &config(&backend, ""));
+    let route = "[routes.chat]\npath = \"/{proxy+}\"\nupstream = \"inner\"\nupgrade = [\"websocket\"]\n";
+    let outer = secured(
+        &dir,
+        &leaf,
+        &format!(
+            "{route}[upstreams.inner]\ntargets = [\"https://localhost:{}\"]\ntls_ca_file = \"{}\"\n",
+            inner.tls_addr().port(),
+            dir.file("ca.pem", &ca.pem()).display()
+        ),
+    );
+    for version in [&TLS12, &TLS13] {
+        let config = client(&ca, &[version], None);
+        let mut conn = connect(&config, outer.tls_addr(), "localhost").unwrap();
+        conn.send(upgrade_to("websocket").as_bytes()).unwrap();
+        let head = conn.reader().head().unwrap().unwrap();
+        assert!(head.start_line.starts_with("HTTP/1.1 101 "), "{head:?}");
+        for size in [0, 1, 125, 126, 65_536, 300_000] {
+            let sent = frame(0x82, &vec![b'*'; size]);
+            conn.send(&sent).unwrap();
+            assert!(conn.reader().raw(sent.len()).unwrap() == sent, "{size}");
+        }
+        // The end of one half reaches the backend, whose own end comes back.
+        conn.finish().unwrap();
+        assert!(!conn.reader().fill().unwrap_or(false), "the end, and nothing before it");
+    }
+    let config = client(&ca, &[&TLS13], None);
+    let mut conn = connect(&config, outer.tls_addr(), "localhost").unwrap();
+    conn.send(upgrade_to("websocket").as_bytes()).unwrap();
+    conn.reader().head().unwrap().unwrap();
+    outer.signal(Signal::TERM);
+    assert_eq!(conn.reader().raw(4).unwrap(), [0x88, 2, 0x03, 0xe9], "1001");
+    eventually("the tunnels' end", || (backend.open_connections() == 0).then_some(()));
 }

@@ -26,6 +26,7 @@ cargo xtask COMMAND
   ci                 format, lints, tidy, licences, then `test`: what .ci/run calls
   bench [--rounds N] [--seconds N] [--shapes mock,…] [--peers sluice,nginx,…] [--out DIR] [--check] [--k6]
                      load Sluice and its peers side by side (bench/SPEC.md); --check fails where a promise was broken
+  bench --idle N     what N idle connections cost the gateway in user space, plain and over TLS
   lab [--seconds N]  what good clients see under attack, with XDP and without, to bench/LAB.md; needs root
   tidy               check the doors between crates, unsafe, file and function sizes, reasons for relaxed lints
   ebpf [--check]     rebuild the committed XDP object; --check tests a fresh one and leaves the committed one alone

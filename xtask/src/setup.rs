@@ -35,6 +35,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "javac", package: "default-jdk-headless", test: true, bench: false, why: "runs the Java that templates come from" },
     Program { name: "/usr/share/java/velocity.jar", package: "velocity", test: true, bench: false, why: "what templates are compared with" },
     Program { name: "/usr/share/java/json-path.jar", package: "libjsonpath-java", test: true, bench: false, why: "what paths are compared with" },
+    Program { name: "chromium", package: "chromium", test: true, bench: false, why: "a browser" },
     Program { name: "systemd-analyze", package: "systemd", test: true, bench: false, why: "a reader of units that is not ours" },
     Program { name: "ab", package: "apache2-utils", test: true, bench: false, why: "an HTTP/1.0 client that keeps connections" },
     Program { name: "haproxy", package: "haproxy", test: true, bench: true, why: "a balancer in front, and a peer of the benchmark" },

@@ -6,6 +6,7 @@
 mod check;
 mod h2load;
 mod host;
+mod idle;
 mod k6;
 mod measure;
 mod pace;
@@ -175,7 +176,11 @@ impl Options {
 }
 
 /// Runs the benchmark; with `--check`, fails where a bar was missed.
-pub(crate) fn run(args: Args) -> Result<(), String> {
+pub(crate) fn run(mut args: Args) -> Result<(), String> {
+    if let Some(count) = args.value("--idle")? {
+        args.finish()?;
+        return idle::run(&count);
+    }
     let (mut options, inside) = Options::parse(args)?;
     if inside {
         host::enter_namespace()?;

@@ -33,8 +33,10 @@ pub(crate) fn build(
     let per_key = vec![None; settings.limits.len()];
     let mut limits = Builder { settings, registry, now_ns, entry_max_bytes, per_key };
     let keys = settings.keys.iter().zip(keys).map(|(key, own)| limits.api_key(key, &own, slots)).collect();
-    let routes =
+    let routes: Vec<Route> =
         settings.routes.iter().zip(routes).map(|(route, plan)| limits.route(route, plan, slots)).collect();
+    let by_standard = |route: &Route| route.cache.as_ref().is_some_and(|c| c.mode == CacheMode::Standard);
+    let caches_by_standard = routes.iter().any(by_standard);
     let key_by_value = settings.keys.iter().enumerate();
     let key_by_value =
         key_by_value.map(|(at, key)| (key.value.value.expose().as_bytes().into(), KeyId(id(at))));
@@ -47,6 +49,7 @@ pub(crate) fn build(
         upstreams: settings.upstreams.iter().zip(upstreams).map(|(u, t)| upstream(u, t, slots)).collect(),
         keys,
         key_by_value: key_by_value.collect(),
+        caches_by_standard,
         cache,
         flights: registry.flights(),
     }

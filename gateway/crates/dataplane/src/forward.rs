@@ -129,7 +129,7 @@ fn request_fields(
                 _ => false,
             };
         if !skip && (plan.aws.is_none() || proxy::passes(ex, h, bytes)) {
-            out.field(h.id, h.name.of(bytes), h.value.of(bytes));
+            out.handed_on(h, bytes);
         }
     }
     if let Some(aws) = &plan.aws {
@@ -366,7 +366,7 @@ fn response_fields(out: &mut impl HeadOut, core: &Core, ex: &Exchange, response:
         if is_request_id(name) {
             out.field(KnownHeader::Other, b"x-amzn-Remapped-x-amzn-RequestId", h.value.of(bytes));
         } else {
-            out.field(h.id, name, h.value.of(bytes));
+            out.handed_on(h, bytes);
         }
     }
     if !dated {
@@ -414,7 +414,7 @@ pub(crate) fn interim(to: Out<'_>, head: &ResponseHead, bytes: &[u8]) {
             stream.write_head(false, |out| {
                 out.status(head.status);
                 for h in head.headers.iter().filter(|h| !h.hop_by_hop) {
-                    out.field(h.id, h.name.of(bytes), h.value.of(bytes));
+                    out.handed_on(h, bytes);
                 }
             });
         }

@@ -1,7 +1,7 @@
 //! Where heads are written to: HTTP/1 lines or HTTP/2 fields, straight into the output.
 
 use sluice_h2::Head;
-use sluice_wire::{KnownHeader, enc};
+use sluice_wire::{Header, KnownHeader, enc};
 
 /// A head being written. The HTTP/1 writer is the plain output vector: what it does compiles to appending.
 pub(crate) trait HeadOut {
@@ -9,6 +9,11 @@ pub(crate) trait HeadOut {
     fn status(&mut self, status: u16);
     /// A field; HTTP/1 keeps the name's case.
     fn field(&mut self, id: KnownHeader, name: &[u8], value: &[u8]);
+    /// A field that is handed on under its own name.
+    #[inline]
+    fn handed_on(&mut self, h: &Header, bytes: &[u8]) {
+        self.field(h.id, h.name.of(bytes), h.value.of(bytes));
+    }
     /// A field whose value is put together by `fill`, which only appends.
     fn field_with(&mut self, id: KnownHeader, name: &[u8], fill: impl FnOnce(&mut Vec<u8>));
     /// Fields that are kept as HTTP/1 lines.
@@ -63,6 +68,14 @@ impl HeadOut for Head<'_> {
     #[inline]
     fn field(&mut self, id: KnownHeader, name: &[u8], value: &[u8]) {
         Head::field(self, id, name, value);
+    }
+
+    #[inline]
+    fn handed_on(&mut self, h: &Header, bytes: &[u8]) {
+        if h.never_indexed {
+            return self.never_indexed(h.id, h.name.of(bytes), h.value.of(bytes));
+        }
+        Head::field(self, h.id, h.name.of(bytes), h.value.of(bytes));
     }
 
     fn field_with(&mut self, id: KnownHeader, name: &[u8], fill: impl FnOnce(&mut Vec<u8>)) {

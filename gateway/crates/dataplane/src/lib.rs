@@ -248,6 +248,9 @@ impl Core {
             Action::Proxy(plan) if ex.head.upgrade && tunnel::wanted(ex, plan).is_some() => {
                 Way::Await(Rest::Integrate)
             }
+            Action::Proxy(plan) if plan.aws.is_none() && standard::is_foreign_change(ex, route) => {
+                Way::Await(Rest::Standard(standard::foreign_change(self, ex)))
+            }
             Action::Proxy(plan) => {
                 if let Some(aws) = &plan.aws
                     && let Err(refused) = rest::proxy::prepare(self, ex, aws)

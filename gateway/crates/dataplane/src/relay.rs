@@ -86,8 +86,11 @@ impl Relay<'_> {
             Caching::Off => CacheNote::None,
             Caching::Ttl(_) => cache_header(ex.report.cache),
             Caching::Standard(ask) => {
-                ask.on_head(self.core, ex, head, bytes.as_slice());
-                CacheNote::Status { forwarded: ask.forwarded, stored: copy.is_some() }
+                ask.on_head(self.core, ex, head, bytes.as_slice(), self.core.moment(self.asked_ms));
+                match ask.silent {
+                    true => CacheNote::None,
+                    false => CacheNote::Status { forwarded: ask.forwarded, stored: copy.is_some() },
+                }
             }
         };
         let response = forward::ResponseOut { head, bytes: bytes.as_slice(), delivery, keep, cache };

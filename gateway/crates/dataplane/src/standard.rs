@@ -23,7 +23,7 @@ use sluice_cache::standard::{
 };
 use sluice_cache::{CacheKey, Entry, Flight, KeyBuilder, Validity, standard};
 use sluice_server::{After, Conn};
-use sluice_snapshot::CachePlan;
+use sluice_snapshot::{CacheMode, CachePlan, Route};
 use sluice_telemetry::{CacheOutcome, Refusal};
 use sluice_wire::{BodyFraming, KnownHeader, Method, ResponseHead};
 use std::rc::Rc;
@@ -56,6 +56,8 @@ pub(crate) struct Ask {
     pub(crate) entry_max_bytes: u64,
     /// Names added to each `Vary`.
     vary: Vec<Box<[u8]>>,
+    /// The route has no cache of this mode: the answer does not speak of it.
+    pub(crate) silent: bool,
     pub(crate) forwarded: Forwarded,
 }
 
@@ -151,6 +153,34 @@ pub(crate) fn look_up(core: &Core, ex: &mut Exchange, plan: &CachePlan) -> Found
     found
 }
 
+/// Whether a request may change what another route has stored: an unsafe method, asked of a route without this mode, where
+/// some route has it. Section 4.4 is about URIs, not routes.
+#[inline]
+pub(crate) fn is_foreign_change(ex: &Exchange, route: &Route) -> bool {
+    ex.view.snapshot.caches_by_standard
+        && !matches!(ex.head.method, Method::Get | Method::Head | Method::Options | Method::Trace)
+        && route.cache.as_ref().is_none_or(|plan| plan.mode != CacheMode::Standard)
+}
+
+/// The question such a request asks: relayed, and on success what is stored is invalidated.
+pub(crate) fn foreign_change(core: &Core, ex: &Exchange) -> Box<Ask> {
+    let mut builder = core.keys.borrow_mut();
+    uri_key(&mut builder, &Uri::of(ex));
+    let key = builder.finish().to_owned();
+    Box::new(Ask {
+        primary: key.clone(),
+        key,
+        request: standard::Request::default(),
+        purpose: Purpose::Invalidate,
+        old: None,
+        stale_if_error: false,
+        entry_max_bytes: 0,
+        vary: Vec::new(),
+        silent: true,
+        forwarded: Forwarded::Method,
+    })
+}
+
 impl Ask {
     /// `builder` holds the key of the variant.
     fn new(
@@ -171,6 +201,7 @@ impl Ask {
             stale_if_error: false,
             entry_max_bytes: plan.entry_max_bytes,
             vary: plan.vary.clone(),
+            silent: false,
             forwarded,
         })
     }
@@ -213,9 +244,39 @@ impl Ask {
         (self.stale_if_error && matches!(head.status, 500 | 502 | 503 | 504)).then_some(Held::Failed)
     }
 
-    /// Section 4.4: a change that succeeded makes what is stored under its URIs untrue. Called before the client hears of
-    /// the success, so that its next request sees the change.
-    pub(crate) fn on_head(&self, core: &Core, ex: &Exchange, head: &ResponseHead, bytes: &[u8]) {
+    /// What the head of an answer says of what is stored. Called before the client hears of it, so that its next request
+    /// sees the change.
+    pub(crate) fn on_head(&self, core: &Core, ex: &Exchange, head: &ResponseHead, bytes: &[u8], at: Moment) {
+        if ex.head.method == Method::Head && head.status == 200 {
+            self.by_head(core, ex, Fields { headers: &head.headers, bytes }, at);
+        }
+        self.by_change(core, ex, head, bytes);
+    }
+
+    /// Section 4.3.5: the head of a GET's answer, without asking for its body. What agrees with it is fresh again, what does
+    /// not is no longer true.
+    fn by_head(&self, core: &Core, ex: &Exchange, fields: Fields<'_>, at: Moment) {
+        let Some((old, stored)) = self.old.as_ref().and_then(|old| Some((old, old.stored()?))) else {
+            return;
+        };
+        let length = fields.first(KnownHeader::ContentLength);
+        let says =
+            |id, known: &Option<Bytes>| fields.first(id).is_none_or(|new| known.as_deref() == Some(new));
+        let same = length.is_none_or(|length| length == old.body.len().to_string().as_bytes())
+            && says(KnownHeader::Etag, &stored.etag)
+            && says(KnownHeader::LastModified, &stored.last_modified);
+        if same {
+            let (entry, keep) = freshen(old, &self.request, fields, at, forward::is_request_id);
+            if keep {
+                self.store(core, ex, entry, at.asked_ms);
+            }
+        } else {
+            ex.view.snapshot.cache.invalidate(self.key.as_key_ref(), sluice_rt::now_ms());
+        }
+    }
+
+    /// Section 4.4: a change that succeeded makes what is stored under its URIs untrue.
+    fn by_change(&self, core: &Core, ex: &Exchange, head: &ResponseHead, bytes: &[u8]) {
         if self.purpose != Purpose::Invalidate || !(200..400).contains(&head.status) {
             return;
         }

@@ -420,12 +420,17 @@ impl Driver {
             };
         };
         // A client's connection carries other exchanges: none may stall it, so only streams hold back.
-        let here = if state.role == Role::Client { counted } else { 0 };
+        let client = state.role == Role::Client;
+        let here = if client { counted } else { 0 };
         let padding = counted - data.len() as u32;
         state.unreturned += here;
         let Some(slot) = state.slot(at) else { return Ok(()) };
         if slot.recv_end {
             return Err(of_stream(id, ErrorCode::StreamClosed, "closed_stream"));
+        }
+        if client && !slot.answered {
+            // Section 8.1: an answer begins with HEADERS.
+            return Err(of_stream(id, ErrorCode::Protocol, "data_before_headers"));
         }
         slot.recv_window -= i64::from(counted);
         if slot.recv_window < 0 {

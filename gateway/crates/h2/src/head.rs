@@ -50,6 +50,11 @@ impl Head<'_> {
         self.encoder.field(self.out, id, name, value);
     }
 
+    /// A field that whoever sent it wants nobody to index.
+    pub fn never_indexed(&mut self, id: KnownHeader, name: &[u8], value: &[u8]) {
+        self.encoder.never_indexed(self.out, id, name, value);
+    }
+
     /// Fields that are kept as HTTP/1 lines.
     pub fn lines(&mut self, lines: &[u8]) {
         self::lines(self.encoder, self.out, lines);

@@ -90,6 +90,8 @@ pub struct Snapshot {
     pub keys: Vec<ApiKey>,
     /// API key value to key. A `HashMap` with the default keyed hash: values are attacker-chosen.
     pub key_by_value: HashMap<Box<[u8]>, KeyId>,
+    /// Some route caches as the standards say.
+    pub caches_by_standard: bool,
     /// Shared response cache and the fills in progress.
     pub cache: Arc<Cache>,
     /// Fills in progress.

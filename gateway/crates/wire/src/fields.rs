@@ -109,7 +109,13 @@ pub(crate) fn parse<S: Simd>(
             check_name(lines.simd, bytes, at as usize, colon as usize)?;
         }
         let value = trim(bytes, colon, end);
-        headers.push(Header { id: known.id, hop_by_hop: known.hop_by_hop, name, value });
+        headers.push(Header {
+            id: known.id,
+            hop_by_hop: known.hop_by_hop,
+            never_indexed: false,
+            name,
+            value,
+        });
         if known.id.decides() {
             seen.note(known.id, bytes, value)?;
         }

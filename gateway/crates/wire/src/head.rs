@@ -62,6 +62,8 @@ pub struct Header {
     pub id: KnownHeader,
     /// Meant for this connection only (RFC 9110 section 7.6.1), by its name or because `Connection` names it: never forwarded.
     pub hop_by_hop: bool,
+    /// It came as never to be indexed, and is to go on like that (RFC 7541 section 6.2.3).
+    pub never_indexed: bool,
     /// The name as sent.
     pub name: Span,
     /// The value without surrounding white space.

@@ -119,6 +119,7 @@ pub fn index(head: &[u8]) -> Vec<Header> {
     let header = |(name, value): (&[u8], &[u8])| Header {
         id: KnownHeader::from_name(name),
         hop_by_hop: false,
+        never_indexed: false,
         name: span(name),
         value: span(value),
     };

@@ -137,7 +137,13 @@ impl HeadCollector {
         self.cookies += u32::from(id == KnownHeader::Cookie);
         // As long as the HTTP/1 line would be: one limit for both.
         self.field_bytes += field.name.len() + field.value.len() + 4;
-        self.fields.push(Header { id, hop_by_hop: id.hop_by_hop(), name: field.name, value: field.value });
+        self.fields.push(Header {
+            id,
+            hop_by_hop: id.hop_by_hop(),
+            never_indexed: field.never_indexed,
+            name: field.name,
+            value: field.value,
+        });
     }
 
     fn fail(&mut self, why: Malformed) {

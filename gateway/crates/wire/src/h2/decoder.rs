@@ -32,6 +32,8 @@ pub struct Field {
     pub value: Span,
     /// What the name is, and whether name and value are fit for a message.
     pub kind: FieldName,
+    /// It came as never to be indexed (RFC 7541 section 6.2.3).
+    pub never_indexed: bool,
 }
 
 /// Why a header block can't be decoded. The connection's compression state is lost with it (RFC 7541 section 2.3.3).
@@ -83,6 +85,7 @@ impl Default for Decoder {
 enum Keep {
     Indexed,
     Not,
+    Never,
 }
 
 impl Decoder {
@@ -117,7 +120,7 @@ impl Decoder {
                 self.size_update(&mut input, fields)?;
                 continue;
             } else {
-                self.literal(&mut input, out, 4, Keep::Not)?
+                self.literal(&mut input, out, 4, if first & 0x10 == 0 { Keep::Not } else { Keep::Never })?
             };
             fields = true;
             if !complete || out.len() > full {
@@ -163,7 +166,9 @@ impl Decoder {
         if keep == Keep::Indexed {
             self.table.insert(name, value, kind, 0);
         }
-        Ok(Field { name: Span::new(start, middle), value: Span::new(middle, out.len()), kind })
+        let never_indexed = keep == Keep::Never;
+        let (name, value) = (Span::new(start, middle), Span::new(middle, out.len()));
+        Ok(Field { name, value, kind, never_indexed })
     }
 
     /// Appends a literal's name.
@@ -200,7 +205,8 @@ fn append(out: &mut Vec<u8>, name: &[u8], value: &[u8], kind: FieldName) -> Fiel
     out.extend_from_slice(name);
     let middle = out.len();
     out.extend_from_slice(value);
-    Field { name: Span::new(start, middle), value: Span::new(middle, out.len()), kind }
+    let (name, value) = (Span::new(start, middle), Span::new(middle, out.len()));
+    Field { name, value, kind, never_indexed: false }
 }
 
 /// What the names of the static table are, by index.

@@ -71,6 +71,11 @@ impl Encoder {
         self.write(out, static_index(id), name, value, policy(id));
     }
 
+    /// A field that whoever sent it wants nobody to index.
+    pub fn never_indexed(&mut self, out: &mut Vec<u8>, id: KnownHeader, name: &[u8], value: &[u8]) {
+        self.write(out, static_index(id), name, value, Policy::Never);
+    }
+
     /// A pseudo-header of a request, by its index in the static table and its name.
     #[inline]
     pub fn pseudo(&mut self, out: &mut Vec<u8>, pseudo: FieldName, value: &[u8]) {
