@@ -10,6 +10,11 @@ use super::metadata::Metadata;
 const DOORS: &[(&str, &str)] = &[
     // Pure: values in, values out.
     ("cache", "wire"),
+    ("iam", "calendar"),
+    ("mapping", "calendar"),
+    ("sigv4", "calendar"),
+    ("throttle", "calendar"),
+    ("wire", "calendar"),
     ("vtl", "jsonpath"),
     ("schema", "jsonpath"),
     ("mapping", "jsonpath"),
@@ -34,6 +39,7 @@ const DOORS: &[(&str, &str)] = &[
     ("client", "rt"),
     ("client", "tls"),
     ("client", "wire"),
+    ("telemetry", "calendar"),
     ("xdp", "common"),
     // Gateway: the nouns.
     ("store", "catalog"),

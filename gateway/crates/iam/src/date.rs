@@ -1,6 +1,7 @@
 //! Dates of conditions: the W3C profile of ISO 8601, or seconds since 1970.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html#Conditions_Date>
 
+use sluice_calendar::Date;
 use std::fmt;
 
 /// Milliseconds since 1970 of `2024`, `2024-02`, `2024-02-29`, `2024-02-29T12:30Z`, `2024-02-29T12:30:15.5+02:00`, or of
@@ -19,10 +20,8 @@ pub fn parse(text: &str) -> Option<i64> {
             day = rest.digits(2)?;
         }
     }
-    if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) {
-        return None;
-    }
-    let midnight_ms = days_since_1970(year, month, day) * 86_400_000;
+    let date = Date::new(year, month.try_into().ok()?, day.try_into().ok()?)?;
+    let midnight_ms = date.day_of() * 86_400_000;
     if rest.0.is_empty() {
         return Some(midnight_ms);
     }
@@ -94,42 +93,15 @@ pub(crate) struct Iso(pub(crate) i64);
 impl fmt::Display for Iso {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, of_day_ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
-        let days = days + 719_468;
-        let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year + year / 4 - year / 100);
-        let month = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * month + 2) / 5 + 1;
-        let (month, year) = if month < 10 { (month + 3, year) } else { (month - 9, year + 1) };
+        let Date { year, month, day } = Date::of_day(days);
         let (minutes, ms) = (of_day_ms / 60_000, of_day_ms % 60_000);
-        write!(f, "{:04}-{month:02}-{day:02}T", era * 400 + year)?;
+        write!(f, "{year:04}-{month:02}-{day:02}T")?;
         write!(f, "{:02}:{:02}:{:02}", minutes / 60, minutes % 60, ms / 1000)?;
         if ms % 1000 != 0 {
             write!(f, ".{:03}", ms % 1000)?;
         }
         f.write_str("Z")
     }
-}
-
-fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-fn days_in(year: i64, month: i64) -> i64 {
-    match month {
-        2 => 28 + i64::from(is_leap(year)),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days of the proleptic Gregorian calendar, counting years from March so that leap days come last.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * month + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Each step of a call is one line; users search for their words, so they are AWS's.
 
+use sluice_calendar::Date;
 use std::fmt::Write as _;
 
 /// Names and values.
@@ -168,16 +169,8 @@ fn date(unix_seconds: u64) -> String {
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (days, seconds) = (unix_seconds / 86_400, unix_seconds % 86_400);
     let weekday = DAYS.get((days % 7) as usize).copied().unwrap_or_default();
-    // Days since 1 March of year 0, in years that begin in March (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march + 2) / 5 + 1;
-    let month = (march + 2) % 12;
-    let year = era * 400 + year_of_era + u64::from(month < 2);
-    let month = MONTHS.get(month as usize).copied().unwrap_or_default();
+    let Date { year, month, day } = Date::of_day(days as i64);
+    let month = MONTHS.get(usize::from(month) - 1).copied().unwrap_or_default();
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     format!("{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
 }

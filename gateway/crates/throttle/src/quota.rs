@@ -12,6 +12,7 @@
 //! zero, and a lease of an older period is worth nothing.
 
 use crate::sync::{AtomicU64, Ordering};
+use sluice_calendar::Date;
 use std::sync::Arc;
 
 /// Requests that a lease holds at most.
@@ -52,7 +53,10 @@ impl Period {
             Self::Day => days as u32,
             // 1970-01-01 was a Thursday.
             Self::Week => ((days + 4) / 7) as u32,
-            Self::Month => month(days) as u32,
+            Self::Month => {
+                let date = Date::of_day(days as i64);
+                date.year as u32 * 12 + u32::from(date.month) - 1
+            }
         }
     }
 
@@ -65,18 +69,6 @@ impl Period {
         let rest = (1..=31).find(|more| self.number((days + more) * DAY_S) != number).unwrap_or(31);
         (days + rest) * DAY_S - unix_s
     }
-}
-
-/// Months since the year 0 of a day number since 1970: the civil calendar, counted from March so that the leap day ends a
-/// year.
-fn month(days: u64) -> u64 {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    (year_of_era + era * 400) * 12 + from_march + 2
 }
 
 /// What is used in a period.

@@ -1,25 +1,12 @@
 //! Dates as HTTP writes them (RFC 9110 section 5.6.7).
 
+use sluice_calendar::Date;
+
 const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 /// The last second of the year 9999: four digits are all the format has.
 const LAST: u64 = 253_402_300_799;
-
-/// Year, month (1 to 12) and day of a day number since 1970-01-01: the civil calendar, counted from March so that the
-/// leap day ends a year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
-}
 
 /// Two decimal digits.
 fn two(n: u64) -> [u8; 2] {
@@ -30,10 +17,11 @@ fn two(n: u64) -> [u8; 2] {
 pub(crate) fn imf_fixdate(unix_s: u64) -> [u8; 29] {
     let unix_s = unix_s.min(LAST);
     let (days, second) = (unix_s / 86_400, unix_s % 86_400);
-    let (year, month, day) = civil(days);
+    let Date { year, month, day } = Date::of_day(days as i64);
+    let year = year as u64;
     let week_day = DAYS.get((days % 7) as usize).copied().unwrap_or(b"Thu");
-    let month = MONTHS.get(month as usize - 1).copied().unwrap_or(b"Jan");
-    let ([d0, d1], [h0, h1]) = (two(day), two(second / 3_600));
+    let month = MONTHS.get(usize::from(month) - 1).copied().unwrap_or(b"Jan");
+    let ([d0, d1], [h0, h1]) = (two(day.into()), two(second / 3_600));
     let ([m0, m1], [s0, s1]) = (two(second / 60 % 60), two(second % 60));
     let ([y0, y1], [y2, y3]) = (two(year / 100), two(year));
     let ([w0, w1, w2], [n0, n1, n2]) = (*week_day, *month);
@@ -78,7 +66,7 @@ fn parse_rfc850(text: &[u8], now_unix_s: u64) -> Option<u64> {
     let [b' ', d0, d1, b'-', n0, n1, n2, b'-', y0, y1, b' ', time @ .., b' ', b'G', b'M', b'T'] = text else {
         return None;
     };
-    let this_year = civil(now_unix_s.min(LAST) / 86_400).0;
+    let this_year = Date::of_day((now_unix_s.min(LAST) / 86_400) as i64).year as u64;
     let year = this_year - this_year % 100 + digits(&[*y0, *y1])?;
     let year = if year > this_year + 50 { year.checked_sub(100)? } else { year };
     unix_s(year, month(&[*n0, *n1, *n2])?, digits(&[*d0, *d1])?, clock(time)?)
@@ -110,13 +98,8 @@ fn clock(text: &[u8]) -> Option<u64> {
     (hour < 24 && minute < 60 && second <= 60).then_some(hour * 3_600 + minute * 60 + second)
 }
 
-/// The day number is counted back by [`civil`]'s own calendar; a day that the month has not is refused by the way back.
+/// A day that the month has not is refused, and one before 1970.
 fn unix_s(year: u64, month: u64, day: u64, second: u64) -> Option<u64> {
-    let from_march = (month + 9) % 12;
-    let shifted_year = if month <= 2 { year.checked_sub(1)? } else { year };
-    let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
-    let day_of_year = (153 * from_march + 2) / 5 + day.checked_sub(1)?;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
-    (civil(days) == (year, month, day)).then_some(days * 86_400 + second)
+    let date = Date::new(year.try_into().ok()?, month.try_into().ok()?, day.try_into().ok()?)?;
+    Some(u64::try_from(date.day_of()).ok()? * 86_400 + second)
 }

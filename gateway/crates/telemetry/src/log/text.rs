@@ -1,5 +1,6 @@
 //! Numbers, dates, addresses and hostile bytes, as text in a byte buffer.
 
+use sluice_calendar::Date;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -139,7 +140,8 @@ impl Clock {
     #[cold]
     fn set(&mut self, unix_s: u64) {
         self.unix_s = unix_s;
-        let (year, month, day) = civil(unix_s / 86_400);
+        let Date { year, month, day } = Date::of_day((unix_s / 86_400) as i64);
+        let month = MONTHS.get(usize::from(month) - 1).copied().unwrap_or("Jan");
         let of_day = unix_s % 86_400;
         let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
         self.date.clear();
@@ -156,19 +158,8 @@ impl Clock {
     }
 }
 
-/// Year, month and day of the days since 1970-01-01, counted in eras of 400 years that begin on the first of March.
-fn civil(days: u64) -> (u64, &'static str, u64) {
-    const MARCH_FIRST: [&str; 12] =
-        ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year_of_era + u64::from(month >= 10);
-    (year, MARCH_FIRST.get(month as usize).copied().unwrap_or("Jan"), day)
-}
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
