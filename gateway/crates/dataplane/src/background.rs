@@ -25,9 +25,6 @@ pub(crate) async fn ask(core: &Core, ex: &Exchange, ask: &Ask) -> Option<Arc<Ent
     let deadline_ms = question.asked_ms + plan.total_timeout_ms;
     let opened = open(core, question.group, ex.head.method, question.upstream, None, deadline_ms);
     let lease = opened.await.ok()?;
-    if !lease.reused {
-        core.metrics.upstream_connected(question.upstream.metrics_slot);
-    }
     let target = lease.target;
     match question.put(lease).await {
         Ok(entry) => ask.store(core, ex, entry?, question.asked_ms),

@@ -138,20 +138,13 @@ pub(crate) async fn integrate(
     let started_ns = sluice_rt::now_ns();
     let method = backend_method(plan, ex.head.method);
     let deadline_ms = sluice_rt::now_ms() + timeouts.total;
-    let mut tries = Tries { left: 1 + upstream.retries, spare: true, deadline_ms };
+    let mut tries = Tries::new(upstream.retries, deadline_ms);
     let mut avoid = None;
     let mut upload = None;
     loop {
-        tries.left = tries.left.saturating_sub(1);
         let lease = match open(core, group, method, upstream, avoid, deadline_ms).await {
-            Ok(lease) => {
-                if !lease.reused {
-                    core.metrics.upstream_connected(upstream.metrics_slot);
-                }
-                lease
-            }
+            Ok(lease) => lease,
             Err((target, error)) => {
-                core.metrics.upstream_connect_failed(upstream.metrics_slot);
                 // Nothing was sent, so any method may be tried again.
                 if tries.again() {
                     avoid = Some(target);
@@ -184,8 +177,8 @@ pub(crate) async fn integrate(
     }
 }
 
-/// How often a request may still be sent.
-struct Tries {
+/// How often a request may still be sent again.
+pub(crate) struct Tries {
     left: u32,
     /// What an upstream has not looked at is sent again once, whatever `retries` says: nothing has happened yet.
     spare: bool,
@@ -193,12 +186,23 @@ struct Tries {
 }
 
 impl Tries {
-    fn again(&self) -> bool {
-        self.left > 0 && sluice_rt::now_ms() < self.deadline_ms
+    pub(crate) const fn new(retries: u32, deadline_ms: u64) -> Self {
+        Self { left: retries, spare: true, deadline_ms }
+    }
+
+    /// Takes one.
+    pub(crate) fn again(&mut self) -> bool {
+        let granted = self.left > 0 && self.in_time();
+        self.left -= u32::from(granted);
+        granted
     }
 
     fn after_refusal(&mut self) -> bool {
-        self.again() || (std::mem::take(&mut self.spare) && sluice_rt::now_ms() < self.deadline_ms)
+        self.again() || (std::mem::take(&mut self.spare) && self.in_time())
+    }
+
+    fn in_time(&self) -> bool {
+        sluice_rt::now_ms() < self.deadline_ms
     }
 }
 
@@ -222,7 +226,8 @@ pub(crate) fn connect_refusal(error: &io::Error) -> Refusal {
     }
 }
 
-/// An idle connection or a fresh one; with HTTP/2 upstreams a stream on a connection that others share.
+/// An idle connection or a fresh one; with HTTP/2 upstreams a stream on a connection that others share. Counts attempts to
+/// connect.
 #[inline]
 pub(crate) async fn open(
     core: &Core,
@@ -250,10 +255,19 @@ pub(crate) async fn open(
         }
         group.connect(target, deadline_ms).await
     };
-    opened.map_err(|error| {
-        group.failed(target, sluice_rt::now_ms());
-        (target, error)
-    })
+    match opened {
+        Ok(lease) => {
+            if !lease.reused {
+                core.metrics.upstream_connected(upstream.metrics_slot);
+            }
+            Ok(lease)
+        }
+        Err(error) => {
+            core.metrics.upstream_connect_failed(upstream.metrics_slot);
+            group.failed(target, sluice_rt::now_ms());
+            Err((target, error))
+        }
+    }
 }
 
 /// Leaves it to the cache where that has something, else answers with a refusal.

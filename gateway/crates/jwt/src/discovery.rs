@@ -1,6 +1,5 @@
 //! An OpenID provider's metadata (OpenID Connect Discovery 1.0, sections 3 and 4).
 
-use crate::MAX_DOCUMENT_BYTES;
 use crate::error::DocumentError;
 use crate::object::Object;
 use serde_json::Value;
@@ -21,14 +20,7 @@ pub fn discovery_url(issuer: &str) -> String {
 impl Discovery {
     /// Reads the document of `issuer`, whose name it must have (section 4.3). Keys must come by https, if the issuer does.
     pub fn parse(document: &[u8], issuer: &str) -> Result<Self, DocumentError> {
-        if document.len() > MAX_DOCUMENT_BYTES {
-            return Err(DocumentError::new(
-                format!("at most {MAX_DOCUMENT_BYTES} bytes"),
-                format!("{} bytes", document.len()),
-            ));
-        }
-        let members =
-            Object::parse(document).ok_or_else(|| DocumentError::new("a JSON object", "something else"))?;
+        let members = Object::document(document)?;
         let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default();
         if text("issuer") != issuer {
             return Err(DocumentError::new(format!("issuer {issuer:?}"), format!("{:?}", text("issuer"))));

@@ -1,10 +1,10 @@
 //! Keys from a JWK Set (RFC 7517, RFC 7518 section 6, RFC 8037).
 
+use crate::MAX_KEYS;
 use crate::algorithm::Algorithm;
 use crate::base64;
 use crate::error::DocumentError;
 use crate::object::Object;
-use crate::{MAX_DOCUMENT_BYTES, MAX_KEYS};
 use aws_lc_rs::signature::ParsedPublicKey;
 use serde_json::{Map, Value};
 
@@ -38,14 +38,7 @@ const TRIED_WITHOUT_KID: usize = 4;
 impl KeySet {
     /// Parses a JWK Set.
     pub fn parse(document: &[u8]) -> Result<Self, DocumentError> {
-        if document.len() > MAX_DOCUMENT_BYTES {
-            return Err(DocumentError::new(
-                format!("at most {MAX_DOCUMENT_BYTES} bytes"),
-                format!("{} bytes", document.len()),
-            ));
-        }
-        let members =
-            Object::parse(document).ok_or_else(|| DocumentError::new("a JSON object", "something else"))?;
+        let members = Object::document(document)?;
         let Some(Value::Array(list)) = members.get("keys") else {
             return Err(DocumentError::new("a JWK Set with a list \"keys\"", "none"));
         };

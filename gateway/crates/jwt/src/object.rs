@@ -1,6 +1,8 @@
 //! JSON objects of tokens. A name that is there twice is refused (RFC 7515 section 4, RFC 7519 section 4): two readers of
 //! one token must not see two values.
 
+use crate::MAX_DOCUMENT_BYTES;
+use crate::error::DocumentError;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -11,6 +13,15 @@ pub(crate) struct Object(pub(crate) Map<String, Value>);
 impl Object {
     pub(crate) fn parse(bytes: &[u8]) -> Option<Map<String, Value>> {
         serde_json::from_slice(bytes).ok().map(|Object(members)| members)
+    }
+
+    /// Of a document that was fetched.
+    pub(crate) fn document(bytes: &[u8]) -> Result<Map<String, Value>, DocumentError> {
+        if bytes.len() > MAX_DOCUMENT_BYTES {
+            let found = format!("{} bytes", bytes.len());
+            return Err(DocumentError::new(format!("at most {MAX_DOCUMENT_BYTES} bytes"), found));
+        }
+        Self::parse(bytes).ok_or_else(|| DocumentError::new("a JSON object", "something else"))
     }
 }
 

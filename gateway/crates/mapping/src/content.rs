@@ -3,6 +3,7 @@
 //! Which bodies are binary is a matter of the API's binary media types; what becomes of them, of `contentHandling`. The
 //! tables are the developer guide's "Content type conversions in API Gateway".
 
+use sluice_vtl::base64_encode;
 use std::borrow::Cow;
 
 /// `contentHandling`.
@@ -60,7 +61,7 @@ pub fn convert_request(
     handling: Option<ContentHandling>,
 ) -> Result<Cow<'_, [u8]>, NotBase64> {
     match (is_binary, handling) {
-        (true, Some(ContentHandling::ConvertToText)) => Ok(Cow::Owned(encode(body).into_bytes())),
+        (true, Some(ContentHandling::ConvertToText)) => Ok(Cow::Owned(base64_encode(body).into_bytes())),
         (false, Some(ContentHandling::ConvertToBinary)) => decode(body).map(Cow::Owned).ok_or(NotBase64),
         _ => Ok(Cow::Borrowed(body)),
     }
@@ -84,28 +85,8 @@ pub fn convert_response(
     convert_request(body, is_binary, Some(handling))
 }
 
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// Base64 (RFC 4648 section 4).
-#[must_use]
-pub fn encode(bytes: &[u8]) -> String {
-    let digit = |word: u32, place: u32| {
-        DIGITS.get((word >> (18 - 6 * place)) as usize & 63).map_or('=', |digit| char::from(*digit))
-    };
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            out.push(if place as usize <= chunk.len() { digit(word, place) } else { '=' });
-        }
-    }
-    out
-}
-
 /// Decodes base64, of either alphabet, with or without padding; line breaks are skipped. `None` if it is something else.
-#[must_use]
-pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
+fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let (mut word, mut bits, mut padding) = (0_u32, 0_u32, 0);
     for byte in text {
@@ -138,7 +119,9 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BinaryMediaTypes, ContentHandling, convert_request, convert_response, decode, encode};
+    use super::{
+        BinaryMediaTypes, ContentHandling, base64_encode, convert_request, convert_response, decode,
+    };
 
     #[test]
     fn media_types_match_with_ranges_and_without_parameters() {
@@ -199,7 +182,7 @@ mod tests {
     #[test]
     fn base64_goes_round_and_rejects_what_it_is_not() {
         for bytes in [&b""[..], b"a", b"ab", b"abc", b"\xff\xfe\x00\x01"] {
-            assert_eq!(decode(encode(bytes).as_bytes()).unwrap(), bytes);
+            assert_eq!(decode(base64_encode(bytes).as_bytes()).unwrap(), bytes);
         }
         assert_eq!(decode(b"_-8"), decode(b"/+8="));
         for text in [&b"a"[..], b"a b", b"=aaa", b"aGk=aGk=", b"a==="] {

@@ -38,7 +38,6 @@ mod view;
 
 pub use assigned::{Assigned, Place};
 pub use content::{BinaryMediaTypes, ContentHandling, NotBase64, convert_request, convert_response};
-pub use content::{decode as base64_decode, encode as base64_encode};
 pub use context::{ContextName, ContextVariable};
 pub use expression::{Expression, ExpressionError};
 pub use gateway_response::{GatewayResponseSource, GatewayResponses};

@@ -27,6 +27,6 @@ mod template;
 
 pub use case::{Case, CaseError};
 pub use error::{Error, ErrorKind};
-pub use eval::{run, run_traced};
+pub use eval::{base64_encode, run, run_traced};
 pub use host::{ContextValue, Host, Limits, Override, Place, Rendered, Traced};
 pub use template::Template;

@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use crate::exchange::Exchange;
-use crate::integrate::{Failure, FinalHead, RESPONSE_LIMITS, connect_refusal, open};
+use crate::integrate::{Failure, FinalHead, RESPONSE_LIMITS, Tries, connect_refusal, open};
 use crate::rest::headers::{Passage, may_be_mapped, of_request, push_value};
 use crate::rest::view::{Received, trace_id};
 use sluice_client::{Group, Lease};
@@ -35,21 +35,13 @@ impl Call<'_> {
         let (core, view) = (self.core, Rc::clone(&self.ex.view));
         let (upstream, group) = core.servers(&view, self.integration.to).ok_or(Refusal::UpstreamConnect)?;
         let deadline_ms = sluice_rt::now_ms() + self.integration.timeout_ms;
-        let mut tries = 1 + upstream.retries;
+        let mut tries = Tries::new(upstream.retries, deadline_ms);
         let mut avoid = None;
         loop {
-            tries -= 1;
-            let may_try = |tries: u32| tries > 0 && sluice_rt::now_ms() < deadline_ms;
             let lease = match open(core, &group, self.method(), upstream, avoid, deadline_ms).await {
-                Ok(lease) => {
-                    if !lease.reused {
-                        core.metrics.upstream_connected(upstream.metrics_slot);
-                    }
-                    lease
-                }
+                Ok(lease) => lease,
                 Err((target, error)) => {
-                    core.metrics.upstream_connect_failed(upstream.metrics_slot);
-                    if may_try(tries) {
+                    if tries.again() {
                         avoid = Some(target);
                         continue;
                     }
@@ -60,7 +52,7 @@ impl Call<'_> {
             let reused = lease.reused;
             match self.attempt(&group, upstream, lease, deadline_ms).await {
                 Ok(received) => return Ok(received),
-                Err(Failure::Unanswered(_)) if reused && self.method().is_idempotent() && may_try(tries) => {
+                Err(Failure::Unanswered(_)) if reused && self.method().is_idempotent() && tries.again() => {
                     avoid = Some(target);
                 }
                 Err(failure) => {

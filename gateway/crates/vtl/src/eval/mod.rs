@@ -11,6 +11,8 @@ mod reference;
 mod strings;
 mod util;
 
+pub use util::base64_encode;
+
 use crate::ast::{
     BODY_CONTENT, Block, Call, Expr, FOREACH, Node, PREDEFINED, Slot, VELOCITY_COUNT, VELOCITY_HAS_NEXT,
 };

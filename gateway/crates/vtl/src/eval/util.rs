@@ -73,7 +73,9 @@ pub(super) fn url_decode(text: &str) -> Run<String> {
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-pub(super) fn base64_encode(bytes: &[u8]) -> String {
+/// Base64 (RFC 4648 section 4).
+#[must_use]
+pub fn base64_encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let word =
