@@ -1,6 +1,12 @@
 -- The request of the load benchmark: 436 bytes with the headers a browser sends. `CLOSE=1` in the environment asks for one
 -- connection per request. wrk formats it once, so this costs nothing per request.
 wrk.method = "GET"
+-- `BODY` makes it a POST of that JSON.
+if os.getenv("BODY") then
+  wrk.method = "POST"
+  wrk.body = os.getenv("BODY")
+  wrk.headers["Content-Type"] = "application/json"
+end
 wrk.headers["Host"] = "api.example.com"
 wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36"
 wrk.headers["Accept"] = "application/json, text/plain, */*"

@@ -57,6 +57,11 @@ pub fn raise_fd_limit(wanted: u64) -> Result<(), String> {
         .map_err(|e| format!("cannot raise the descriptor limit from {limit:?} to {wanted}: {e}"))
 }
 
+/// How many descriptors this process, and one that it starts, may have.
+pub fn fd_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// The path of a program when it is installed.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

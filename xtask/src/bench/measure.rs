@@ -176,8 +176,13 @@ fn await_answer(server: &mut Server, address: &str, shape: Shape) -> Result<(), 
 fn ask(address: &str, shape: Shape) -> Result<(), String> {
     let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).map_err(|error| error.to_string())?;
-    let request =
-        format!("GET {} HTTP/1.1\r\nHost: api.example.com\r\nx-api-key: {API_KEY}\r\n\r\n", shape.target());
+    let (method, body) = shape.posted().map_or(("GET", ""), |body| ("POST", body));
+    let request = format!(
+        "{method} {} HTTP/1.1\r\nHost: api.example.com\r\nx-api-key: {API_KEY}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        shape.target(),
+        body.len()
+    );
     stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
     let mut buffer = vec![0; 64 * 1024];

@@ -52,10 +52,12 @@ pub(crate) enum Shape {
     RestMock,
     /// Proxied, likewise.
     RestProxied,
+    /// About 1 KiB of JSON, through a template to the responder, and its answer through another.
+    RestMapped,
 }
 
 impl Shape {
-    const ALL: [Shape; 14] = [
+    const ALL: [Shape; 15] = [
         Shape::Mock,
         Shape::Proxied,
         Shape::Cached,
@@ -70,11 +72,12 @@ impl Shape {
         Shape::TlsHandshake,
         Shape::RestMock,
         Shape::RestProxied,
+        Shape::RestMapped,
     ];
 
     /// Whether it is a REST API's, which only Sluice has.
     pub(crate) fn is_rest(self) -> bool {
-        matches!(self, Shape::RestMock | Shape::RestProxied)
+        matches!(self, Shape::RestMock | Shape::RestProxied | Shape::RestMapped)
     }
 
     /// Whether it is asked over TLS.
@@ -99,6 +102,7 @@ impl Shape {
             Shape::TlsHandshake => "tls-handshake",
             Shape::RestMock => "rest-mock",
             Shape::RestProxied => "rest-proxied",
+            Shape::RestMapped => "rest-mapped",
         }
     }
 
@@ -116,6 +120,7 @@ impl Shape {
             }
             Shape::RestMock => "/_aws/execute-api/bench/prod/mock/12345?expand=lines",
             Shape::RestProxied => "/_aws/execute-api/bench/prod/items/12345?expand=lines",
+            Shape::RestMapped => "/_aws/execute-api/bench/prod/mapped/12345?page=1&sort=name",
             Shape::Proxied | Shape::Paced | Shape::TlsProxied => "/items/12345?expand=lines",
             Shape::H2Upstream => "/shared/12345?expand=lines",
             Shape::Cached => "/cached/12345?expand=lines",
@@ -125,7 +130,17 @@ impl Shape {
 
     /// The length of the right answer's body.
     pub(crate) fn body_bytes(self) -> usize {
-        if matches!(self, Shape::Large | Shape::TlsLarge) { 100 * 1024 } else { peers::MOCK.len() }
+        match self {
+            Shape::Large | Shape::TlsLarge => 100 * 1024,
+            // What response.vtl makes of the small answer.
+            Shape::RestMapped => 302,
+            _ => peers::MOCK.len(),
+        }
+    }
+
+    /// What the request posts.
+    pub(crate) fn posted(self) -> Option<&'static str> {
+        (self == Shape::RestMapped).then_some(peers::POSTED)
     }
 }
 

@@ -8,6 +8,10 @@ use std::process::Command;
 
 /// The fixed answer, byte for byte what the responder's small one is, so that mock, proxied and cached compare.
 pub(crate) const MOCK: &str = include_str!("../../../bench/load/answer.json");
+/// A body of about 1 KiB.
+pub(crate) const POSTED: &str = include_str!("../../../bench/load/posted.json");
+const REQUEST_TEMPLATE: &str = include_str!("../../../bench/load/request.vtl");
+const RESPONSE_TEMPLATE: &str = include_str!("../../../bench/load/response.vtl");
 /// The key that every request carries; only Sluice looks at it.
 pub(crate) const API_KEY: &str = "bench-4f1c2d7a9b3e8c6d5f0a1b2c3d4e";
 /// How many routes Sluice chooses among.
@@ -119,8 +123,16 @@ impl Peer {
 pub(crate) fn catalog(upstream: &str) -> Result<String, String> {
     let path = sh::root().join("bench/load/catalog.json");
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let answer = serde_json::to_string(MOCK).map_err(|error| error.to_string())?;
-    Ok(text.replace("\"@MOCK@\"", &answer).replace("@UPSTREAM@", upstream).replace("@KEY@", API_KEY))
+    let mut text = text.replace("@UPSTREAM@", upstream).replace("@KEY@", API_KEY);
+    for (name, content) in [
+        ("MOCK", MOCK),
+        ("REQUEST_TEMPLATE", REQUEST_TEMPLATE.trim_end()),
+        ("RESPONSE_TEMPLATE", RESPONSE_TEMPLATE.trim_end()),
+    ] {
+        let content = serde_json::to_string(content).map_err(|error| error.to_string())?;
+        text = text.replace(&format!("\"@{name}@\""), &content);
+    }
+    Ok(text)
 }
 
 /// One ECDSA P-256 certificate for all peers; HAProxy wants it in one file with its key.

@@ -32,6 +32,9 @@ pub(crate) fn run(cores: Cores, address: &str, shape: Shape, seconds: u64) -> Re
     if matches!(shape, Shape::Conn | Shape::TlsHandshake) {
         wrk.env("CLOSE", "1");
     }
+    if let Some(body) = shape.posted() {
+        wrk.env("BODY", body);
+    }
     let output = sh::output(&mut host::pinned(&wrk, cores.load))?;
     parse(&output).ok_or_else(|| format!("wrk's output was not understood:\n{output}"))
 }
