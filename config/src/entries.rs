@@ -2,6 +2,7 @@
 
 use crate::aws;
 use crate::diagnostic::{Diagnostic, Located, Position, Reporter};
+use crate::functions;
 use crate::read::Fields;
 use crate::secure::{certificate, tls, upstream_tls};
 use crate::settings::{
@@ -71,6 +72,11 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
     let store = aws::store(&file_tables.single("store", &mut out), &out);
     let aws_settings = aws::aws(&file_tables.single("aws", &mut out), &mut out);
     let access_keys = file_tables.entries("access_keys", &mut out, aws::access_key);
+    let functions = file_tables.entries("functions", &mut out, functions::function);
+    let lambda = functions::lambda(&file_tables.single("lambda", &mut out), &mut out);
+    let services = file_tables.entries("services", &mut out, functions::service);
+    let credentials = file_tables.entries("credentials", &mut out, functions::credentials);
+    functions::check(&services, &credentials, &mut out);
     implicit_upstreams(&routes, &mut upstreams, &mut out);
     unique_key_values(&keys, &mut out);
     if out.is_clean() {
@@ -90,6 +96,10 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
             store,
             aws: aws_settings,
             access_keys,
+            functions: functions.into_iter().flatten().collect(),
+            lambda,
+            services,
+            credentials,
         })
     } else {
         Err(out.finish())

@@ -10,6 +10,7 @@
 mod aws;
 mod diagnostic;
 mod entries;
+mod functions;
 mod read;
 mod schema;
 mod secure;
@@ -23,9 +24,10 @@ pub use diagnostic::{Diagnostic, Located, Position, Severity};
 pub use ipnet::IpNet;
 pub use schema::schema;
 pub use settings::{
-    AccessKey, AccessLog, ApiKey, Aws, Cache, CacheKey, CacheMode, Certificate, ClientAuth, Engine,
-    Forwarded, Limit, LogFormat, Mock, Protocol, Route, RouteCache, Scope, Secret, Server, Settings, Store,
-    Target, Tls, Upstream, UpstreamTls, Wait, Xdp, XdpLimits, XdpMode, XdpRate,
+    AccessKey, AccessLog, ApiKey, Aws, Cache, CacheKey, CacheMode, Certificate, ClientAuth, Code,
+    Credentials, Engine, Forwarded, Function, Lambda, Limit, LogFormat, Mock, Protocol, Route, RouteCache,
+    Runtime, Scope, Secret, Server, Service, Settings, Store, Target, Tls, Upstream, UpstreamTls, Wait, Xdp,
+    XdpLimits, XdpMode, XdpRate,
 };
 pub use suggest::{known_names, nearest};
 

@@ -40,6 +40,14 @@ pub struct Settings {
     pub aws: Aws,
     /// `[access_keys.*]`.
     pub access_keys: Vec<AccessKey>,
+    /// `[functions.*]`.
+    pub functions: Vec<Function>,
+    /// `[lambda]`.
+    pub lambda: Lambda,
+    /// `[services.*]`.
+    pub services: Vec<Service>,
+    /// `[credentials.*]`.
+    pub credentials: Vec<Credentials>,
 }
 
 impl Settings {
@@ -549,4 +557,109 @@ pub struct AccessKey {
     pub id: Located<Arc<str>>,
     /// What requests are signed with.
     pub secret: Secret,
+}
+
+/// `[functions.NAME]`: a Lambda function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// In processes of the gateway's own.
+    Hosted {
+        /// Its name in ARNs.
+        name: Located<Arc<str>>,
+        /// What runs.
+        code: Box<Code>,
+    },
+    /// Behind an Invoke endpoint.
+    Remote {
+        /// Its name in ARNs.
+        name: Located<Arc<str>>,
+        /// The endpoint.
+        endpoint_url: Located<String>,
+    },
+}
+
+impl Function {
+    /// Its name in ARNs.
+    pub const fn name(&self) -> &Located<Arc<str>> {
+        match self {
+            Self::Hosted { name, .. } | Self::Remote { name, .. } => name,
+        }
+    }
+}
+
+/// A function's code and how it is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// What runs it.
+    pub runtime: Runtime,
+    /// Where it starts.
+    pub handler: String,
+    /// Where it is.
+    pub directory: Located<PathBuf>,
+    /// Names and values.
+    pub environment: Vec<(String, String)>,
+    /// Of an instance.
+    pub memory_mb: u32,
+    /// For one invocation.
+    pub timeout_ms: u64,
+    /// Until the first invocation is asked for.
+    pub init_timeout_ms: u64,
+    /// Kept warm.
+    pub min_instances: usize,
+    /// At most.
+    pub max_instances: usize,
+    /// For instances above the minimum.
+    pub idle_timeout_ms: u64,
+    /// New instances when a file changes.
+    pub reload: bool,
+}
+
+/// What runs a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// `node`.
+    Node,
+    /// `python3`.
+    Python,
+    /// Its own `bootstrap`.
+    Provided,
+}
+
+/// `[lambda]`: what hosted functions share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lambda {
+    /// User and group of the processes.
+    pub user: Option<(u32, u32)>,
+    /// Parent of the instances' groups.
+    pub cgroup: Option<PathBuf>,
+    /// Lines of each log that are kept.
+    pub log_lines: usize,
+}
+
+/// `[services.NAME]`: a service of AWS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// As ARNs name it.
+    pub name: Located<Arc<str>>,
+    /// Instead of AWS's own.
+    pub endpoint_url: Option<Located<String>>,
+    /// Instead of the ARN's.
+    pub region: Option<String>,
+    /// Name of credentials, or `none`.
+    pub credentials: Option<Located<String>>,
+}
+
+/// `[credentials.NAME]`: what services are asked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its name.
+    pub name: Located<Arc<str>>,
+    /// Access key.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret: Secret,
+    /// Of temporary credentials.
+    pub session_token: Option<Secret>,
+    /// Roles that it stands for.
+    pub roles: Vec<String>,
 }

@@ -1,8 +1,10 @@
 //! Every key of the configuration, once: the reader, the defaults and the JSON Schema all come from here.
 
 mod aws;
+mod functions;
 
 use aws::{ACCESS_KEYS, AWS, STORE};
+use functions::{CREDENTIALS, FUNCTIONS, LAMBDA, SERVICES};
 
 /// A top-level table.
 pub(crate) struct Section {
@@ -93,6 +95,10 @@ pub(crate) const SECTIONS: &[Section] = &[
     STORE,
     AWS,
     ACCESS_KEYS,
+    FUNCTIONS,
+    LAMBDA,
+    SERVICES,
+    CREDENTIALS,
 ];
 
 const SERVER: Section = Section {

@@ -90,6 +90,11 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Lambda functions that the gateway hosts.
+    Functions {
+        #[command(subcommand)]
+        command: FunctionsCommand,
+    },
     /// Mapping templates, offline.
     Vtl {
         #[command(subcommand)]
@@ -135,6 +140,48 @@ pub(crate) enum XdpCommand {
         /// Detach what is pinned in this folder (`xdp.pin_path`), although no gateway runs.
         #[arg(long, value_name = "FOLDER", conflicts_with = "admin")]
         pinned: Option<PathBuf>,
+    },
+}
+
+/// `sluice functions …`.
+#[derive(Subcommand)]
+pub(crate) enum FunctionsCommand {
+    /// Show each function with its instances and counts.
+    List {
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Invoke a function and print its answer; a function error exits with 1.
+    Invoke {
+        /// Its name.
+        name: String,
+        /// The event, as JSON.
+        #[arg(long, short, value_name = "JSON", default_value = "{}", conflicts_with = "payload_file")]
+        payload: String,
+        /// File with the event, `-`: standard input.
+        #[arg(long, value_name = "FILE")]
+        payload_file: Option<PathBuf>,
+        /// Do not wait for the answer.
+        #[arg(long)]
+        event: bool,
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+    },
+    /// Print what a function has logged: instance, where from, line.
+    Logs {
+        /// Its name.
+        name: String,
+        /// Go on as lines come.
+        #[arg(long, short)]
+        follow: bool,
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
     },
 }
 

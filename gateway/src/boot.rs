@@ -26,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 /// Serves until told to end.
 pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
@@ -189,7 +190,10 @@ fn finish(end: End, running: Running, notifier: &Notifier) -> Result<(), Failure
         // The successor answers there, too.
         control.stop().map_err(|error| runtime("the admin listener failed", &error))?;
     }
+    let patience = Duration::from_millis(publisher.settings().server.drain_timeout_ms);
     let crashed = handles.into_iter().map(|h| h.thread.join()).filter(Result::is_err).count();
+    // What the cores asked of functions has been answered; what runs as an event has as long again.
+    publisher.functions().close(patience)?;
     stop(control, log)?;
     if crashed > 0 { Err(Failure::Runtime(format!("{crashed} data core threads panicked"))) } else { Ok(()) }
 }
@@ -309,7 +313,7 @@ fn start_control(
         status: if draining.load(Ordering::Acquire) { "draining" } else { "ok" }.to_owned(),
         generation: for_health.current().generation,
     };
-    let for_plan = Arc::clone(publisher);
+    let (for_plan, for_functions) = (Arc::clone(publisher), Arc::clone(publisher));
     let reload: Arc<dyn Reload> = Arc::<Publisher>::clone(publisher);
     let admin = Admin {
         hub: Arc::clone(&hub),
@@ -322,6 +326,7 @@ fn start_control(
         xdp: Arc::new(move || for_xdp.report()),
         actions: Arc::new(operator),
         control: Some(plane),
+        functions: Arc::new(move || for_functions.functions().host()),
         host_names: Vec::new(),
     };
     ControlThread::start(listener, admin)

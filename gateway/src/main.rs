@@ -8,8 +8,10 @@ mod args;
 mod bans;
 mod boot;
 mod cores;
+mod credentials;
 mod demo;
 mod feed;
+mod functions;
 mod listeners;
 mod listing;
 mod notify;
@@ -111,6 +113,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::ExplainClient { address, admin, json } => operate::explain(&admin, address, json),
         Command::Routes { admin, json } => listing::show_routes(&admin, json),
         Command::Plan { admin, json } => listing::show_plan(&admin, json),
+        Command::Functions { command } => functions::dispatch(command),
         Command::Vtl { command } => vtl::dispatch(command),
         Command::Store { command } => store::dispatch(command),
         Command::Schema => {

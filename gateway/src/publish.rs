@@ -3,6 +3,8 @@
 use crate::Failure;
 use crate::bans::Bans;
 use crate::cores::{Drain, Order};
+use crate::credentials;
+use crate::functions::{self, Functions};
 use crate::slots::HubSlots;
 use crate::store;
 use crate::tls::Tls;
@@ -35,6 +37,7 @@ pub(crate) fn check(settings: &Settings) -> Result<Vec<String>, Failure> {
     }
     xdp::options(settings, &[]).map_err(Failure::Config)?;
     Tls::default().plan(settings).map_err(Failure::Config)?;
+    functions::wanted(settings).map_err(Failure::Config)?;
     Ok(lines(&found))
 }
 
@@ -78,6 +81,7 @@ pub(crate) struct Publisher {
     kernel: Kernel,
     bans: Bans,
     ports: Vec<u16>,
+    functions: Functions,
     /// Held while backends are looked up.
     resolving: Mutex<()>,
     /// Held for all of a publication, which may take as long as the system's resolver.
@@ -117,8 +121,13 @@ impl Publisher {
         let mut workshop = Workshop::default();
         let catalog = Arc::<Catalog>::default();
         let mut tls = workshop.tls.plan(&settings).map_err(Failure::Config)?;
+        let functions = Functions::default();
+        workshop.registry.set_credentials(credentials::found());
+        let wanted = functions::wanted(&settings).map_err(Failure::Config)?;
+        workshop.host_functions(&functions, &wanted).map_err(|lines| Failure::Runtime(lines.join("\n")))?;
         let current = workshop.compile(&settings, &catalog, &hub, false).map_err(Failure::Config)?;
         workshop.tls.add_backends(&mut tls, &current);
+        functions.apply(wanted);
         let state = State {
             access: Arc::new(store::access(&settings)),
             settings: Arc::new(settings),
@@ -130,7 +139,7 @@ impl Publisher {
             cores: Vec::new(),
         };
         let (workshop, state) = (Mutex::new(workshop), Mutex::new(state));
-        Ok(Self { origin, hub, kernel, bans, ports, resolving: Mutex::new(()), workshop, state })
+        Ok(Self { origin, hub, kernel, bans, ports, functions, resolving: Mutex::new(()), workshop, state })
     }
 
     fn workshop(&self) -> MutexGuard<'_, Workshop> {
@@ -154,6 +163,11 @@ impl Publisher {
     /// The certificates and authorities in use now.
     pub(crate) fn current_tls(&self) -> Arc<TlsPlan> {
         Arc::clone(&self.state().current_tls)
+    }
+
+    /// The functions that are hosted here.
+    pub(crate) const fn functions(&self) -> &Functions {
+        &self.functions
     }
 
     /// The configuration in use now.
@@ -195,8 +209,11 @@ impl Publisher {
         let wanted = xdp::options(&settings, &self.ports)?;
         let mut workshop = self.workshop();
         let mut tls = workshop.tls.plan(&settings)?;
+        let functions = functions::wanted(&settings)?;
+        workshop.host_functions(&self.functions, &functions)?;
         let next = workshop.compile(&settings, &self.catalog(), &self.hub, false)?;
         workshop.tls.add_backends(&mut tls, &next);
+        self.functions.apply(functions);
         // The kernel's part may fail on its own (an interface that is gone): the routes are served all the same.
         if let Err(error) = self.kernel.apply(wanted) {
             eprintln!("sluice: warning: {error}");
@@ -221,22 +238,36 @@ impl Publisher {
         Ok(state.swap(next, tls))
     }
 
-    /// Looks the backends of REST APIs up again, and serves where they are now. May block as long as the system's
+    /// Looks the backends of REST APIs up again, and the credentials for services, and serves what they are now. May block as long as the system's
     /// resolver.
     pub(crate) fn refresh_backends(&self) {
         // One that still waits for the resolver will do.
         let Ok(_turn) = self.resolving.try_lock() else { return };
         let found = sluice_compile::look_up(self.workshop().registry.backend_hosts());
         let mut workshop = self.workshop();
-        if workshop.registry.backends_moved(&found)
+        // Tools that renew credentials write them anew.
+        let renewed = workshop.registry.set_credentials(credentials::found());
+        if (workshop.registry.backends_moved(&found) || renewed)
             && let Err(errors) = self.try_publish(&mut workshop, self.catalog())
         {
-            eprintln!("sluice: warning: the new addresses of backends are not served: {}", errors.join("; "));
+            eprintln!("sluice: warning: new addresses or credentials are not served: {}", errors.join("; "));
         }
     }
 }
 
 impl Workshop {
+    /// Sees to it that what is compiled from now on finds the functions that are wanted.
+    fn host_functions(
+        &mut self,
+        functions: &Functions,
+        wanted: &functions::Wanted,
+    ) -> Result<(), Vec<String>> {
+        if let Some(host) = functions.host_for(wanted)? {
+            self.registry.set_function_host(host);
+        }
+        Ok(())
+    }
+
     fn compile(
         &mut self,
         settings: &Settings,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use sluice_harness::{Gateway, TempDir, npm_package, python, skip, tool};
+use sluice_harness::{Gateway, TempDir, npm_package, python, skip, terraform_provider, tool};
 
 /// The keys that all clients here sign with.
 const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
@@ -110,27 +110,10 @@ fn the_javascript_sdk_makes_and_reads_an_api() {
     passed(&run.output().unwrap());
 }
 
-/// The provider is of some hundred megabytes: it is used where it is on the disk already.
-fn provider() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let beneath = |folder: &str| home.as_ref().map(|home| home.join(folder));
-    let folders = [
-        std::env::var_os("TF_PLUGIN_CACHE_DIR").map(PathBuf::from),
-        beneath(".terraform.d/plugins"),
-        beneath(".terraform.d/plugin-cache"),
-        beneath(".local/share/terraform/plugins"),
-        Some(PathBuf::from("/usr/local/share/terraform/plugins")),
-        Some(PathBuf::from("/usr/share/terraform/plugins")),
-        Some(PathBuf::from("/opt/tf-plugins")),
-    ];
-    let provider = "registry.terraform.io/hashicorp/aws/5.100.0";
-    folders.into_iter().flatten().find(|folder| folder.join(provider).is_dir())
-}
-
 #[test]
 fn terraform_applies_without_drift_and_destroys() {
     let name = "terraform_applies_without_drift_and_destroys";
-    let (Some(terraform), Some(plugins)) = (tool("terraform"), provider()) else {
+    let (Some(terraform), Some(plugins)) = (tool("terraform"), terraform_provider()) else {
         skip!(name, "needs terraform, and its AWS provider 5.100.0 in a plugin folder");
     };
     let (gateway, dir) = (gateway(""), TempDir::new());

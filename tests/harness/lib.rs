@@ -39,7 +39,9 @@ pub use metrics::Metrics;
 pub use netns::{GATEWAY, GATEWAY_INTERFACE, Net, Netns};
 pub use nginx::Nginx;
 pub use pattern::Pattern;
-pub use system::{TempDir, fd_limit, npm_package, python, raise_fd_limit, target_dir, tool};
+pub use system::{
+    TempDir, fd_limit, npm_package, python, raise_fd_limit, target_dir, terraform_provider, tool,
+};
 pub use wait::{Gate, PATIENCE, eventually, eventually_within};
 
 /// Says on the real stderr that a test did not run, and why; the test then returns.

@@ -140,3 +140,19 @@ impl Gateway {
         self.call(&with(Call::get(&format!("/restapis/{api}/{stage}/_user_request_{path}"))))
     }
 }
+
+/// An integration with a Lambda function: `AWS_PROXY`, or `AWS` with what else it takes.
+pub fn lambda(kind: &str, function: &str) -> Value {
+    let arn = if function.starts_with("arn:") {
+        function.to_owned()
+    } else {
+        format!("arn:aws:lambda:us-east-1:123456789012:function:{function}")
+    };
+    json!({
+        "type": kind,
+        "httpMethod": "POST",
+        "uri": format!("arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{arn}/invocations"),
+        "passthroughBehavior": "WHEN_NO_MATCH",
+        "timeoutInMillis": 29000
+    })
+}

@@ -44,6 +44,7 @@ const DOORS: &[(&str, &str)] = &[
     // Gateway: the nouns.
     ("store", "catalog"),
     ("control", "catalog"),
+    ("control", "functions"),
     ("control", "sigv4"),
     ("control", "store"),
     ("snapshot", "cache"),
@@ -65,6 +66,7 @@ const DOORS: &[(&str, &str)] = &[
     ("dataplane", "promote"),
     ("dataplane", "rt"),
     ("dataplane", "server"),
+    ("dataplane", "sigv4"),
     ("dataplane", "snapshot"),
     ("dataplane", "telemetry"),
     ("dataplane", "throttle"),

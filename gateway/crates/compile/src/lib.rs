@@ -21,8 +21,8 @@ mod rewrite;
 mod tests;
 mod undeployed;
 
-pub use registry::Registry;
-pub use rest::{QuotaCounted, look_up};
+pub use registry::{FunctionHost, Registry};
+pub use rest::{Credentials, QuotaCounted, look_up};
 pub use undeployed::{Undeployed, undeployed};
 
 use sluice_catalog::Catalog;
@@ -89,8 +89,8 @@ pub fn compile(
     now: Now,
 ) -> Result<Compiled, Rejected> {
     let (plan, found) = check::check(settings);
-    let basis = rest::Basis { entry_max_bytes: settings.cache.entry_max_bytes };
-    let (rest, faults) = rest::check(catalog, registry, basis);
+    let basis = rest::Basis::new(settings, registry);
+    let (rest, faults) = rest::check(catalog, registry, &basis);
     if !faults.is_empty() || found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(Rejected { settings: found, catalog: faults });
     }

@@ -30,6 +30,18 @@ pub struct Registry {
     pub(crate) stages: rest::StageIds,
     pub(crate) rest_keys: rest::KnownKeys,
     pub(crate) quotas: rest::Quotas,
+    pub(crate) function_host: Option<FunctionHost>,
+    /// What the process has found around it to sign requests to AWS with.
+    pub(crate) credentials: Option<rest::Credentials>,
+}
+
+/// Where the functions that the gateway hosts are invoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionHost {
+    /// On the loopback interface.
+    pub address: SocketAddr,
+    /// What invocations must show.
+    pub token: sluice_snapshot::Secret,
 }
 
 /// Whose bucket it is.
@@ -65,6 +77,16 @@ impl Registry {
     /// Nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Tells where hosted functions are invoked: what is compiled from now on leads there.
+    pub fn set_function_host(&mut self, host: FunctionHost) {
+        self.function_host = Some(host);
+    }
+
+    /// Sets what requests to AWS are signed with, where the configuration has nothing; `true`: it is not what it was.
+    pub fn set_credentials(&mut self, credentials: Option<rest::Credentials>) -> bool {
+        std::mem::replace(&mut self.credentials, credentials) != self.credentials
     }
 
     /// Hosts and ports of the backends of REST APIs, to be looked up again now and then.

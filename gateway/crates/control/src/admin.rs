@@ -5,6 +5,7 @@ use crate::v1::ControlPlane;
 use crate::xdp::XdpReport;
 use serde::{Deserialize, Serialize};
 use sluice_catalog::{Catalog, Period};
+use sluice_functions::Host;
 use sluice_telemetry::Hub;
 use std::fmt;
 use std::net::IpAddr;
@@ -92,6 +93,8 @@ pub struct Admin {
     pub actions: Arc<dyn Actions>,
     /// The AWS-compatible control plane.
     pub control: Option<ControlPlane>,
+    /// The functions that the gateway hosts, if it hosts any.
+    pub functions: Provider<Option<Arc<Host>>>,
     /// Names, without port, that the listener may be called by besides `localhost` and any address.
     pub host_names: Vec<String>,
 }

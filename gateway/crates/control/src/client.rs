@@ -3,7 +3,7 @@
 //! HTTP/1.0, so that the answer is neither chunked nor kept alive.
 
 use crate::guard::ADMIN_HEADER;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -18,8 +18,18 @@ const ANSWER_MAX_BYTES: u64 = 64 << 20;
 pub struct Answer {
     /// Its status.
     pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
     /// Its body.
     pub body: String,
+}
+
+impl Answer {
+    /// The first value of a header; `name` in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Asks the admin listener at `address` (`host:port`) for `path`.
@@ -39,6 +49,47 @@ pub fn admin_post(address: &str, path: &str) -> Result<Answer, String> {
     let request =
         format!("POST {path} HTTP/1.0\r\nhost: {address}\r\n{ADMIN_HEADER}: 1\r\ncontent-length: 0\r\n\r\n");
     exchange(address, &request).map_err(|error| failure(address, &error))
+}
+
+/// Posts JSON to `path`; the answer's body is bytes that are text as far as that goes.
+///
+/// # Errors
+/// As [`admin_get`].
+pub fn admin_post_json(address: &str, path: &str, more: &str, body: &str) -> Result<Answer, String> {
+    let request = format!(
+        "POST {path} HTTP/1.0\r\nhost: {address}\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    exchange(address, &request).map_err(|error| failure(address, &error))
+}
+
+/// Asks for `path`, and gives each line of the answer as it comes, until there is no more.
+///
+/// # Errors
+/// As [`admin_get`]; also an answer of another status than 200, by its body.
+pub fn admin_follow(address: &str, path: &str, each: &mut dyn FnMut(&str)) -> Result<(), String> {
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
+    let mut follow = || {
+        let mut stream = connect(address)?;
+        stream.write_all(request.as_bytes())?;
+        let mut lines = BufReader::new(stream);
+        let (mut line, mut status) = (String::new(), String::new());
+        lines.read_line(&mut status)?;
+        while lines.read_line(&mut line)? > 0 && line != "\r\n" {
+            line.clear();
+        }
+        line.clear();
+        if status.split(' ').nth(1) != Some("200") {
+            lines.read_to_string(&mut line)?;
+            return Ok(Err(line));
+        }
+        while lines.read_line(&mut line)? > 0 {
+            each(line.trim_end_matches('\n'));
+            line.clear();
+        }
+        Ok(Ok(()))
+    };
+    follow().map_err(|error| failure(address, &error))?
 }
 
 fn failure(address: &str, error: &io::Error) -> String {
@@ -83,14 +134,16 @@ fn parse(answer: &[u8]) -> io::Result<Answer> {
         .filter(|line| line.starts_with("HTTP/1."))
         .and_then(|line| line.split(' ').nth(1)?.parse().ok())
         .ok_or_else(|| invalid("the answer is not HTTP"))?;
-    let length = lines
+    let headers = lines
         .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, value)| value.trim().parse::<usize>().ok());
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let answer = Answer { status, headers, body: body.to_owned() };
+    let length = answer.header("content-length").and_then(|value| value.parse::<usize>().ok());
     if length.is_some_and(|length| length != body.len()) {
         return Err(io::Error::new(ErrorKind::UnexpectedEof, "the answer was cut short"));
     }
-    Ok(Answer { status, body: body.to_owned() })
+    Ok(answer)
 }
 
 fn invalid(message: &str) -> io::Error {
@@ -104,7 +157,7 @@ mod tests {
     #[test]
     fn answers_are_read_or_refused() {
         let answer = parse(b"HTTP/1.0 422 Unprocessable Entity\r\nContent-Length: 2\r\n\r\n{}").unwrap();
-        assert_eq!(answer, Answer { status: 422, body: "{}".into() });
+        assert_eq!((answer.status, answer.header("content-length"), &*answer.body), (422, Some("2"), "{}"));
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\n\r\nall").unwrap().body, "all");
         for broken in
             [&b""[..], b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 abc OK\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"\xff\xfe"]

@@ -12,9 +12,13 @@
 //! | `GET /xdp/bans` | [`BanReport`] |
 //! | `GET /clients/ADDRESS` | [`ClientReport`] |
 //! | `POST /xdp/detach` | 200 `{"detached":[…]}`, the interfaces |
+//! | `GET /functions` | a list of [`FunctionInfo`] |
+//! | `POST /functions/NAME/invoke` | what Lambda's Invoke API answers |
+//! | `GET /functions/NAME/logs` | lines of its instances; `?follow=true`: and those that come |
 //! | `POST /reload` | 200 `{"generation":N}`, or 422 `{"errors":[…]}` and nothing changed |
 //!
-//! Paths of AWS API Gateway (`/restapis`, `/apikeys`, …) are answered as AWS does (see `v1`), to signed requests only.
+//! Paths of AWS API Gateway (`/restapis`, `/apikeys`, …) are answered as AWS does (see `v1`), to signed requests only; so is
+//! Lambda's `POST /2015-03-31/functions/NAME/invocations` for the functions that the gateway hosts.
 //!
 //! The rest of the listener has no passwords: it belongs on the loopback address. Against the two ways a web page can reach a
 //! loopback port it guards itself: names (DNS rebinding) are refused but for those allowed, and `POST` needs a header
@@ -26,6 +30,7 @@
 mod admin;
 mod bans;
 pub mod client;
+mod functions;
 mod guard;
 mod listing;
 mod server;
@@ -37,6 +42,7 @@ pub use bans::{
     BanInfo, BanReport, ClientReport, EvidenceInfo, RefusedClient, ReleaseInfo, StandingInfo, ban_families,
     ban_table, client_text, duration, evidence, refused_table,
 };
+pub use functions::{FunctionInfo, function_table};
 pub use listing::{plan_text, route_table};
 pub use server::{ControlThread, serve};
 pub use v1::{Access, ControlPlane};

@@ -2,12 +2,13 @@
 
 use crate::admin::{Admin, Health, PlanInfo, RouteInfo};
 use crate::bans::{BanReport, ClientReport};
+use crate::functions;
 use crate::guard::guard;
 use crate::v1;
 use crate::xdp::XdpReport;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware, middleware::Next};
@@ -31,8 +32,8 @@ const BLOCKING_THREADS: usize = 2;
 const CATALOG_MAX_BYTES: usize = 512 << 20;
 
 #[derive(Clone)]
-struct Context {
-    admin: Admin,
+pub(crate) struct Context {
+    pub(crate) admin: Admin,
     /// One reload at a time: the second sees what the first published.
     reloading: Arc<Mutex<()>>,
 }
@@ -55,6 +56,7 @@ pub async fn serve(
 fn router(admin: Admin) -> Router {
     let names: Arc<[String]> = admin.host_names.clone().into();
     let context = Context { admin, reloading: Arc::default() };
+    let payload = DefaultBodyLimit::max(sluice_functions::MAX_PAYLOAD_BYTES + 1);
     Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
@@ -65,6 +67,9 @@ fn router(admin: Admin) -> Router {
         .route("/xdp/bans", get(bans))
         .route("/xdp/detach", post(detach))
         .route("/clients/{address}", get(client))
+        .route("/functions", get(functions::list))
+        .route("/functions/{name}/invoke", post(functions::call).layer(payload))
+        .route("/functions/{name}/logs", get(functions::logs))
         .route("/reload", post(reload))
         .route("/upgrade", post(upgrade))
         .route("/moto-api/reset", post(reset))
@@ -77,6 +82,11 @@ fn router(admin: Admin) -> Router {
 
 /// Whatever is not the admin API's own may be the AWS-compatible control plane's.
 async fn control(State(context): State<Context>, request: Request) -> Response {
+    if let Some(function) = functions::invoked(request.uri().path())
+        && request.method() == Method::POST
+    {
+        return functions::lambda(context, &function, request).await;
+    }
     match context.admin.control {
         Some(plane) if v1::is_ours(request.uri().path()) => v1::handle(plane, request).await,
         _ => message(StatusCode::NOT_FOUND, "Not Found").into_response(),

@@ -114,6 +114,7 @@ fn admin(reload: Arc<dyn Reload>) -> Admin {
         xdp: Arc::new(report),
         actions: Arc::new(Operators::default()),
         control: None,
+        functions: Arc::new(|| None),
         host_names: vec!["gateway.internal".into()],
     }
 }

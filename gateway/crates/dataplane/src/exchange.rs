@@ -151,6 +151,11 @@ impl Exchange {
         path.get(self.routed.start..end).unwrap_or_default()
     }
 
+    /// Whether its stage was found by a custom domain name.
+    pub(crate) fn is_by_domain(&self) -> bool {
+        self.view.snapshot.rest.is_by_domain(self.head.authority.of(self.bytes.as_slice()))
+    }
+
     /// The identified key.
     #[inline]
     pub(crate) fn api_key(&self) -> Option<&ApiKey> {

@@ -262,7 +262,7 @@ fn forwarded(out: &mut impl HeadOut, ex: &Exchange) {
 }
 
 /// Port of an authority, the scheme's own where it names none.
-fn port_of(authority: &[u8], secure: bool) -> &[u8] {
+pub(crate) fn port_of(authority: &[u8], secure: bool) -> &[u8] {
     let default: &[u8] = if secure { b"443" } else { b"80" };
     match authority.iter().rposition(|b| *b == b':').and_then(|at| authority.get(at + 1..)) {
         Some(port) if !port.is_empty() && port.iter().all(u8::is_ascii_digit) => port,

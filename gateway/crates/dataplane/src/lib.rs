@@ -282,7 +282,9 @@ impl Core {
                 answered
             }
             Backing::Mock(_) => Way::Await(Rest::Mapped),
-            Backing::Http(_) => self.by_cache(conn, ex, (route.cache.as_ref(), Rest::Mapped), answered, keep),
+            Backing::Http(_) | Backing::Function(_) => {
+                self.by_cache(conn, ex, (route.cache.as_ref(), Rest::Mapped), answered, keep)
+            }
         }
     }
 

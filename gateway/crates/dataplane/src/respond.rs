@@ -42,6 +42,7 @@ pub(crate) fn gateway_response(why: Refusal) -> GatewayResponse {
         Refusal::BadParameters => (400, "Missing required request parameters", "BadRequestException"),
         Refusal::QuotaExceeded => (429, "Limit Exceeded", "LimitExceededException"),
         Refusal::Configuration => (500, "Internal server error", "InternalServerErrorException"),
+        Refusal::FunctionFailed => (502, "Internal server error", "InternalServerErrorException"),
         Refusal::Authorizer => (500, "Internal server error", "AuthorizerConfigurationException"),
         Refusal::Throttled => (429, "Too Many Requests", "TooManyRequestsException"),
         Refusal::TooLarge => (413, "Request Entity Too Large", "RequestEntityTooLargeException"),

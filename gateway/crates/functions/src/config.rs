@@ -16,7 +16,7 @@ pub enum Runtime {
 }
 
 /// A function.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Its name: letters, digits, `-` and `_`, at most 64.
     pub name: String,
@@ -69,7 +69,10 @@ impl Config {
     }
 
     /// Whether the values make sense together.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self) -> Result<(), ConfigError> {
         let error = |field, expected, found: String| {
             Err(ConfigError { function: self.name.clone(), field, expected, found })
         };
@@ -103,7 +106,7 @@ impl Config {
 }
 
 /// What all functions share.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// `us-east-1`.
     pub region: String,

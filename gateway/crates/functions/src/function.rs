@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 /// How long a function waits after an instance failed to start; doubled for each failure in a row.
@@ -96,10 +97,12 @@ pub(crate) struct Function {
     /// An instance ended.
     ended: Notify,
     ids: RandomState,
+    /// Where instances run: whoever invokes may be elsewhere.
+    runtime: Handle,
 }
 
 impl Function {
-    pub(crate) fn start(config: Config, settings: Arc<Settings>) -> Arc<Self> {
+    pub(crate) fn start(config: Config, settings: Arc<Settings>, runtime: &Handle) -> Arc<Self> {
         let logs = Arc::new(Logs::new(settings.log_lines));
         let function = Arc::new(Self {
             config,
@@ -109,10 +112,11 @@ impl Function {
             changed: Notify::new(),
             ended: Notify::new(),
             ids: RandomState::new(),
+            runtime: runtime.clone(),
         });
         function.scale();
         if function.config.reload {
-            tokio::spawn(watch::run(Arc::downgrade(&function), function.config.directory.clone()));
+            runtime.spawn(watch::run(Arc::downgrade(&function), function.config.directory.clone()));
         }
         function
     }
@@ -210,7 +214,7 @@ impl Function {
             }
         }
         for id in starting {
-            tokio::spawn(instance::run(Arc::clone(self), id));
+            self.runtime.spawn(instance::run(Arc::clone(self), id));
         }
     }
 
@@ -325,6 +329,19 @@ impl Function {
         };
         drop(waiting);
         self.changed.notify_waiters();
+    }
+
+    /// Takes no more; what waits goes to the one that comes after.
+    pub(crate) fn retire(&self, successor: &Arc<Self>) {
+        let waiting = {
+            let mut state = self.lock();
+            state.closing = true;
+            std::mem::take(&mut state.queue)
+        };
+        successor.lock().queue.extend(waiting);
+        self.changed.notify_waiters();
+        successor.changed.notify_waiters();
+        successor.scale();
     }
 
     /// Waits until no instance is left, or until then.

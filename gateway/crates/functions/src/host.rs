@@ -6,9 +6,10 @@ use crate::function::{Function, Status};
 use crate::logs::LogLine;
 use crate::response::Response;
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
 /// What is asked of a function.
@@ -35,66 +36,105 @@ impl Invocation {
 
 /// Runs functions until it is closed or dropped.
 pub struct Host {
-    functions: BTreeMap<String, Arc<Function>>,
+    functions: RwLock<BTreeMap<String, Arc<Function>>>,
+    runtime: Handle,
 }
 
 impl Host {
-    /// Starts the instances that are kept warm. Must be called on a tokio runtime.
+    /// Starts the instances that are kept warm. Must be called on a tokio runtime, which runs them from then on.
+    ///
+    /// # Errors
+    /// A value that makes no sense.
     pub fn start(configs: Vec<Config>, settings: Settings) -> Result<Self, ConfigError> {
-        for config in &configs {
-            config.check()?;
-        }
+        let host = Self { functions: RwLock::default(), runtime: Handle::current() };
+        host.apply(configs, settings)?;
+        Ok(host)
+    }
+
+    /// Runs these functions from now on. Those that are as they were keep their instances; of those that are not, or are
+    /// gone, instances end when they are done. May be called on any thread.
+    ///
+    /// # Errors
+    /// A value that makes no sense; nothing has changed then.
+    pub fn apply(&self, configs: Vec<Config>, settings: Settings) -> Result<(), ConfigError> {
+        check(&configs)?;
         let settings = Arc::new(settings);
-        let mut functions = BTreeMap::new();
+        let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *functions);
         for config in configs {
             let name = config.name.clone();
-            let function = Function::start(config, Arc::clone(&settings));
-            if let Some(earlier) = functions.insert(name.clone(), function) {
-                earlier.close();
-                return Err(ConfigError {
-                    function: name.clone(),
-                    field: "name",
-                    expected: "one function of each name",
-                    found: "two".to_owned(),
-                });
-            }
+            let known = before.remove(&name);
+            let function = match known {
+                Some(known) if known.config == config && *known.settings == *settings => known,
+                known => {
+                    let function = Function::start(config, Arc::clone(&settings), &self.runtime);
+                    if let Some(known) = known {
+                        known.retire(&function);
+                    }
+                    function
+                }
+            };
+            functions.insert(name, function);
         }
-        Ok(Self { functions })
+        before.values().for_each(|function| function.close());
+        Ok(())
+    }
+
+    fn function(&self, name: &str) -> Option<Arc<Function>> {
+        self.functions.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Function>> {
+        self.functions.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Whether there is such a function.
+    pub fn knows(&self, name: &str) -> bool {
+        self.function(name).is_some()
+    }
+
+    /// Where instances run.
+    pub(crate) const fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// Invokes a function and waits for its answer, or the answer's first piece.
+    ///
+    /// # Errors
+    /// Why there is none.
     pub async fn invoke(&self, name: &str, invocation: Invocation) -> Result<Response, InvokeError> {
-        let function = self.functions.get(name).ok_or(InvokeError::Unknown)?;
+        let function = self.function(name).ok_or(InvokeError::Unknown)?;
         function.invoke(invocation).await
     }
 
     /// All functions, by name.
     pub fn list(&self) -> Vec<Status> {
-        self.functions.values().map(|function| function.status()).collect()
+        self.all().iter().map(|function| function.status()).collect()
     }
 
     /// The last lines of a function's log.
     pub fn logs(&self, name: &str) -> Option<Vec<LogLine>> {
-        self.functions.get(name).map(|function| function.logs.last())
+        self.function(name).map(|function| function.logs.last())
     }
 
     /// Lines as they come, from now on. A follower that is slow misses some, and is told how many.
     pub fn follow(&self, name: &str) -> Option<broadcast::Receiver<LogLine>> {
-        self.functions.get(name).map(|function| function.logs.follow())
+        self.function(name).map(|function| function.logs.follow())
     }
 
     /// Replaces a function's instances by new ones: the idle ones now, the busy ones when they are done.
     pub fn reload(&self, name: &str) -> bool {
-        self.functions.get(name).map(|function| function.reload()).is_some()
+        self.function(name).map(|function| function.reload()).is_some()
     }
 
     /// Takes no more invocations, waits until those under way are done, or `patience` is over, and ends all processes.
     pub async fn close(&self, patience: Duration) {
         let until = Instant::now() + patience;
-        for function in self.functions.values() {
+        let functions = self.all();
+        for function in &functions {
             function.close();
         }
-        for function in self.functions.values() {
+        for function in &functions {
             function.gone(until).await;
             function.kill();
             function.gone(Instant::now() + Duration::from_secs(5)).await;
@@ -102,9 +142,25 @@ impl Host {
     }
 }
 
+fn check(configs: &[Config]) -> Result<(), ConfigError> {
+    let mut names = BTreeSet::new();
+    for config in configs {
+        config.check()?;
+        if !names.insert(&config.name) {
+            return Err(ConfigError {
+                function: config.name.clone(),
+                field: "name",
+                expected: "one function of each name",
+                found: "two".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
-        for function in self.functions.values() {
+        for function in self.all() {
             function.close();
         }
     }

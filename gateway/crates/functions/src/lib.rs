@@ -33,6 +33,7 @@ mod error;
 mod function;
 mod host;
 mod instance;
+mod invoke;
 mod logs;
 mod process;
 mod response;
@@ -42,6 +43,7 @@ pub use config::{Config, ConfigError, Runtime, Settings};
 pub use error::{FunctionError, InvokeError};
 pub use function::Status;
 pub use host::{Host, Invocation};
+pub use invoke::{TOKEN, invoke, serve};
 pub use logs::{LogLine, Source};
 pub use response::{Body, Response, Stream, StreamError};
 

@@ -86,7 +86,7 @@ pub fn convert_response(
 }
 
 /// Decodes base64, of either alphabet, with or without padding; line breaks are skipped. `None` if it is something else.
-fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let (mut word, mut bits, mut padding) = (0_u32, 0_u32, 0);
     for byte in text {

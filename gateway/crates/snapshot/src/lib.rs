@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod function;
 mod mapped;
 mod networks;
 mod pattern;
@@ -12,6 +13,7 @@ mod rest;
 mod route;
 mod router;
 
+pub use function::{Auth, Function, FunctionIntegration, Secret, Signer};
 pub use mapped::{AwsProxy, Backing, HttpIntegration, MappedPlan};
 pub use networks::Networks;
 pub use pattern::{CAPTURES_MAX, Pattern, PatternError, SEGMENT_MAX_BYTES, SEGMENTS_MAX, Segment};

@@ -1,6 +1,6 @@
 //! Integrations of REST APIs.
 
-use crate::{Destination, MockResponse};
+use crate::{Destination, FunctionIntegration, MockResponse};
 use bytes::Bytes;
 use sluice_mapping::{RequestMapping, ResponseMapping, UriTemplate};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub enum Backing {
     Mock(Option<MockResponse>),
     /// A server.
     Http(HttpIntegration),
+    /// A Lambda function.
+    Function(FunctionIntegration),
 }
 
 /// A server as an integration asks it.

@@ -53,6 +53,8 @@ pub struct RestApis {
     pub keys: Arc<KeyTable>,
     /// The account's limit, which all stages share (a `Limit::Pool`).
     pub account: Option<Limit>,
+    /// The account that all belongs to: 12 digits.
+    pub account_id: Arc<str>,
 }
 
 /// The control plane's API keys.
@@ -205,6 +207,7 @@ impl RestApis {
             backends,
             keys: Arc::default(),
             account: None,
+            account_id: Arc::default(),
         }
     }
 
@@ -219,10 +222,7 @@ impl RestApis {
     #[must_use]
     pub fn address(&self, host: &[u8], path: &[u8]) -> Addressed {
         let host = crate::router::host_of(host);
-        if let Some(dot) = host.iter().position(|byte| *byte == b'.')
-            && let (api, Some(rest)) = (host.get(..dot).unwrap_or_default(), host.get(dot..))
-            && rest.get(..EXECUTE_API.len()).is_some_and(|label| label.eq_ignore_ascii_case(EXECUTE_API))
-        {
+        if let Some(api) = own_host(host) {
             return self.of_own_host(api, path);
         }
         if !self.domains.is_empty()
@@ -244,6 +244,14 @@ impl RestApis {
 
     fn has_own_host(&self, stage: u32) -> bool {
         self.stages.get(stage as usize).is_some_and(|stage| stage.has_own_host)
+    }
+
+    /// Whether a request that is for a stage got there by a custom domain name: then its path has no stage that is not the
+    /// client's business.
+    #[must_use]
+    pub fn is_by_domain(&self, host: &[u8]) -> bool {
+        let host = crate::router::host_of(host);
+        !self.domains.is_empty() && own_host(host).is_none() && self.domain(host).is_some()
     }
 
     /// The mappings of a custom domain name, or of the wildcard that it is under.
@@ -321,6 +329,13 @@ impl RestApis {
         let stage = self.stages.get(at.stage as usize)?;
         if at.canary { stage.canary.as_ref().map(|canary| &canary.deployed) } else { Some(&stage.deployed) }
     }
+}
+
+/// The API whose own host name this is.
+fn own_host(host: &[u8]) -> Option<&[u8]> {
+    let dot = host.iter().position(|byte| *byte == b'.')?;
+    let label = host.get(dot..dot + EXECUTE_API.len())?;
+    host.get(..dot).filter(|_| label.eq_ignore_ascii_case(EXECUTE_API))
 }
 
 /// Host names are no longer (RFC 1035 2.3.4).

@@ -182,6 +182,8 @@ labelled! {
         UnknownStage => "unknown_stage",
         /// A method of a REST API whose set-up cannot be served.
         Configuration => "api_configuration_error",
+        /// A Lambda function failed, or answered what no answer can be made of.
+        FunctionFailed => "function_failed",
         /// A method of a REST API whose authorizer cannot be asked.
         Authorizer => "authorizer_configuration_error",
         /// No template of an integration is for the request's content type.
@@ -262,7 +264,7 @@ impl Refusal {
             | Self::UpstreamReset
             | Self::UpstreamMalformed
             | Self::UpstreamTls => "INTEGRATION_FAILURE",
-            Self::Shed | Self::Internal | Self::NotCached => "DEFAULT_5XX",
+            Self::Shed | Self::Internal | Self::NotCached | Self::FunctionFailed => "DEFAULT_5XX",
             Self::MethodNotAllowed
             | Self::UnknownStage
             | Self::RefreshForbidden

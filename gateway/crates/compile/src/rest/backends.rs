@@ -52,6 +52,21 @@ impl Backends {
         BackendId(id)
     }
 
+    /// The gateway's own host of functions.
+    pub(crate) fn function_host(&mut self, address: SocketAddr, slots: &mut dyn SlotAllocator) -> BackendId {
+        let uri = Uri {
+            secure: false,
+            host: address.ip().to_string(),
+            port: address.port(),
+            // What metrics name it by.
+            authority: "functions".to_owned(),
+            path: Vec::new(),
+            query: None,
+            target: String::new(),
+        };
+        self.id(&uri, false, slots)
+    }
+
     /// Looks up the hosts that are new.
     pub(crate) fn resolve_fresh(&mut self) {
         let fresh = std::mem::take(&mut self.fresh);

@@ -11,8 +11,8 @@ use sluice_mapping::{
     Response, ResponseMapping, ResponseSource, ResponseView, SelectBy, UriTemplate,
 };
 use sluice_snapshot::{
-    Action, AwsProxy, Backing, Destination, HttpIntegration, MappedPlan, MockResponse, PathPiece, Pattern,
-    ProxyPlan,
+    Action, AwsProxy, Backing, Destination, Function, FunctionIntegration, HttpIntegration, MappedPlan,
+    MockResponse, PathPiece, Pattern, ProxyPlan,
 };
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ const JSON: &str = "application/json";
 
 /// A MOCK.
 pub(super) fn mock(integration: &Integration, of: &Served) -> Result<Box<MappedPlan>, String> {
-    let (request, response) = (request(integration)?, response(integration)?);
+    let (request, response) = (request(integration)?, response(integration, SelectBy::Status)?);
     let usual = if of.is_plain() && is_fixed(integration) { usual(&request, &response) } else { None };
     Ok(Box::new(MappedPlan { request, response, backing: Backing::Mock(usual) }))
 }
@@ -37,20 +37,16 @@ pub(super) fn http(
 ) -> Result<Action, String> {
     let is_proxy = integration.integration_type == IntegrationType::HttpProxy;
     let method = integration.http_method.as_deref().filter(|name| !matches!(*name, "" | "ANY"));
-    let timeout_ms = match integration.timeout_in_millis {
-        0 => TIMEOUT_MS,
-        given => given,
-    };
     let asked = HttpIntegration {
         to,
         method: method.map(|name| Bytes::copy_from_slice(name.as_bytes())),
         target: UriTemplate::compile(&uri.target).map_err(|error| format!("its URI, {error}"))?,
-        timeout_ms: u64::from(timeout_ms),
+        timeout_ms: timeout_ms(integration),
         is_proxy,
         api: Arc::clone(api),
     };
     if !is_proxy {
-        let (request, response) = (request(integration)?, response(integration)?);
+        let (request, response) = (request(integration)?, response(integration, SelectBy::Status)?);
         return Ok(Action::Mapped(Box::new(MappedPlan { request, response, backing: Backing::Http(asked) })));
     }
     if let Some((path, query)) = unmapped(uri, pattern, integration).filter(|_| !holds_body) {
@@ -62,6 +58,25 @@ pub(super) fn http(
         return Ok(Action::Mapped(Box::new(MappedPlan { request, response, backing: Backing::Http(asked) })));
     }
     Ok(proxied(asked, None, None, Some(request)))
+}
+
+/// A Lambda function.
+pub(super) fn function(integration: &Integration, function: Function) -> Result<Box<MappedPlan>, String> {
+    let is_proxy = integration.integration_type == IntegrationType::AwsProxy;
+    let (request, response) = if is_proxy {
+        (parameters(integration)?, ResponseMapping::default())
+    } else {
+        (request(integration)?, response(integration, SelectBy::LambdaError)?)
+    };
+    let asked = FunctionIntegration { function, is_proxy, timeout_ms: timeout_ms(integration) };
+    Ok(Box::new(MappedPlan { request, response, backing: Backing::Function(asked) }))
+}
+
+fn timeout_ms(integration: &Integration) -> u64 {
+    match integration.timeout_in_millis {
+        0 => u64::from(TIMEOUT_MS),
+        given => u64::from(given),
+    }
 }
 
 fn proxied(
@@ -129,7 +144,7 @@ fn request(integration: &Integration) -> Result<RequestMapping, String> {
     RequestMapping::compile(&source).map_err(told)
 }
 
-fn response(integration: &Integration) -> Result<ResponseMapping, String> {
+fn response(integration: &Integration, by: SelectBy) -> Result<ResponseMapping, String> {
     let mut owned = Vec::new();
     for response in integration.integration_responses.values() {
         let parameters: Vec<_> =
@@ -153,7 +168,7 @@ fn response(integration: &Integration) -> Result<ResponseMapping, String> {
             content_handling: response.content_handling.map(handling),
         })
         .collect();
-    ResponseMapping::compile(SelectBy::Status, &sources).map_err(told)
+    ResponseMapping::compile(by, &sources).map_err(told)
 }
 
 fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {

@@ -8,6 +8,7 @@
 mod backends;
 mod integration;
 mod keys;
+mod service;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,10 @@ pub(crate) use backends::Backends;
 pub use backends::look_up;
 pub use keys::QuotaCounted;
 pub(crate) use keys::{KnownKeys, Quotas, StageIds};
+pub use service::Credentials;
+use service::Services;
 use sluice_catalog::{Catalog, Definition, DomainName, RestApi};
+use sluice_config::Settings;
 use sluice_snapshot::{Mapping, RestApis, Stage};
 use stage::StagePlan;
 use std::collections::HashMap;
@@ -67,16 +71,28 @@ impl From {
 pub(crate) type Known = HashMap<(String, String), Compiled>;
 
 /// What of the settings goes into a compiled stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Basis {
     /// The largest response that the cache stores.
-    pub(crate) entry_max_bytes: u64,
+    entry_max_bytes: u64,
+    services: Services,
+    account_id: Arc<str>,
+}
+
+impl Basis {
+    pub(crate) fn new(settings: &Settings, registry: &Registry) -> Self {
+        Self {
+            entry_max_bytes: settings.cache.entry_max_bytes,
+            services: Services::new(settings, registry),
+            account_id: settings.aws.account_id.as_str().into(),
+        }
+    }
 }
 
 /// Finds what is wrong. The plan is whole only if nothing is.
-pub(crate) fn check<'c>(catalog: &'c Catalog, registry: &Registry, basis: Basis) -> (Plan<'c>, Vec<String>) {
+pub(crate) fn check<'c>(catalog: &'c Catalog, registry: &Registry, basis: &Basis) -> (Plan<'c>, Vec<String>) {
     let nothing = Known::new();
-    let known = if registry.basis == basis { &registry.rest } else { &nothing };
+    let known = if registry.basis == *basis { &registry.rest } else { &nothing };
     let mut faults = Vec::new();
     let mut plan = Plan { stages: Vec::new(), domains: Vec::new() };
     for api in catalog.rest_apis.values() {
@@ -146,7 +162,7 @@ pub(crate) fn build(
             Planned::Known(stage) => stage,
             Planned::New(plan) => {
                 let mut builder =
-                    stage::Builder { registry, slots, basis, now_ns: now.ns, notes: &mut notes };
+                    stage::Builder { registry, slots, basis: &basis, now_ns: now.ns, notes: &mut notes };
                 let (from, stage) = builder.stage(*plan);
                 let stage = Arc::new(stage);
                 let key = (stage.api.to_string(), stage.name.to_string());
@@ -163,10 +179,11 @@ pub(crate) fn build(
     }
     // What is gone from the catalog is gone from here.
     registry.rest = known;
-    registry.basis = basis;
     registry.backends.resolve_fresh();
     let mut rest = RestApis::new(stages, plan.domains, registry.backends.list());
     rest.keys = keys::table(catalog, registry, slots, now);
     rest.account = keys::account(catalog, registry, slots, now);
+    rest.account_id = Arc::clone(&basis.account_id);
+    registry.basis = basis;
     (rest, notes)
 }

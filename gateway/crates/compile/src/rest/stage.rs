@@ -1,6 +1,7 @@
 //! A stage of a REST API to its routes.
 
 use super::integration;
+use super::service::{Resolver, ServiceArn};
 use super::uri::Uri;
 use super::{Basis, From};
 use crate::SlotAllocator;
@@ -11,8 +12,8 @@ use sluice_catalog::{
 };
 use sluice_mapping::{BinaryMediaTypes, ModelError, Models, Validator, ValidatorSource};
 use sluice_snapshot::{
-    Action, CacheKeyPart, CacheMode, CachePlan, Canary, Deployed, Destination, Fault, Limit, Pattern,
-    Refresh, Route, RouteId, RouterBuilder, Source, Stage,
+    Action, CacheKeyPart, CacheMode, CachePlan, Canary, Deployed, Destination, Fault, Limit, MappedPlan,
+    Pattern, Refresh, Route, RouteId, RouterBuilder, Source, Stage,
 };
 use sluice_throttle::Rate;
 use std::collections::BTreeMap;
@@ -106,7 +107,7 @@ impl<'c> DeployedPlan<'c> {
 pub(super) struct Builder<'b> {
     pub(super) registry: &'b mut Registry,
     pub(super) slots: &'b mut dyn SlotAllocator,
-    pub(super) basis: Basis,
+    pub(super) basis: &'b Basis,
     pub(super) now_ns: u64,
     pub(super) notes: &'b mut Vec<String>,
 }
@@ -322,7 +323,9 @@ impl Builder<'_> {
             IntegrationType::Http | IntegrationType::HttpProxy => {
                 self.http(api, plan, integration, of, holds_body).map_err(fault)
             }
-            other => Err(fault(format!("integrations of type {other:?} are not built"))),
+            IntegrationType::Aws | IntegrationType::AwsProxy => {
+                self.aws(integration, of).map(Action::Mapped).map_err(fault)
+            }
         }
     }
 
@@ -336,6 +339,19 @@ impl Builder<'_> {
         let validator = of.validator(plan.method).map_err(|why| (Fault::Integration, why))?;
         let holds_body = validator.as_ref().is_some_and(|validator| validator.needs_body());
         Ok((self.action(api, plan, of, holds_body)?, validator))
+    }
+
+    /// A Lambda function.
+    fn aws(&mut self, integration: &Integration, of: &Served) -> Result<Box<MappedPlan>, String> {
+        let uri = integration.uri.as_deref().unwrap_or_default();
+        let arn = ServiceArn::parse(uri, &of.variables)?;
+        if arn.service != "lambda" {
+            return Err(format!("integrations of service `{}` are not built", arn.service));
+        }
+        let (services, role) = (&self.basis.services, integration.credentials.as_deref());
+        let mut resolver = Resolver { services, registry: self.registry, slots: self.slots };
+        let function = resolver.function(uri, &of.variables, role)?;
+        integration::function(integration, function)
     }
 
     fn http(

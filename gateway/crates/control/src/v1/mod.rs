@@ -32,8 +32,9 @@ mod stages;
 mod tags;
 mod usage_plans;
 
+pub(crate) use routes::decoded;
 pub use serve::{Access, ControlPlane};
-pub(crate) use serve::{handle, is_ours, reset};
+pub(crate) use serve::{authenticate, handle, is_ours, reset};
 
 use fault::Fault;
 use input::Input;

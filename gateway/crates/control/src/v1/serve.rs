@@ -114,7 +114,7 @@ fn accepts_json(parts: &Parts) -> bool {
 
 fn answer(plane: &ControlPlane, parts: &Parts, body: &Bytes) -> Answer {
     let access = (plane.access)();
-    authenticate(&access, parts, body)?;
+    signed(&access, "apigateway", parts, body)?;
     let query = query(parts.uri.query().unwrap_or_default())?;
     let mode = query.iter().find(|(name, _)| name == "mode").map(|(_, value)| value.as_str());
     let (operation, params) =
@@ -142,7 +142,17 @@ fn answer(plane: &ControlPlane, parts: &Parts, body: &Bytes) -> Answer {
     }
 }
 
-fn authenticate(access: &Access, parts: &Parts, body: &Bytes) -> Result<(), Fault> {
+/// Whether a request is signed for a service by one of the access keys; if not, what it is answered.
+pub(crate) fn authenticate(
+    access: &Access,
+    service: &str,
+    parts: &Parts,
+    body: &Bytes,
+) -> Result<(), Box<Response>> {
+    signed(access, service, parts, body).map_err(|fault| Box::new(respond(Err(fault), None)))
+}
+
+fn signed(access: &Access, service: &str, parts: &Parts, body: &Bytes) -> Result<(), Fault> {
     if access.development {
         return Ok(());
     }
@@ -158,8 +168,7 @@ fn authenticate(access: &Access, parts: &Parts, body: &Bytes) -> Result<(), Faul
         headers: &headers,
         body,
     };
-    let expected =
-        sluice_sigv4::Expected { region: Some(&access.region), service: "apigateway", now_s: now_s() };
+    let expected = sluice_sigv4::Expected { region: Some(&access.region), service, now_s: now_s() };
     sluice_sigv4::verify(&request, expected, |id| access.keys.get(id).map(String::as_str))
         .map(drop)
         .map_err(|error| Fault::new(403, error.kind(), error.to_string()))

@@ -1,6 +1,6 @@
-//! A request to an integration whose answer is wanted whole, because it is mapped.
+//! Requests to servers whose answers are wanted whole, because they are mapped.
 
-use crate::core::Core;
+use crate::core::{Core, View};
 use crate::exchange::Exchange;
 use crate::integrate::{Failure, FinalHead, RESPONSE_LIMITS, Tries, connect_refusal, open};
 use crate::rest::headers::{Passage, may_be_mapped, of_request, push_value};
@@ -9,7 +9,7 @@ use sluice_client::{Group, Lease};
 use sluice_h1::{Body, BodyError};
 use sluice_h2::{In, Out};
 use sluice_mapping::{Outgoing, Place};
-use sluice_snapshot::{HttpIntegration, Upstream};
+use sluice_snapshot::{Destination, HttpIntegration, Upstream};
 use sluice_telemetry::Refusal;
 use sluice_wire::{BodyFraming, KnownHeader, Method, ResponseHead, enc};
 use std::io;
@@ -18,27 +18,29 @@ use std::rc::Rc;
 /// What an integration may answer ("Amazon API Gateway quotas": payload size).
 const ANSWER_MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// One request to an integration.
-pub(crate) struct Call<'a> {
+/// One request to a server, and its answer whole.
+pub(crate) struct Ask<'a> {
     pub(crate) core: &'a Core,
-    pub(crate) ex: &'a Exchange,
-    pub(crate) integration: &'a HttpIntegration,
-    pub(crate) outgoing: &'a Outgoing,
-    /// Path and query.
-    pub(crate) target: &'a str,
-    pub(crate) body: &'a [u8],
+    pub(crate) view: &'a View,
+    /// The server.
+    pub(crate) to: Destination,
+    pub(crate) method: Method,
+    /// Head and body, for a server of this name (`Host`).
+    pub(crate) write: &'a dyn Fn(&mut Vec<u8>, &str),
+    /// For all of it.
+    pub(crate) timeout_ms: u64,
 }
 
-impl Call<'_> {
-    /// Asks, once more where that is safe, and reads the answer to its end. All of it has `timeoutInMillis`.
+impl Ask<'_> {
+    /// Asks, once more where that is safe, and reads the answer to its end.
     pub(crate) async fn run(&self) -> Result<Received, Refusal> {
-        let (core, view) = (self.core, Rc::clone(&self.ex.view));
-        let (upstream, group) = core.servers(&view, self.integration.to).ok_or(Refusal::UpstreamConnect)?;
-        let deadline_ms = sluice_rt::now_ms() + self.integration.timeout_ms;
+        let core = self.core;
+        let (upstream, group) = core.servers(self.view, self.to).ok_or(Refusal::UpstreamConnect)?;
+        let deadline_ms = sluice_rt::now_ms() + self.timeout_ms;
         let mut tries = Tries::new(upstream.retries, deadline_ms);
         let mut avoid = None;
         loop {
-            let lease = match open(core, &group, self.method(), upstream, avoid, deadline_ms).await {
+            let lease = match open(core, &group, self.method, upstream, avoid, deadline_ms).await {
                 Ok(lease) => lease,
                 Err((target, error)) => {
                     if tries.again() {
@@ -52,7 +54,7 @@ impl Call<'_> {
             let reused = lease.reused;
             match self.attempt(&group, upstream, lease, deadline_ms).await {
                 Ok(received) => return Ok(received),
-                Err(Failure::Unanswered(_)) if reused && self.method().is_idempotent() && tries.again() => {
+                Err(Failure::Unanswered(_)) if reused && self.method.is_idempotent() && tries.again() => {
                     avoid = Some(target);
                 }
                 Err(failure) => {
@@ -66,13 +68,6 @@ impl Call<'_> {
         }
     }
 
-    fn method(&self) -> Method {
-        match &self.integration.method {
-            Some(name) => Method::from_bytes(name),
-            None => self.ex.head.method,
-        }
-    }
-
     async fn attempt(
         &self,
         group: &Group,
@@ -80,13 +75,16 @@ impl Call<'_> {
         mut lease: Lease,
         deadline_ms: u64,
     ) -> Result<Received, Failure> {
-        let Out::H1(_) = lease.wire.out() else { return Err(Failure::Upstream(Refusal::UpstreamMalformed)) };
-        self.send(lease.wire.out(), &upstream.name);
+        let Out::H1(stream) = lease.wire.out() else {
+            return Err(Failure::Upstream(Refusal::UpstreamMalformed));
+        };
+        stream.write_with(|out| (self.write)(out, &upstream.name));
+        stream.flush();
         let mut head = self.core.scratch.response();
         let (us, mut ui) = lease.wire.split();
         let final_head = FinalHead {
             scratch: &self.core.scratch,
-            method: self.method(),
+            method: self.method,
             deadline_ms: Some(deadline_ms),
             interim_to: None,
             upgrading: false,
@@ -101,50 +99,74 @@ impl Call<'_> {
         }
         Ok(Received { head, bytes: kept, body })
     }
+}
 
-    fn send(&self, to: Out<'_>, authority: &str) {
-        let Out::H1(stream) = to else { return };
+/// One request to an integration.
+pub(crate) struct Call<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) ex: &'a Exchange,
+    pub(crate) integration: &'a HttpIntegration,
+    pub(crate) outgoing: &'a Outgoing,
+    /// Path and query.
+    pub(crate) target: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
+impl Call<'_> {
+    /// Asks, and reads the answer to its end. All of it has `timeoutInMillis`.
+    pub(crate) async fn run(&self) -> Result<Received, Refusal> {
+        let view = Rc::clone(&self.ex.view);
+        let (to, timeout_ms) = (self.integration.to, self.integration.timeout_ms);
+        let write = |out: &mut Vec<u8>, authority: &str| self.write(out, authority);
+        Ask { core: self.core, view: &view, to, method: self.method(), write: &write, timeout_ms }.run().await
+    }
+
+    fn method(&self) -> Method {
+        match &self.integration.method {
+            Some(name) => Method::from_bytes(name),
+            None => self.ex.head.method,
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, authority: &str) {
         let (ex, name) = (self.ex, self.ex.head.method_name.of(self.ex.bytes.as_slice()));
-        stream.write_with(|out| {
-            out.extend_from_slice(self.integration.method.as_deref().unwrap_or(name));
-            out.push(b' ');
-            out.extend_from_slice(self.target.as_bytes());
-            out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-            out.extend_from_slice(authority.as_bytes());
+        out.extend_from_slice(self.integration.method.as_deref().unwrap_or(name));
+        out.push(b' ');
+        out.extend_from_slice(self.target.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        out.extend_from_slice(authority.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        let mapped = &self.outgoing.parameters;
+        for (name, value) in mapped.of(Place::Header).filter(|(name, _)| may_be_mapped(name.as_bytes())) {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            push_value(out, value);
             out.extend_from_slice(b"\r\n");
-            let mapped = &self.outgoing.parameters;
-            for (name, value) in mapped.of(Place::Header).filter(|(name, _)| may_be_mapped(name.as_bytes())) {
-                out.extend_from_slice(name.as_bytes());
-                out.extend_from_slice(b": ");
-                push_value(out, value);
-                out.extend_from_slice(b"\r\n");
-            }
-            let missing = |name: &str| mapped.get(Place::Header, name).is_none();
-            if self.integration.is_proxy {
-                self.passed_on(out, &missing);
-            } else {
-                self.of_its_own(out, &missing);
-            }
-            if missing("x-amzn-apigateway-api-id") {
-                enc::header(out, b"x-amzn-apigateway-api-id", self.integration.api.as_bytes());
-            }
-            if missing("x-amzn-trace-id")
-                && !(self.integration.is_proxy && ex.header(KnownHeader::XAmznTraceId).is_some())
-            {
-                out.extend_from_slice(b"X-Amzn-Trace-Id: ");
-                trace_id(out, ex, self.core.clock.unix_ms(ex.received_ns));
-                out.extend_from_slice(b"\r\n");
-            }
-            // RFC 9110 8.6: a request without content whose method expects none has no length either.
-            if !self.body.is_empty()
-                || !matches!(self.method(), Method::Get | Method::Head | Method::Delete | Method::Options)
-            {
-                enc::content_length(out, self.body.len() as u64);
-            }
+        }
+        let missing = |name: &str| mapped.get(Place::Header, name).is_none();
+        if self.integration.is_proxy {
+            self.passed_on(out, &missing);
+        } else {
+            self.of_its_own(out, &missing);
+        }
+        if missing("x-amzn-apigateway-api-id") {
+            enc::header(out, b"x-amzn-apigateway-api-id", self.integration.api.as_bytes());
+        }
+        if missing("x-amzn-trace-id")
+            && !(self.integration.is_proxy && ex.header(KnownHeader::XAmznTraceId).is_some())
+        {
+            out.extend_from_slice(b"X-Amzn-Trace-Id: ");
+            trace_id(out, ex, self.core.clock.unix_ms(ex.received_ns));
             out.extend_from_slice(b"\r\n");
-            out.extend_from_slice(self.body);
-        });
-        stream.flush();
+        }
+        // RFC 9110 8.6: a request without content whose method expects none has no length either.
+        if !self.body.is_empty()
+            || !matches!(self.method(), Method::Get | Method::Head | Method::Delete | Method::Options)
+        {
+            enc::content_length(out, self.body.len() as u64);
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(self.body);
     }
 
     /// The client's headers (HTTP_PROXY).

@@ -6,9 +6,11 @@
 //! Bodies are held whole here, at most 10 MB each way. Proxy integrations that map no body do not come here: they stream, as
 //! routes of the configuration do, and what of their head is mapped is in [`proxy`].
 
+mod auth;
 mod call;
 mod compress;
 pub(crate) mod headers;
+pub(crate) mod lambda;
 pub(crate) mod proxy;
 pub(crate) mod usage;
 pub(crate) mod view;
@@ -23,11 +25,12 @@ use crate::respond::{self, Leftover, leftover};
 use bytes::Bytes;
 use call::Call;
 use headers::{may_be_mapped, push_value};
+use lambda::Came;
 use sluice_cache::{Entry, Validity};
 use sluice_h1::{Body, BodyError};
 use sluice_mapping::{Answer, Kind, Outgoing, Place, Request, Response, ResponseView, Validator};
 use sluice_server::{After, Conn};
-use sluice_snapshot::{Action, Backing, Deployed, HttpIntegration, MappedPlan, Route};
+use sluice_snapshot::{Action, Backing, Deployed, FunctionIntegration, HttpIntegration, MappedPlan, Route};
 use sluice_telemetry::{CacheOutcome, Refusal};
 use sluice_wire::BodyFraming;
 use std::io;
@@ -121,6 +124,10 @@ async fn answered(core: &Core, conn: &Conn, ex: &mut Exchange, plan: &MappedPlan
         Backing::Http(integration) => {
             conn.client.out().flush();
             asked(core, ex, plan, integration, body, &outgoing).await
+        }
+        Backing::Function(integration) => {
+            conn.client.out().flush();
+            invoked(core, ex, (plan, integration), body, &outgoing).await
         }
     }
 }
@@ -229,6 +236,30 @@ async fn asked(
     let answer = mapped(core, ex, plan, body, outgoing, &received)?;
     let Received { body, .. } = received;
     Ok((answer, body))
+}
+
+async fn invoked(
+    core: &Core,
+    ex: &mut Exchange,
+    (plan, integration): (&MappedPlan, &FunctionIntegration),
+    body: &[u8],
+    outgoing: &Outgoing,
+) -> Made {
+    let view = Rc::clone(&ex.view);
+    let deployed = ex.route.and_then(|at| view.snapshot.rest.deployed(at)).ok_or(Refusal::Configuration)?;
+    let sent = outgoing.body.as_deref().unwrap_or(body);
+    let started_ns = sluice_rt::now_ns();
+    let came = lambda::integrate(core, ex, (integration, deployed), (body, sent), outgoing).await;
+    let to = integration.function.to;
+    ex.report.upstream = core.servers(&view, to).map(|(upstream, _)| upstream.metrics_slot);
+    ex.report.integration_us = Some(sluice_rt::clock_ns().saturating_sub(started_ns) / 1000);
+    match came? {
+        Came::Ready(answer) => Ok((answer, Vec::new())),
+        Came::ToMap(invoked) => {
+            let answer = mapped(core, ex, plan, body, outgoing, &invoked)?;
+            Ok((answer, invoked.payload))
+        }
+    }
 }
 
 /// What may stand in a request line (RFC 9112 3.2): nothing that ends it.

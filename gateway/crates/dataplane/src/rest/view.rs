@@ -9,9 +9,6 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::str;
 
-/// The account that `$context.accountId` names: Sluice has one.
-const ACCOUNT: &str = "000000000000";
-
 /// A method request.
 pub(crate) struct Seen<'x> {
     ex: &'x Exchange,
@@ -151,7 +148,7 @@ impl RequestView for Seen<'_> {
         let id = || str::from_utf8(&self.ex.request_id).ok();
         let route = self.ex.route();
         let text = match variable {
-            ContextVariable::AccountId => ACCOUNT,
+            ContextVariable::AccountId => &*self.ex.view.snapshot.rest.account_id,
             ContextVariable::ApiId => &self.stage?.api,
             ContextVariable::DeploymentId => &self.deployed?.id,
             ContextVariable::DomainName => self.host(),
