@@ -1,0 +1,111 @@
+//! What stands in `examples/` runs, from its own configuration and by its own scripts.
+
+use sluice_harness::{Call, Gateway, TempDir, eventually, python, skip, terraform_provider, tool};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// What `examples/users-api/sluice.toml` has.
+const KEY: &str = "AKIAEXAMPLEUSERSAPI0";
+const SECRET: &str = "an-example-secret-to-be-changed";
+
+fn users_api() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/users-api").canonicalize().unwrap()
+}
+
+fn gateway() -> Gateway {
+    let example = users_api();
+    let config = std::fs::read_to_string(example.join("sluice.toml")).unwrap();
+    let directory = format!("directory = {:?}", example.join("users"));
+    assert!(config.contains("directory = \"users\""), "{config}");
+    Gateway::start(&config.replace("directory = \"users\"", &directory))
+}
+
+fn command(program: &Path, dir: &TempDir) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", dir.path().join("none"))
+        .env("AWS_SHARED_CREDENTIALS_FILE", dir.path().join("none"))
+        .env_remove("AWS_SESSION_TOKEN")
+        .env_remove("AWS_PROFILE")
+        .current_dir(dir.path());
+    command
+}
+
+#[track_caller]
+fn passed(output: &Output) -> String {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}");
+    out.into_owned()
+}
+
+/// What a client of the tutorial does.
+fn called(gateway: &Gateway, api: &str, key: &str) {
+    let host = format!("{api}.execute-api.us-east-1.amazonaws.com");
+    let call = |call: Call, key: &str| gateway.call(&call.host(&host).header("x-api-key", key));
+    call(Call::get("/prod/users"), "not-a-key-of-this-api").assert_refusal(
+        403,
+        "Forbidden",
+        "ForbiddenException",
+    );
+    let users = eventually("the function answers", || {
+        let response = call(Call::get("/prod/users?limit=1"), key);
+        (response.status == 200).then_some(response)
+    });
+    assert_eq!(users.text(), r#"{"path":"/users","users":[{"id":1,"name":"Ada"}]}"#);
+    assert_eq!(users.header("access-control-allow-origin"), Some("*"));
+    let made = call(Call::post("/prod/users", r#"{"name":"Lin"}"#), key);
+    assert_eq!((made.status, made.text().as_str()), (201, r#"{"id":3,"name":"Lin"}"#));
+    assert_eq!(call(Call::post("/prod/users", "no"), key).status, 400);
+    let all = call(Call::get("/prod/users"), key).json();
+    assert_eq!(all["users"].as_array().unwrap().len(), 3);
+    let other = call(Call::new("DELETE", "/prod/users"), key);
+    other.assert_refusal(403, "Missing Authentication Token", "MissingAuthenticationTokenException");
+}
+
+fn value<'t>(text: &'t str, name: &str) -> &'t str {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .unwrap_or_else(|| panic!("{text}"))
+}
+
+#[test]
+fn the_users_api_deployed_by_boto3() {
+    let name = "the_users_api_deployed_by_boto3";
+    let (Some(python), Some(_)) = (python("boto3"), tool("node")) else {
+        skip!(name, "needs node, and a python3 with boto3 (cargo xtask test installs it from PyPI)");
+    };
+    let (gateway, dir) = (gateway(), TempDir::new());
+    let mut run = command(&python, &dir);
+    run.arg(users_api().join("deploy.py")).arg(format!("http://{}", gateway.admin()));
+    let said = passed(&run.output().unwrap());
+    called(&gateway, value(&said, "api"), value(&said, "key"));
+}
+
+#[test]
+fn the_users_api_deployed_by_terraform() {
+    let name = "the_users_api_deployed_by_terraform";
+    let (Some(terraform), Some(plugins), Some(_)) = (tool("terraform"), terraform_provider(), tool("node"))
+    else {
+        skip!(name, "needs node, terraform, and its AWS provider 5.100.0 in a plugin folder");
+    };
+    let (gateway, dir) = (gateway(), TempDir::new());
+    dir.file("main.tf", &std::fs::read_to_string(users_api().join("main.tf")).unwrap());
+    let mirror = format!(
+        "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n",
+        plugins.display()
+    );
+    let config = dir.file("terraformrc", &mirror);
+    let run = |arguments: &[&str]| {
+        let mut run = command(&terraform, &dir);
+        run.env("TF_CLI_CONFIG_FILE", &config).env("CHECKPOINT_DISABLE", "1").env("TF_IN_AUTOMATION", "1");
+        run.env("TF_VAR_endpoint", format!("http://{}", gateway.admin()));
+        passed(&run.args(arguments).arg("-no-color").output().unwrap())
+    };
+    run(&["init", "-input=false"]);
+    run(&["apply", "-auto-approve", "-input=false"]);
+    called(&gateway, &run(&["output", "-raw", "api"]), &run(&["output", "-raw", "key"]));
+    run(&["destroy", "-auto-approve", "-input=false"]);
+}
