@@ -7,8 +7,10 @@ use crate::listeners::{Bound, Given, Listening};
 use crate::notify::Notifier;
 use crate::operate::Operator;
 use crate::publish::{Origin, Publisher};
+use crate::serving::Served;
 use crate::signals::{Asker, EarlySignals, End, Main};
 use crate::upgrade::{self, Predecessor, Upgrader};
+use crate::usage::{self, Keeper};
 use crate::watchdog::Watchdog;
 use crate::xdp::Kernel;
 use crate::{Failure, affinity, demo, listeners, signals, store, xdp};
@@ -19,7 +21,7 @@ use sluice_control::{
 };
 use sluice_dataplane::Connections;
 use sluice_promote::Report;
-use sluice_store::Store;
+use sluice_store::{Store, StoreError};
 use sluice_telemetry::{Exposition, Hub, Kind, LogFormat, LogOptions, LogTarget, LogThread, Options};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -68,15 +70,15 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let connections = Arc::new(Connections::new(settings.server.max_connections));
     let publisher =
         Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), (kernel.clone(), bans.clone()), ports)?);
-    serve_stored(&publisher, &store);
+    let keeper = serve_stored(&publisher, &store)?;
     let signals = early.with_ends()?;
     let shared = Shared { connections, reports, engine };
     let (handles, pulses) = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
-    let plane = control_plane(&publisher, store)?;
+    let plane = control_plane(&publisher, &keeper, store, shared.engine.clone())?;
     let operator = Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections) };
     drop(shared);
-    let upgrader = Upgrader::new(bound.kept, Arc::clone(&plane.store))
+    let upgrader = Upgrader::new(bound.kept, Arc::clone(&plane.store), Arc::clone(&keeper))
         .map_err(|e| runtime("can't find the program's own path", &e))?;
     let (asker, asks) = signals::asking();
     let draining = Arc::new(AtomicBool::new(false));
@@ -97,7 +99,7 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     // Its end closes the listening sockets that were kept for a successor.
     let end = main.wait(signals, asks);
     draining.store(true, Ordering::Release);
-    finish(end, Running { publisher, kernel, handles, control, log }, &notifier)
+    finish(end, Running { publisher, keeper, kernel, handles, control, log }, &notifier)
 }
 
 fn listen(settings: &Settings, cores: usize, given: Given) -> Result<Bound, Failure> {
@@ -162,6 +164,7 @@ fn take_over(predecessor: Predecessor, kernel: &Kernel, wanted: Option<xdp::Want
 /// What runs until the end.
 struct Running {
     publisher: Arc<Publisher>,
+    keeper: Arc<Keeper>,
     kernel: Kernel,
     handles: Vec<Handle>,
     control: Option<ControlThread>,
@@ -170,7 +173,7 @@ struct Running {
 
 /// Drains the cores and ends the threads.
 fn finish(end: End, running: Running, notifier: &Notifier) -> Result<(), Failure> {
-    let Running { publisher, kernel, handles, mut control, log } = running;
+    let Running { publisher, keeper, kernel, handles, mut control, log } = running;
     let succeeded = match end {
         End::Told => {
             notifier.stopping();
@@ -192,6 +195,11 @@ fn finish(end: End, running: Running, notifier: &Notifier) -> Result<(), Failure
     }
     let patience = Duration::from_millis(publisher.settings().server.drain_timeout_ms);
     let crashed = handles.into_iter().map(|h| h.thread.join()).filter(Result::is_err).count();
+    // What the last requests used; leases came back with their cores.
+    match keeper.keep() {
+        Ok(()) | Err(StoreError::HandedOver) => {}
+        Err(error) => eprintln!("sluice: error: what keys use of their quotas is not kept: {error}"),
+    }
     // What the cores asked of functions has been answered; what runs as an event has as long again.
     publisher.functions().close(patience)?;
     stop(control, log)?;
@@ -259,13 +267,17 @@ fn start_cores(
 
 /// Compiles what the store has before there are cores, so that they never serve without it. What does not compile is told,
 /// and everything else is served.
-fn serve_stored(publisher: &Publisher, store: &Store) {
+fn serve_stored(publisher: &Publisher, store: &Arc<Store>) -> Result<Arc<Keeper>, Failure> {
+    let kept = store.usage().map_err(|error| Failure::Runtime(error.to_string()))?;
+    publisher.restore_quotas(kept.iter().map(usage::counted).collect());
     let catalog = store.catalog();
     if *catalog != Catalog::default()
         && let Err(errors) = publisher.publish(catalog)
     {
         tell(&errors);
     }
+    Keeper::start(Arc::clone(store), publisher.quotas(), kept)
+        .map_err(|error| runtime("can't start the thread that keeps usage", &error))
 }
 
 fn tell(errors: &[String]) {
@@ -276,19 +288,31 @@ fn tell(errors: &[String]) {
 }
 
 /// From here on, what changes in the store is served.
-fn control_plane(publisher: &Arc<Publisher>, store: Arc<Store>) -> Result<ControlPlane, Failure> {
+fn control_plane(
+    publisher: &Arc<Publisher>,
+    keeper: &Arc<Keeper>,
+    store: Arc<Store>,
+    engine: sluice_rt::Config,
+) -> Result<ControlPlane, Failure> {
     let serving = Arc::clone(publisher);
     let publish = move |catalog| {
         if let Err(errors) = serving.publish(catalog) {
             tell(&errors);
         }
     };
+    let for_metrics = Arc::clone(keeper);
+    publisher.hub().add_collector(Box::new(move |out| {
+        let name = "sluice_quota_counts_unkept";
+        out.family(name, Kind::Gauge, "Keys whose use of a quota has moved since it was kept last.");
+        out.sample(name, &[], for_metrics.unkept() as u64);
+    }));
     let feed = Feed::start(&store, publish).map_err(|error| runtime("can't start the publisher", &error))?;
     let for_access = Arc::clone(publisher);
     Ok(ControlPlane {
         store,
         access: Arc::new(move || for_access.access()),
         settle: Arc::new(move || feed.settle()),
+        serving: Arc::new(Served { publisher: Arc::clone(publisher), keeper: Arc::clone(keeper), engine }),
     })
 }
 

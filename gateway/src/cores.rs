@@ -215,13 +215,13 @@ async fn housekeeping(core: Rc<Core>, reports: SyncSender<Report>, pulse: Arc<Pu
     }
 }
 
-fn unix_ns() -> u64 {
+pub(crate) fn unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Randomness from the standard library's per-process hash keys: request ids need to differ, not to be secret.
-fn random_seed() -> [u64; 2] {
+pub(crate) fn random_seed() -> [u64; 2] {
     use std::hash::{BuildHasher, RandomState};
     [RandomState::new().hash_one(0_u8), RandomState::new().hash_one(unix_ns())]
 }

@@ -10,14 +10,13 @@ use crate::store;
 use crate::tls::Tls;
 use crate::xdp::{self, Kernel};
 use sluice_catalog::Catalog;
-use sluice_compile::{Now, QuotaCounted, Registry, compile};
+use sluice_compile::{Now, QuotaCounted, QuotaList, Registry, compile};
 use sluice_config::{Diagnostic, Settings, Severity};
-use sluice_control::{Access, Publish, QuotaUse, Reload};
+use sluice_control::{Access, Publish, Reload, Trial, TrialError};
 use sluice_dataplane::TlsPlan;
 use sluice_rt::Sender;
 use sluice_snapshot::Snapshot;
 use sluice_telemetry::Hub;
-use sluice_throttle::{Period, QuotaCount};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -238,6 +237,32 @@ impl Publisher {
         Ok(state.swap(next, tls))
     }
 
+    /// The quotas of usage plans, as they come.
+    pub(crate) fn quotas(&self) -> QuotaList {
+        self.workshop().registry.quotas()
+    }
+
+    /// Quotas that are compiled from now on begin with these counts.
+    pub(crate) fn restore_quotas(&self, kept: Vec<QuotaCounted>) {
+        self.workshop().registry.restore_quotas(kept);
+    }
+
+    /// Compiles one method to be tried out, beside what is served. Gives why it cannot be answered, too, if that is so.
+    pub(crate) fn compile_trial(
+        &self,
+        trial: &Trial,
+        slots: &mut HubSlots,
+    ) -> Result<(Arc<Snapshot>, Arc<TlsPlan>, String), TrialError> {
+        let (settings, method) = (self.settings(), (trial.resource_id.as_str(), trial.method.as_str()));
+        let registry = self.workshop().registry.apart();
+        let compiled =
+            sluice_compile::trial(&settings, registry, &trial.api, method, &trial.variables, slots, now())
+                .map_err(|rejected| TrialError::Invalid(rejected.lines().join("; ")))?;
+        let mut tls = TlsPlan { upstreams: Vec::new(), ..TlsPlan::clone(&self.current_tls()) };
+        self.workshop().tls.add_backends(&mut tls, &compiled.snapshot);
+        Ok((Arc::new(compiled.snapshot), Arc::new(tls), compiled.notes.join("; ")))
+    }
+
     /// Looks the backends of REST APIs up again, and the credentials for services, and serves what they are now. May block as long as the system's
     /// resolver.
     pub(crate) fn refresh_backends(&self) {
@@ -318,41 +343,6 @@ impl Publish for Publisher {
 
     fn publish(&self, catalog: Arc<Catalog>) -> Result<u64, Vec<String>> {
         self.try_publish(&mut self.workshop(), catalog)
-    }
-
-    fn quotas(&self) -> Vec<QuotaUse> {
-        let shown = |counted: QuotaCounted| QuotaUse {
-            plan: counted.plan,
-            key: counted.key,
-            period: match counted.period {
-                Period::Day => sluice_catalog::Period::Day,
-                Period::Week => sluice_catalog::Period::Week,
-                Period::Month => sluice_catalog::Period::Month,
-            },
-            number: counted.count.period,
-            used: counted.count.used,
-            limit: counted.limit,
-        };
-        self.workshop().registry.quota_counts().into_iter().map(shown).collect()
-    }
-
-    fn restore_quotas(&self, kept: Vec<QuotaUse>) {
-        let counted = |kept: QuotaUse| QuotaCounted {
-            plan: kept.plan,
-            key: kept.key,
-            period: match kept.period {
-                sluice_catalog::Period::Day => Period::Day,
-                sluice_catalog::Period::Week => Period::Week,
-                sluice_catalog::Period::Month => Period::Month,
-            },
-            count: QuotaCount { period: kept.number, used: kept.used },
-            limit: kept.limit,
-        };
-        self.workshop().registry.restore_quotas(kept.into_iter().map(counted));
-    }
-
-    fn set_quota(&self, plan: &str, key: &str, used: u64) -> bool {
-        self.workshop().registry.set_quota(plan, key, used, now().unix_s)
     }
 }
 

@@ -8,6 +8,7 @@
 //! case. A new process that ends, or says nothing for [`PATIENCE`], leaves the old one as it was.
 
 use crate::listeners::Kept;
+use crate::usage::Keeper;
 use rustix::io::{FdFlags, fcntl_setfd};
 use sluice_store::Store;
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ pub(crate) struct Upgrader {
     arguments: Vec<OsString>,
     kept: Vec<Kept>,
     store: Arc<Store>,
+    keeper: Arc<Keeper>,
 }
 
 /// The new process, serving. Dropping it tells it that this one has let go.
@@ -47,14 +49,17 @@ pub(crate) struct Successor {
 
 impl Upgrader {
     /// Notes the program's path now: once a package manager has put another file there, `/proc` calls it deleted.
-    pub(crate) fn new(kept: Vec<Kept>, store: Arc<Store>) -> std::io::Result<Self> {
+    pub(crate) fn new(kept: Vec<Kept>, store: Arc<Store>, keeper: Arc<Keeper>) -> std::io::Result<Self> {
         let program = std::env::current_exe()?;
-        Ok(Self { program, arguments: std::env::args_os().skip(1).collect(), kept, store })
+        Ok(Self { program, arguments: std::env::args_os().skip(1).collect(), kept, store, keeper })
     }
 
     /// Starts the program that is at our path now and waits until it serves. Blocks.
     pub(crate) fn start(&self) -> Result<Successor, String> {
         // Only one process can have the file. The new one needs what is in it before it can serve.
+        if let Err(error) = self.keeper.keep() {
+            eprintln!("sluice: error: what keys used of their quotas is not handed over: {error}");
+        }
         self.store.hand_over();
         let started = self.try_start();
         if started.is_err()

@@ -43,6 +43,9 @@ const DOORS: &[(&str, &str)] = &[
     ("xdp", "common"),
     // Gateway: the nouns.
     ("store", "catalog"),
+    ("openapi", "catalog"),
+    ("control", "openapi"),
+    ("control", "calendar"),
     ("control", "catalog"),
     ("control", "functions"),
     ("control", "sigv4"),

@@ -107,10 +107,24 @@ pub struct UsagePlanKey {
     pub key_type: String,
 }
 
-/// What was used of a quota, for one key of one plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+/// What one key used of one plan's quota. Not a part of the catalog: it changes without anybody's doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// By day, `YYYY-MM-DD`: used, and what remained of the quota at its end.
-    pub days: BTreeMap<String, (u64, i64)>,
+    /// Id of the plan.
+    pub plan: String,
+    /// Id of the key.
+    pub key: String,
+    /// How long the quota's periods are.
+    pub period: Period,
+    /// Number of the period that was counted last; later ones have greater numbers.
+    pub number: u32,
+    /// Requests in it.
+    pub used: u64,
+    /// What was granted beyond the limit in it.
+    #[serde(default)]
+    pub bonus: u64,
+    /// By days since 1970: requests, and what was left of the quota at the end.
+    #[serde(default)]
+    pub days: BTreeMap<u32, (u64, u64)>,
 }

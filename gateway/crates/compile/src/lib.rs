@@ -19,10 +19,12 @@ mod rest;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod undeployed;
 
 pub use registry::{FunctionHost, Registry};
-pub use rest::{Credentials, QuotaCounted, look_up};
+pub use rest::{Credentials, QuotaCounted, QuotaHandle, QuotaList, look_up};
+pub use trial::{TRIAL_STAGE, trial};
 pub use undeployed::{Undeployed, undeployed};
 
 use sluice_catalog::Catalog;

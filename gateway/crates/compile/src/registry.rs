@@ -1,7 +1,6 @@
 //! What outlives a reload: token buckets, client tables, the cache, the count of publications.
 
-use crate::rest::QuotaCounted;
-use crate::rest::{self, Backends};
+use crate::rest::{self, Backends, QuotaCounted, QuotaList};
 use sluice_cache::{Cache, Flights};
 use sluice_throttle::{ClientTable, Pool, Rate};
 use std::collections::HashMap;
@@ -79,6 +78,13 @@ impl Registry {
         Self::default()
     }
 
+    /// An empty one that leads to the same functions, with the same credentials.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let (function_host, credentials) = (self.function_host.clone(), self.credentials.clone());
+        Self { function_host, credentials, ..Self::default() }
+    }
+
     /// Tells where hosted functions are invoked: what is compiled from now on leads there.
     pub fn set_function_host(&mut self, host: FunctionHost) {
         self.function_host = Some(host);
@@ -99,19 +105,14 @@ impl Registry {
         self.backends.moved(found)
     }
 
-    /// What the quotas of usage plans have counted, to be kept where it survives the process.
-    pub fn quota_counts(&self) -> Vec<QuotaCounted> {
-        self.quotas.counts()
+    /// The quotas of usage plans, as they come.
+    pub fn quotas(&self) -> QuotaList {
+        self.quotas.list.clone()
     }
 
     /// Counts that were kept: quotas that are compiled from now on begin with them.
     pub fn restore_quotas(&mut self, kept: impl IntoIterator<Item = QuotaCounted>) {
         self.quotas.restore(kept);
-    }
-
-    /// Sets what a key has used of a plan's quota in the period of now; `false`: it has none there.
-    pub fn set_quota(&mut self, plan: &str, key: &str, used: u64, unix_s: u64) -> bool {
-        self.quotas.set(plan, key, used, unix_s)
     }
 
     /// The generation of the last snapshot, 0 before the first.

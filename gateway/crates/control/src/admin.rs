@@ -4,7 +4,7 @@ use crate::bans::{BanReport, ClientReport};
 use crate::v1::ControlPlane;
 use crate::xdp::XdpReport;
 use serde::{Deserialize, Serialize};
-use sluice_catalog::{Catalog, Period};
+use sluice_catalog::Catalog;
 use sluice_functions::Host;
 use sluice_telemetry::Hub;
 use std::fmt;
@@ -30,29 +30,6 @@ pub trait Publish: Send + Sync {
     /// # Errors
     /// A line or more each.
     fn publish(&self, catalog: Arc<Catalog>) -> Result<u64, Vec<String>>;
-    /// What the quotas of usage plans have counted so far.
-    fn quotas(&self) -> Vec<QuotaUse>;
-    /// Counts that were kept from an earlier process: quotas go on from them.
-    fn restore_quotas(&self, kept: Vec<QuotaUse>);
-    /// Sets what a key has used of a plan's quota in the period under way; `false`: it has none.
-    fn set_quota(&self, plan: &str, key: &str, used: u64) -> bool;
-}
-
-/// What one key has used of one plan's quota.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QuotaUse {
-    /// Id of the plan.
-    pub plan: String,
-    /// Id of the key.
-    pub key: String,
-    /// How long its periods are.
-    pub period: Period,
-    /// Number of the period that was counted last; later ones have greater numbers.
-    pub number: u32,
-    /// Requests in it.
-    pub used: u64,
-    /// Of how many.
-    pub limit: u64,
 }
 
 /// What an operator does to clients and the packet filter, and asks about them. May block.

@@ -37,7 +37,7 @@ mod server;
 mod v1;
 mod xdp;
 
-pub use admin::{Actions, Admin, Health, PlanInfo, Provider, Publish, QuotaUse, Reload, RouteInfo};
+pub use admin::{Actions, Admin, Health, PlanInfo, Provider, Publish, Reload, RouteInfo};
 pub use bans::{
     BanInfo, BanReport, ClientReport, EvidenceInfo, RefusedClient, ReleaseInfo, StandingInfo, ban_families,
     ban_table, client_text, duration, evidence, refused_table,
@@ -45,5 +45,5 @@ pub use bans::{
 pub use functions::{FunctionInfo, function_table};
 pub use listing::{plan_text, route_table};
 pub use server::{ControlThread, serve};
-pub use v1::{Access, ControlPlane};
+pub use v1::{Access, ControlPlane, Serving, Trial, TrialError, TrialOutcome};
 pub use xdp::{XdpCount, XdpInterface, XdpReport, xdp_families, xdp_top};

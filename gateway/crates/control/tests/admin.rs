@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use sluice_catalog::Catalog;
 use sluice_control::client::{admin_get, admin_post};
 use sluice_control::{
-    Actions, Admin, BanReport, ClientReport, ControlThread, Health, Publish, QuotaUse, Reload, RouteInfo,
-    XdpCount, XdpReport, xdp_families,
+    Actions, Admin, BanReport, ClientReport, ControlThread, Health, Publish, Reload, RouteInfo, XdpCount,
+    XdpReport, xdp_families,
 };
 use sluice_telemetry::{Hub, Options};
 use std::io::{Read, Write};
@@ -67,16 +67,6 @@ impl Publish for Served {
         }
         *self.0.lock().unwrap() = catalog;
         Ok(2)
-    }
-
-    fn quotas(&self) -> Vec<QuotaUse> {
-        Vec::new()
-    }
-
-    fn restore_quotas(&self, _: Vec<QuotaUse>) {}
-
-    fn set_quota(&self, _: &str, _: &str, _: u64) -> bool {
-        false
     }
 }
 

@@ -4,6 +4,7 @@ use crate::connections::{Connections, Entry};
 use crate::head_out::HeadOut;
 use crate::ids::RequestIds;
 use crate::lookout::Lookout;
+use crate::rest::trace::Trace;
 use crate::secure::{TlsPlan, UpstreamTls, server_name};
 use sluice_cache::KeyBuilder;
 use sluice_cache::standard::Moment;
@@ -54,6 +55,7 @@ pub struct Core {
     pub(crate) handshakes: Cell<usize>,
     /// Connections of the whole process, shared by all cores.
     connections: Arc<Connections>,
+    pub(crate) trace: Trace,
 }
 
 impl Core {
@@ -84,7 +86,20 @@ impl Core {
             lookout: Lookout::new(index),
             handshakes: Cell::new(0),
             connections,
+            trace: Trace::default(),
         })
+    }
+
+    /// From here on an execution log is kept of what methods of REST APIs do: for a core that has one method to try out.
+    /// `notes`: why it cannot be answered, if that is known.
+    pub fn keep_log(&self, notes: String) {
+        self.trace.keep(notes);
+    }
+
+    /// The execution log of the last request.
+    #[must_use]
+    pub fn take_log(&self) -> Option<String> {
+        self.trace.take()
     }
 
     /// For tasks that outlive an exchange.

@@ -81,11 +81,13 @@ pub(crate) struct Refused {
     pub(crate) message: Option<Cow<'static, str>>,
     /// `$context.error.validationErrorString`.
     pub(crate) validation: String,
+    /// For the execution log.
+    pub(crate) log: String,
 }
 
 impl From<Refusal> for Refused {
     fn from(why: Refusal) -> Self {
-        Self { why, retry_after_ms: None, message: None, validation: String::new() }
+        Self { why, retry_after_ms: None, message: None, validation: String::new(), log: String::new() }
     }
 }
 
@@ -251,6 +253,9 @@ fn in_stage<'x>(ex: &'x mut Exchange, core: &Core, stage: u32, start: usize) -> 
         Match::Found(_) if path == b"/" && !ex.captures.is_empty() => Err(Refusal::MissingToken.into()),
         Match::Found(id) => {
             ex.route = ex.within.map(|within| RouteAt { id, ..within });
+            if core.trace.is_kept() {
+                core.trace.begin(core, ex);
+            }
             Ok(Routed(ex))
         }
         Match::BadPath => Err(Refusal::Malformed.into()),

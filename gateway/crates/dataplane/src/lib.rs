@@ -360,6 +360,7 @@ impl Core {
             self.lookout.note(conn.peer.ip(), ex.report.refusal, key);
         }
         record::exchange(self, &ex);
+        self.trace.with(|log| log.add(sluice_mapping::Step::Completed(ex.report.status)));
         self.scratch.put_request(ex.head);
         ex.bytes.recycle(&self.scratch);
     }

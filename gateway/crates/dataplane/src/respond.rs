@@ -376,6 +376,9 @@ fn cache_status(out: &mut Vec<u8>, stored: &Stored, age_ms: u64, served: Served)
 
 /// Writes a refusal.
 pub(crate) fn refuse(core: &Core, conn: &Conn, ex: &mut Exchange, refused: &Refused, keep: bool) {
+    if core.trace.is_kept() {
+        core.trace.refused(refused);
+    }
     if ex.within.is_some() && rest::write::refuse(core, conn, ex, refused, keep) {
         return;
     }

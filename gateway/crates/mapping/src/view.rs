@@ -112,6 +112,18 @@ impl<'v> Request<'v> {
         self.query.get_or_init(|| percent::query(self.view.query()).collect())
     }
 
+    /// The path's variables, decoded, to be shown.
+    #[must_use]
+    pub fn path_pairs(&self) -> Vec<(String, String)> {
+        self.path().iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect()
+    }
+
+    /// The query's parameters, decoded, to be shown.
+    #[must_use]
+    pub fn query_pairs(&self) -> Vec<(String, String)> {
+        self.query().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
     /// The headers as text.
     pub(crate) fn headers(&self) -> &[Pair<'v>] {
         self.headers.get_or_init(|| {

@@ -188,6 +188,16 @@ pub async fn accept_loop<H: Handler>(
     }
 }
 
+/// Serves one connection that was accepted elsewhere, in plain text, to its end.
+pub async fn serve_one<H: Handler>(
+    stream: sluice_rt::Stream,
+    handler: Rc<H>,
+    scratch: Rc<Scratch>,
+    active: Rc<Active>,
+) {
+    connection(stream, false, handler, scratch, active).await;
+}
+
 /// Connections and exchanges of this core, and whether it is draining.
 #[derive(Default)]
 pub struct Active {

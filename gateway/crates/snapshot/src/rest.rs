@@ -55,6 +55,8 @@ pub struct RestApis {
     pub account: Option<Limit>,
     /// The account that all belongs to: 12 digits.
     pub account_id: Arc<str>,
+    /// It has one method, which is being tried out: the caller is AWS's made-up one.
+    pub is_trial: bool,
 }
 
 /// The control plane's API keys.
@@ -208,6 +210,7 @@ impl RestApis {
             keys: Arc::default(),
             account: None,
             account_id: Arc::default(),
+            is_trial: false,
         }
     }
 

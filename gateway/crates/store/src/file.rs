@@ -4,15 +4,18 @@ use crate::items::{add, changes};
 use crate::{StoreError, items::Changes};
 use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError,
+    WriteTransaction,
 };
-use sluice_catalog::Catalog;
+use sluice_catalog::{Catalog, Usage};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
 const ITEMS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("items");
+/// By `PLAN/KEY`. It came after format 1 was fixed, and older programs do not miss it: no new format.
+const USAGE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("usage");
 const FORMAT_KEY: &str = "format";
 
 /// Takes the items from one format to the next, within the transaction that also notes the new number.
@@ -54,6 +57,40 @@ impl File {
     /// Whether all checksums hold; if not, the last commit that does is restored.
     pub(crate) fn verify(path: &Path) -> Result<bool, StoreError> {
         database(path)?.check_integrity().map_err(|error| opening(path, error))
+    }
+
+    /// All that was used.
+    pub(crate) fn usage(&self) -> Result<Vec<Usage>, StoreError> {
+        let reading = self.0.begin_read().map_err(failed)?;
+        let table = match reading.open_table(USAGE) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut out = Vec::new();
+        for item in table.iter().map_err(failed)? {
+            let (key, value) = item.map_err(failed)?;
+            let usage = serde_json::from_slice(value.value()).map_err(|error| StoreError::Damaged {
+                key: format!("usage/{}", key.value()),
+                why: error.to_string(),
+            })?;
+            out.push(usage);
+        }
+        Ok(out)
+    }
+
+    /// Writes what was used, in one commit that is on the disk when this returns.
+    pub(crate) fn keep_usage(&self, usage: &[Usage]) -> Result<(), StoreError> {
+        let writing = self.0.begin_write().map_err(failed)?;
+        {
+            let mut table = writing.open_table(USAGE).map_err(failed)?;
+            for one in usage {
+                let value = serde_json::to_vec(one).map_err(failed)?;
+                let key = format!("{}/{}", one.plan, one.key);
+                table.insert(key.as_str(), value.as_slice()).map_err(failed)?;
+            }
+        }
+        writing.commit().map_err(failed)
     }
 
     /// Writes what differs. It is on the disk when this returns.

@@ -21,7 +21,7 @@ pub use error::StoreError;
 
 use file::File;
 use serde::{Deserialize, Serialize};
-use sluice_catalog::Catalog;
+use sluice_catalog::{Catalog, Usage};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,6 +120,29 @@ impl Store {
             hook(&state.catalog);
         }
         Ok(answer)
+    }
+
+    /// What keys have used of their quotas, as it was kept last. Nothing is kept without a file.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn usage(&self) -> Result<Vec<Usage>, StoreError> {
+        match &self.state().backing {
+            Backing::File(file) => file.usage(),
+            Backing::Memory | Backing::HandedOver => Ok(Vec::new()),
+        }
+    }
+
+    /// Keeps what keys have used of their quotas: these, and what was kept of others.
+    ///
+    /// # Errors
+    /// It could not be kept.
+    pub fn keep_usage(&self, usage: &[Usage]) -> Result<(), StoreError> {
+        match &self.state().backing {
+            Backing::File(file) => file.keep_usage(usage),
+            Backing::Memory => Ok(()),
+            Backing::HandedOver => Err(StoreError::HandedOver),
+        }
     }
 
     /// Closes the file for another process; changes are refused from now on.

@@ -29,6 +29,8 @@ pub struct Quota {
     /// Number of the period, and what is used in it.
     word: AtomicU64,
     limit: AtomicU64,
+    /// Number of a period, and what is granted in it beyond the limit.
+    bonus: AtomicU64,
 }
 
 /// How long a quota's period is, in UTC.
@@ -84,7 +86,11 @@ impl Quota {
     /// A quota of `limit` requests a period, of which some may be used already.
     #[must_use]
     pub fn new(limit: u64, count: QuotaCount) -> Arc<Self> {
-        Arc::new(Self { word: AtomicU64::new(pack(count)), limit: AtomicU64::new(limit) })
+        Arc::new(Self {
+            word: AtomicU64::new(pack(count)),
+            limit: AtomicU64::new(limit),
+            bonus: AtomicU64::new(0),
+        })
     }
 
     /// Another limit, from now on.
@@ -96,6 +102,31 @@ impl Quota {
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
+    }
+
+    /// What is granted beyond the limit in a period.
+    #[must_use]
+    pub fn bonus(&self, period: u32) -> u64 {
+        let bonus = unpack(self.bonus.load(Ordering::Acquire));
+        if bonus.period == period { bonus.used } else { 0 }
+    }
+
+    /// Grants so much beyond the limit in a period, and no more after it.
+    pub fn set_bonus(&self, period: u32, requests: u64) {
+        self.bonus.store(pack(QuotaCount { period, used: requests }), Ordering::Release);
+    }
+
+    /// What is left of a period.
+    #[must_use]
+    pub fn left(&self, period: u32) -> u64 {
+        (self.limit() + self.bonus(period)).saturating_sub(self.used(period))
+    }
+
+    /// Leaves so much of a period, as an operator says: more than the limit, too.
+    pub fn set_left(&self, period: u32, left: u64) {
+        let limit = self.limit();
+        self.set_bonus(period, left.saturating_sub(limit));
+        self.set(QuotaCount { period, used: limit.saturating_sub(left) });
     }
 
     /// What is used in the period `period`.
@@ -118,7 +149,7 @@ impl Quota {
 
     /// Debits up to `want`; what it got, which is 0 once the limit is reached.
     fn debit(&self, period: u32, want: u64) -> u64 {
-        let limit = self.limit();
+        let limit = self.limit() + self.bonus(period);
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let mut count = unpack(word);
@@ -301,6 +332,13 @@ mod tests {
         assert!(lease.take(7) && lease.take(7) && !lease.take(7));
         quota.set_limit(4);
         assert!(lease.take(7) && !lease.take(7));
+        // More than the limit, for this period only.
+        quota.set_left(7, 6);
+        assert_eq!((quota.left(7), quota.used(7)), (6, 0));
+        assert_eq!((0..10).filter(|_| lease.take(7)).count(), 6);
+        assert_eq!((0..10).filter(|_| lease.take(8)).count(), 4);
+        quota.set_left(8, 1);
+        assert_eq!((quota.left(8), quota.used(8)), (1, 3));
     }
 
     #[test]

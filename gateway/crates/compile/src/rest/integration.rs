@@ -20,10 +20,18 @@ use std::sync::Arc;
 const TIMEOUT_MS: u32 = 29_000;
 const JSON: &str = "application/json";
 
-/// A MOCK.
-pub(super) fn mock(integration: &Integration, of: &Served) -> Result<Box<MappedPlan>, String> {
+/// A MOCK. `may_be_fixed`: one that always says the same need not run its templates.
+pub(super) fn mock(
+    integration: &Integration,
+    of: &Served,
+    may_be_fixed: bool,
+) -> Result<Box<MappedPlan>, String> {
     let (request, response) = (request(integration)?, response(integration, SelectBy::Status)?);
-    let usual = if of.is_plain() && is_fixed(integration) { usual(&request, &response) } else { None };
+    let usual = if may_be_fixed && of.is_plain() && is_fixed(integration) {
+        usual(&request, &response)
+    } else {
+        None
+    };
     Ok(Box::new(MappedPlan { request, response, backing: Backing::Mock(usual) }))
 }
 

@@ -9,7 +9,7 @@ use sluice_catalog::{self as catalog, Catalog, Throttle, UsagePlan};
 use sluice_snapshot::{ApiKey, Grant, KeyTable, Limit, QuotaPlan};
 use sluice_throttle::{Period, Quota, QuotaCount, Rate};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Numbers of stages, by API and name.
 #[derive(Debug, Default)]
@@ -35,7 +35,52 @@ struct Known {
     compiled: Arc<ApiKey>,
 }
 
-/// What one key has used of one plan's quota.
+/// A quota that counts, to be asked and set while it does.
+#[derive(Clone, Debug)]
+pub struct QuotaHandle {
+    /// Id of the plan.
+    pub plan: String,
+    /// Id of the key.
+    pub key: String,
+    /// How long its periods are.
+    pub period: Period,
+    /// The count.
+    pub quota: Arc<Quota>,
+}
+
+/// All quotas that ever counted in this process. Apart from the registry: who keeps the counts must not wait for a
+/// publication.
+#[derive(Clone, Debug, Default)]
+pub struct QuotaList(Arc<Mutex<Vec<QuotaHandle>>>);
+
+impl QuotaList {
+    fn lock(&self) -> MutexGuard<'_, Vec<QuotaHandle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As of now.
+    #[must_use]
+    pub fn all(&self) -> Vec<QuotaHandle> {
+        self.lock().clone()
+    }
+
+    /// That of a key under a plan.
+    #[must_use]
+    pub fn find(&self, plan: &str, key: &str) -> Option<QuotaHandle> {
+        self.lock().iter().find(|handle| handle.plan == plan && handle.key == key).cloned()
+    }
+
+    /// `index` is dense: each is the next one, or one that is there.
+    fn put(&self, index: u32, handle: QuotaHandle) {
+        let mut all = self.lock();
+        match all.get_mut(index as usize) {
+            Some(known) => *known = handle,
+            None => all.push(handle),
+        }
+    }
+}
+
+/// A count that was kept from an earlier process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaCounted {
     /// Id of the plan.
@@ -46,43 +91,22 @@ pub struct QuotaCounted {
     pub period: Period,
     /// What was used in which.
     pub count: QuotaCount,
-    /// Of how many.
-    pub limit: u64,
+    /// What was granted beyond the limit in that period.
+    pub bonus: u64,
 }
 
 /// Quotas by plan and key. One for the life of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Quotas {
     by_name: HashMap<(String, String), QuotaPlan>,
-    kept: HashMap<(String, String), QuotaCount>,
+    kept: HashMap<(String, String), QuotaCounted>,
+    pub(crate) list: QuotaList,
 }
 
 impl Quotas {
-    pub(crate) fn counts(&self) -> Vec<QuotaCounted> {
-        let counted = |((plan, key), of): (&(String, String), &QuotaPlan)| QuotaCounted {
-            plan: plan.clone(),
-            key: key.clone(),
-            period: of.period,
-            count: of.quota.count(),
-            limit: of.quota.limit(),
-        };
-        self.by_name.iter().map(counted).collect()
-    }
-
+    /// Those that are compiled from now on begin with what was kept.
     pub(crate) fn restore(&mut self, kept: impl IntoIterator<Item = QuotaCounted>) {
-        for counted in kept {
-            let name = (counted.plan, counted.key);
-            match self.by_name.get(&name) {
-                Some(known) => known.quota.set(counted.count),
-                None => drop(self.kept.insert(name, counted.count)),
-            }
-        }
-    }
-
-    pub(crate) fn set(&self, plan: &str, key: &str, used: u64, unix_s: u64) -> bool {
-        let Some(known) = self.by_name.get(&(plan.to_owned(), key.to_owned())) else { return false };
-        known.quota.set(QuotaCount { period: known.period.number(unix_s), used });
-        true
+        self.kept.extend(kept.into_iter().map(|kept| ((kept.plan.clone(), kept.key.clone()), kept)));
     }
 
     /// The quota of a key. One of another period than before counts anew; a new limit holds at once.
@@ -102,8 +126,15 @@ impl Quotas {
         let index = self.by_name.get(&name).map_or(next, |known| known.index);
         // `offset`: taken off the first period.
         let first = QuotaCount { period: period.number(now.unix_s), used: u64::from(quota.offset) };
-        let count = self.kept.remove(&name).unwrap_or(first);
-        let plan = QuotaPlan { index, quota: Quota::new(limit, count), period, slot };
+        // One that was kept of another period says nothing.
+        let kept = self.kept.remove(&name).filter(|kept| kept.period == period);
+        let count = kept.as_ref().map_or(first, |kept| kept.count);
+        let counts = Quota::new(limit, count);
+        counts.set_bonus(count.period, kept.map_or(0, |kept| kept.bonus));
+        let handle =
+            QuotaHandle { plan: plan.to_owned(), key: key.to_owned(), period, quota: Arc::clone(&counts) };
+        self.list.put(index, handle);
+        let plan = QuotaPlan { index, quota: counts, period, slot };
         self.by_name.insert(name, plan.clone());
         plan
     }

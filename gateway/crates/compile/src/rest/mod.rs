@@ -18,8 +18,8 @@ use crate::registry::Registry;
 use crate::{Now, SlotAllocator};
 pub(crate) use backends::Backends;
 pub use backends::look_up;
-pub use keys::QuotaCounted;
 pub(crate) use keys::{KnownKeys, Quotas, StageIds};
+pub use keys::{QuotaCounted, QuotaHandle, QuotaList};
 pub use service::Credentials;
 use service::Services;
 use sluice_catalog::{Catalog, Definition, DomainName, RestApi};
@@ -77,6 +77,9 @@ pub(crate) struct Basis {
     entry_max_bytes: u64,
     services: Services,
     account_id: Arc<str>,
+    /// One method is tried out: its bodies are held whole, and nothing is answered without running its templates, so that
+    /// there is something to tell.
+    pub(crate) is_trial: bool,
 }
 
 impl Basis {
@@ -85,6 +88,7 @@ impl Basis {
             entry_max_bytes: settings.cache.entry_max_bytes,
             services: Services::new(settings, registry),
             account_id: settings.aws.account_id.as_str().into(),
+            is_trial: false,
         }
     }
 }

@@ -319,7 +319,10 @@ impl Builder<'_> {
         let integration = plan.method.integration.as_deref();
         let integration = integration.ok_or_else(|| fault("it has no integration".to_owned()))?;
         match integration.integration_type {
-            IntegrationType::Mock => integration::mock(integration, of).map(Action::Mapped).map_err(fault),
+            IntegrationType::Mock => {
+                let may_be_fixed = !self.basis.is_trial;
+                integration::mock(integration, of, may_be_fixed).map(Action::Mapped).map_err(fault)
+            }
             IntegrationType::Http | IntegrationType::HttpProxy => {
                 self.http(api, plan, integration, of, holds_body).map_err(fault)
             }
@@ -337,7 +340,8 @@ impl Builder<'_> {
         of: &Served,
     ) -> Result<(Action, Option<Box<Validator>>), Refusal> {
         let validator = of.validator(plan.method).map_err(|why| (Fault::Integration, why))?;
-        let holds_body = validator.as_ref().is_some_and(|validator| validator.needs_body());
+        let holds_body =
+            self.basis.is_trial || validator.as_ref().is_some_and(|validator| validator.needs_body());
         Ok((self.action(api, plan, of, holds_body)?, validator))
     }
 

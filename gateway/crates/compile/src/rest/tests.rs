@@ -126,17 +126,19 @@ fn quotas_keep_their_counts_and_go_on_from_kept_ones() {
         key: "k".to_owned(),
         period: Period::Day,
         count: QuotaCount { period: 1, used: 7 },
-        limit: 10,
+        bonus: 4,
     };
-    registry.restore_quotas([kept.clone()]);
+    registry.restore_quotas([kept]);
     catalog.usage_plans.insert("p".to_owned(), Arc::new(plan(10)));
     let before = snapshot(&catalog, &mut registry);
-    assert_eq!(registry.quota_counts(), std::slice::from_ref(&kept));
+    let handle = registry.quotas().find("p", "k").unwrap();
+    assert_eq!((handle.quota.count(), handle.quota.left(1)), (QuotaCount { period: 1, used: 7 }, 7));
     catalog.usage_plans.insert("p".to_owned(), Arc::new(plan(20)));
     let after = snapshot(&catalog, &mut registry);
-    assert_eq!(registry.quota_counts(), [QuotaCounted { limit: 20, ..kept }]);
+    assert_eq!(handle.quota.left(1), 17);
     let quota = |snapshot: &Snapshot| snapshot.rest.keys.keys[0].grants[0].quota.clone().unwrap();
     assert!(Arc::ptr_eq(&quota(&before).quota, &quota(&after).quota));
-    assert!(registry.set_quota("p", "k", 1, 86_400) && !registry.set_quota("p", "other", 1, 86_400));
-    assert_eq!(quota(&after).quota.used(1), 1);
+    assert!(registry.quotas().find("p", "other").is_none());
+    handle.quota.set_left(1, 30);
+    assert_eq!((quota(&after).quota.used(1), quota(&after).quota.left(1)), (0, 30));
 }

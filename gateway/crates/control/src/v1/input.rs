@@ -93,6 +93,13 @@ impl<'a> Input<'a> {
         map.iter().map(entry).collect::<Result<_, _>>().map(Some)
     }
 
+    /// Lists of texts by name.
+    pub(crate) fn lists(&self, name: &str) -> Result<BTreeMap<String, Vec<String>>, Fault> {
+        let Some(map) = self.map(name)? else { return Ok(BTreeMap::new()) };
+        let members = Input(Some(map));
+        map.keys().map(|key| Ok((key.clone(), members.texts(key)?.unwrap_or_default()))).collect()
+    }
+
     /// Null and the empty string stand for none.
     pub(crate) fn optional_strings(&self, name: &str) -> Result<BTreeMap<String, Option<String>>, Fault> {
         let Some(map) = self.map(name)? else { return Ok(BTreeMap::new()) };

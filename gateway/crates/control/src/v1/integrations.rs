@@ -97,7 +97,7 @@ fn timeout(ms: i64, call: &Call) -> Result<u32, Fault> {
     u32::try_from(ms).ok().filter(|ms| (50..=max_ms).contains(ms)).ok_or_else(wrong)
 }
 
-fn check(integration: &Integration, call: &Call) -> Result<(), Fault> {
+pub(crate) fn check(integration: &Integration, call: &Call) -> Result<(), Fault> {
     use IntegrationType::{Aws, AwsProxy, Http, HttpProxy, Mock};
     let kind = integration.integration_type;
     if kind != Mock && integration.http_method.is_none() {

@@ -47,7 +47,7 @@ pub(crate) fn create(catalog: &mut Catalog, call: &Call) -> Answer {
     };
     let body = view(&link, false);
     catalog.vpc_links.insert(link.id.clone(), Arc::new(link));
-    Ok(Reply { status: 202, body: Some(body) })
+    Ok(Reply { status: 202, ..Reply::ok(body) })
 }
 
 pub(crate) fn delete(catalog: &mut Catalog, call: &Call) -> Answer {

@@ -11,6 +11,7 @@ mod account;
 mod api_keys;
 mod authorizers;
 mod deployments;
+mod documents;
 mod domains;
 mod fault;
 mod hal;
@@ -30,11 +31,14 @@ mod serve;
 mod stage_patch;
 mod stages;
 mod tags;
+mod trials;
+mod usage;
 mod usage_plans;
 
 pub(crate) use routes::decoded;
-pub use serve::{Access, ControlPlane};
+pub use serve::{Access, ControlPlane, Serving};
 pub(crate) use serve::{authenticate, handle, is_ours, reset};
+pub use trials::{Trial, TrialError, TrialOutcome};
 
 use fault::Fault;
 use input::Input;
@@ -50,25 +54,40 @@ pub(crate) type Answer = Result<Reply, Fault>;
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Option<Value>,
+    /// In place of a body.
+    pub(crate) document: Option<Document>,
+}
+
+/// A file as an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Document {
+    pub(crate) content_type: &'static str,
+    pub(crate) name: String,
+    pub(crate) text: String,
 }
 
 impl Reply {
     pub(crate) fn ok(body: Value) -> Self {
-        Self { status: 200, body: Some(body) }
+        Self { status: 200, body: Some(body), document: None }
     }
 
     pub(crate) fn created(body: Value) -> Self {
-        Self { status: 201, body: Some(body) }
+        Self { status: 201, body: Some(body), document: None }
+    }
+
+    /// 200, with a file.
+    pub(crate) fn document(document: Document) -> Self {
+        Self { status: 200, body: None, document: Some(document) }
     }
 
     /// 202, without a body.
     pub(crate) fn accepted() -> Self {
-        Self { status: 202, body: None }
+        Self { status: 202, body: None, document: None }
     }
 
     /// 204.
     pub(crate) fn nothing() -> Self {
-        Self { status: 204, body: None }
+        Self { status: 204, body: None, document: None }
     }
 }
 
@@ -82,6 +101,8 @@ pub(crate) struct Call {
     pub(crate) json: Value,
     /// As it was sent.
     pub(crate) body: Vec<u8>,
+    /// What the client accepts.
+    pub(crate) accept: String,
     /// Seconds since 1970.
     pub(crate) now_s: u64,
     pub(crate) access: Arc<Access>,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub(crate) const UNKNOWN: &str = "Invalid Resource identifier specified";
 /// AWS's quota.
-const RESOURCES_MAX: usize = 300;
+pub(crate) const RESOURCES_MAX: usize = 300;
 
 /// Methods are told in full only if `embed` asks for them.
 fn view(resource: &Resource, embed: bool) -> Value {
@@ -105,6 +105,14 @@ fn check_place(definition: &Definition, parent: &Resource, part: &str, but: &str
     Ok(())
 }
 
+pub(crate) fn too_many() -> Fault {
+    Fault::new(
+        429,
+        "LimitExceededException",
+        "Maximum number of resources for this API has been reached. Please contact AWS if you need additional resources.",
+    )
+}
+
 fn joined(parent: &str, part: &str) -> String {
     format!("{}/{part}", parent.trim_end_matches('/'))
 }
@@ -120,11 +128,7 @@ pub(crate) fn create(catalog: &mut Catalog, call: &Call) -> Answer {
     check_part(&part)?;
     check_place(definition, parent, &part, "")?;
     if definition.resources.len() >= RESOURCES_MAX {
-        return Err(Fault::new(
-            429,
-            "LimitExceededException",
-            "Maximum number of resources for this API has been reached. Please contact AWS if you need additional resources.",
-        ));
+        return Err(too_many());
     }
     let resource = Resource {
         id: ids::id(6),

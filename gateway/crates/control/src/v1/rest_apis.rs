@@ -15,7 +15,7 @@ const COMPRESSION_MAX_BYTES: i64 = 10_485_760;
 const POLICY_MAX_BYTES: usize = 8_192;
 
 /// AWS shows empty tags where one API is asked for or changed, but not where it is created or listed.
-fn view(api: &RestApi, empty_tags: bool) -> Value {
+pub(crate) fn view(api: &RestApi, empty_tags: bool) -> Value {
     let definition = &api.definition;
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| drop(out.insert(name.to_owned(), value));
@@ -145,7 +145,7 @@ fn compression(bytes: i64) -> Result<u32, Fault> {
     u32::try_from(bytes).ok().filter(|_| bytes <= COMPRESSION_MAX_BYTES).ok_or_else(wrong)
 }
 
-fn checked_policy(policy: String) -> Result<Option<String>, Fault> {
+pub(crate) fn checked_policy(policy: String) -> Result<Option<String>, Fault> {
     if policy.is_empty() {
         return Ok(None);
     }
@@ -156,7 +156,7 @@ fn checked_policy(policy: String) -> Result<Option<String>, Fault> {
     if is_document { Ok(Some(policy)) } else { Err(Fault::bad_request(wrong)) }
 }
 
-fn endpoint_type(text: &str) -> Option<EndpointType> {
+pub(crate) fn endpoint_type(text: &str) -> Option<EndpointType> {
     match text {
         "EDGE" => Some(EndpointType::Edge),
         "REGIONAL" => Some(EndpointType::Regional),

@@ -1,8 +1,8 @@
 //! Which operation a method and a path name.
 
 use super::{
-    Answer, Call, account, api_keys, authorizers, deployments, domains, integrations, links, methods, models,
-    resources, responses, rest_apis, stages, tags, usage_plans,
+    Answer, Call, Serving, account, api_keys, authorizers, deployments, documents, domains, integrations,
+    links, methods, models, resources, responses, rest_apis, stages, tags, trials, usage, usage_plans,
 };
 use sluice_catalog::Catalog;
 
@@ -11,11 +11,13 @@ use sluice_catalog::Catalog;
 pub(crate) enum Handler {
     Read(fn(&Catalog, &Call) -> Answer),
     Write(fn(&mut Catalog, &Call) -> Answer),
+    /// Asks what serves.
+    Ask(fn(&Catalog, &Call, &dyn Serving) -> Answer),
     /// Not written here.
     Missing,
 }
 
-use Handler::{Missing, Read, Write};
+use Handler::{Ask, Missing, Read, Write};
 
 /// One operation.
 pub(crate) struct Operation {
@@ -43,7 +45,7 @@ const OPERATIONS: &[Operation] = &[
     op("GET", "/restapis/{restapi_id}", "GetRestApi", Read(rest_apis::get)),
     op("PATCH", "/restapis/{restapi_id}", "UpdateRestApi", Write(rest_apis::update)),
     op("DELETE", "/restapis/{restapi_id}", "DeleteRestApi", Write(rest_apis::delete)),
-    op("PUT", "/restapis/{restapi_id}", "PutRestApi", Missing),
+    op("PUT", "/restapis/{restapi_id}", "PutRestApi", Write(documents::put)),
     op("GET", "/restapis/{restapi_id}/resources", "GetResources", Read(resources::list)),
     op("POST", "/restapis/{restapi_id}/resources/{parent_id}", "CreateResource", Write(resources::create)),
     op("GET", "/restapis/{restapi_id}/resources/{resource_id}", "GetResource", Read(resources::get)),
@@ -53,7 +55,7 @@ const OPERATIONS: &[Operation] = &[
     op("PUT", METHOD, "PutMethod", Write(methods::put)),
     op("PATCH", METHOD, "UpdateMethod", Write(methods::update)),
     op("DELETE", METHOD, "DeleteMethod", Write(methods::delete)),
-    op("POST", METHOD, "TestInvokeMethod", Missing),
+    op("POST", METHOD, "TestInvokeMethod", Ask(trials::test_invoke)),
     op("GET", METHOD_RESPONSE, "GetMethodResponse", Read(methods::get_response)),
     op("PUT", METHOD_RESPONSE, "PutMethodResponse", Write(methods::put_response)),
     op("PATCH", METHOD_RESPONSE, "UpdateMethodResponse", Write(methods::update_response)),
@@ -78,7 +80,7 @@ const OPERATIONS: &[Operation] = &[
     op("DELETE", "/restapis/{restapi_id}/stages/{stage_name}", "DeleteStage", Write(stages::delete)),
     op("DELETE", "/restapis/{restapi_id}/stages/{stage_name}/cache/data", "FlushStageCache", Write(stages::flush)),
     op("DELETE", "/restapis/{restapi_id}/stages/{stage_name}/cache/authorizers", "FlushStageAuthorizersCache", Missing),
-    op("GET", "/restapis/{restapi_id}/stages/{stage_name}/exports/{export_type}", "GetExport", Missing),
+    op("GET", "/restapis/{restapi_id}/stages/{stage_name}/exports/{export_type}", "GetExport", Read(documents::export)),
     op("GET", "/restapis/{restapi_id}/stages/{stage_name}/sdks/{sdk_type}", "GetSdk", Missing),
     op("GET", "/restapis/{restapi_id}/models", "GetModels", Read(models::list)),
     op("POST", "/restapis/{restapi_id}/models", "CreateModel", Write(models::create)),
@@ -127,8 +129,8 @@ const OPERATIONS: &[Operation] = &[
     op("POST", "/usageplans/{usageplan_id}/keys", "CreateUsagePlanKey", Write(usage_plans::create_key)),
     op("GET", "/usageplans/{usageplan_id}/keys/{key_id}", "GetUsagePlanKey", Read(usage_plans::get_key)),
     op("DELETE", "/usageplans/{usageplan_id}/keys/{key_id}", "DeleteUsagePlanKey", Write(usage_plans::delete_key)),
-    op("GET", "/usageplans/{usageplan_id}/usage", "GetUsage", Missing),
-    op("PATCH", "/usageplans/{usageplan_id}/keys/{key_id}/usage", "UpdateUsage", Missing),
+    op("GET", "/usageplans/{usageplan_id}/usage", "GetUsage", Ask(usage::get)),
+    op("PATCH", "/usageplans/{usageplan_id}/keys/{key_id}/usage", "UpdateUsage", Ask(usage::update)),
     op("GET", "/domainnames", "GetDomainNames", Read(domains::list)),
     op("POST", "/domainnames", "CreateDomainName", Write(domains::create)),
     op("GET", "/domainnames/{domain_name}", "GetDomainName", Read(domains::get)),
@@ -163,7 +165,7 @@ const OPERATIONS: &[Operation] = &[
 ];
 
 /// Told by `mode=import` from what else is posted there.
-const IMPORT_REST_API: Operation = op("POST", "/restapis", "ImportRestApi", Missing);
+const IMPORT_REST_API: Operation = op("POST", "/restapis", "ImportRestApi", Write(documents::import));
 const IMPORT_API_KEYS: Operation = op("POST", "/apikeys", "ImportApiKeys", Write(api_keys::import));
 
 /// First segments of the paths above.

@@ -2,10 +2,10 @@
 
 use super::fault::Fault;
 use super::routes::{self, Handler, decoded};
-use super::{Answer, Call, Reply, hal};
+use super::{Answer, Call, Document, Reply, Trial, TrialError, TrialOutcome, hal};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -14,6 +14,7 @@ use sluice_catalog::Catalog;
 use sluice_store::{Store, StoreError};
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::task::spawn_blocking;
@@ -49,6 +50,20 @@ impl fmt::Debug for Access {
     }
 }
 
+/// What serves, as far as the control plane asks it. May block.
+pub trait Serving: Send + Sync {
+    /// Lets a method as it is edited answer one request, beside everything that is served.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    fn try_out(&self, trial: Trial) -> Result<TrialOutcome, TrialError>;
+    /// What a key has used of a plan's quota, and what was left of it, on each of these days since 1970 that has come;
+    /// `None`: it has no quota there.
+    fn used(&self, plan: &str, key: &str, days: RangeInclusive<u32>) -> Option<Vec<(u64, u64)>>;
+    /// Leaves a key so much of a plan's quota in the period under way; `false`: it has none there.
+    fn set_left(&self, plan: &str, key: &str, left: u64) -> bool;
+}
+
 /// What the control plane needs from the binary.
 #[derive(Clone)]
 pub struct ControlPlane {
@@ -58,6 +73,8 @@ pub struct ControlPlane {
     pub access: Arc<dyn Fn() -> Arc<Access> + Send + Sync>,
     /// Waits until what has been stored is served, but not for long.
     pub settle: Arc<dyn Fn() + Send + Sync>,
+    /// What serves.
+    pub serving: Arc<dyn Serving>,
 }
 
 impl ControlPlane {
@@ -128,9 +145,12 @@ fn answer(plane: &ControlPlane, parts: &Parts, body: &Bytes) -> Answer {
     if matches!(operation.handler, Handler::Missing) {
         return Err(Fault::not_supported(operation.name));
     }
-    let csv = operation.name == "ImportApiKeys";
-    let json = if csv { Value::Null } else { document(body)? };
-    let call = Call { params, query, json, body: body.to_vec(), now_s: now_s(), access };
+    // What is no JSON, or may be none.
+    let is_raw = ["ImportApiKeys", "ImportRestApi", "PutRestApi"].contains(&operation.name);
+    let json = if is_raw { Value::Null } else { document(body)? };
+    let accept =
+        parts.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let call = Call { params, query, json, body: body.to_vec(), accept, now_s: now_s(), access };
     match operation.handler {
         Handler::Read(read) => read(&plane.store.catalog(), &call),
         Handler::Write(write) => {
@@ -138,6 +158,7 @@ fn answer(plane: &ControlPlane, parts: &Parts, body: &Bytes) -> Answer {
             (plane.settle)();
             Ok(reply)
         }
+        Handler::Ask(ask) => ask(&plane.store.catalog(), &call, &*plane.serving),
         Handler::Missing => Err(Fault::not_supported(operation.name)),
     }
 }
@@ -221,7 +242,8 @@ fn depth(body: &[u8]) -> usize {
 /// `hal`: the path, where the client did not ask for plain JSON.
 fn respond(answer: Answer, hal: Option<&str>) -> Response {
     let (status, kind, body) = match answer {
-        Ok(Reply { status, body }) => (status, None, body),
+        Ok(Reply { document: Some(document), .. }) => return attached(document),
+        Ok(Reply { status, body, .. }) => (status, None, body),
         Err(fault) => (fault.status, Some(fault.kind), Some(json!({ "message": fault.message }))),
     };
     let is_list = body.as_ref().is_some_and(|body| body.get("item").is_some_and(Value::is_array));
@@ -240,6 +262,21 @@ fn respond(answer: Answer, hal: Option<&str>) -> Response {
     }
     if let Some(kind) = kind {
         headers.insert(ERROR_TYPE, HeaderValue::from_static(kind));
+    }
+    if let Ok(id) = HeaderValue::from_str(&super::ids::id(32)) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// A file.
+fn attached(document: Document) -> Response {
+    let mut response = Response::new(Body::from(document.text));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(document.content_type));
+    let disposition = format!("attachment; filename=\"{}\"", document.name);
+    if let Ok(value) = HeaderValue::from_str(&disposition) {
+        headers.insert(CONTENT_DISPOSITION, value);
     }
     if let Ok(id) = HeaderValue::from_str(&super::ids::id(32)) {
         headers.insert(REQUEST_ID, id);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sluice_catalog::{CanarySettings, Catalog, RestApi, Stage, Strings};
 use std::sync::Arc;
 
-const UNKNOWN: &str = "Invalid stage identifier specified";
+pub(crate) const UNKNOWN: &str = "Invalid stage identifier specified";
 /// AWS's quota.
 const STAGES_MAX: usize = 10;
 const VARIABLES_MAX: usize = 100;

@@ -1,10 +1,27 @@
 //! Operations in, answers out, over a catalog in memory.
 
 use super::routes::{self, Handler};
-use super::{Access, Answer, Call};
+use super::{Access, Answer, Call, Serving, Trial, TrialError, TrialOutcome};
 use serde_json::{Value, json};
 use sluice_catalog::Catalog;
 use std::sync::Arc;
+
+/// Nothing serves.
+struct Nobody;
+
+impl Serving for Nobody {
+    fn try_out(&self, _: Trial) -> Result<TrialOutcome, TrialError> {
+        Err(TrialError::Busy)
+    }
+
+    fn used(&self, _: &str, key: &str, days: std::ops::RangeInclusive<u32>) -> Option<Vec<(u64, u64)>> {
+        (!key.is_empty()).then(|| days.map(|day| (u64::from(day % 10), 10)).collect())
+    }
+
+    fn set_left(&self, _: &str, _: &str, left: u64) -> bool {
+        left < 1000
+    }
+}
 
 /// A catalog and who asks.
 struct Plane(Catalog);
@@ -34,7 +51,8 @@ impl Plane {
             integration_timeout_max_ms: 29_000,
             ..Access::default()
         });
-        let call = Call { params, query, json, body, now_s: 1_700_000_000, access };
+        let accept = "application/json".to_owned();
+        let call = Call { params, query, json, body, accept, now_s: 1_700_000_000, access };
         match operation.handler {
             Handler::Read(read) => read(&self.0, &call),
             Handler::Write(write) => {
@@ -44,6 +62,7 @@ impl Plane {
                 self.0 = next;
                 Ok(answer)
             }
+            Handler::Ask(ask) => ask(&self.0, &call, &Nobody),
             Handler::Missing => panic!("{} is not written", operation.name),
         }
     }

@@ -29,7 +29,7 @@ pub(crate) fn forget_stages(catalog: &mut Catalog, gone: impl Fn(&ApiStage) -> b
     }
 }
 
-fn find<'c>(catalog: &'c Catalog, call: &Call) -> Result<&'c Arc<UsagePlan>, Fault> {
+pub(crate) fn find<'c>(catalog: &'c Catalog, call: &Call) -> Result<&'c Arc<UsagePlan>, Fault> {
     catalog.usage_plans.get(call.param("usageplan_id")).ok_or_else(|| Fault::not_found(UNKNOWN))
 }
 

@@ -9,7 +9,7 @@ use sluice_client::{Group, Lease};
 use sluice_h1::{Body, BodyError};
 use sluice_h2::{In, Out};
 use sluice_mapping::{Outgoing, Place};
-use sluice_snapshot::{Destination, HttpIntegration, Upstream};
+use sluice_snapshot::{BackendTls, Destination, HttpIntegration, Upstream};
 use sluice_telemetry::Refusal;
 use sluice_wire::{BodyFraming, KnownHeader, Method, ResponseHead, enc};
 use std::io;
@@ -130,6 +130,7 @@ impl Call<'_> {
 
     fn write(&self, out: &mut Vec<u8>, authority: &str) {
         let (ex, name) = (self.ex, self.ex.head.method_name.of(self.ex.bytes.as_slice()));
+        let before = out.len();
         out.extend_from_slice(self.integration.method.as_deref().unwrap_or(name));
         out.push(b' ');
         out.extend_from_slice(self.target.as_bytes());
@@ -166,7 +167,19 @@ impl Call<'_> {
             enc::content_length(out, self.body.len() as u64);
         }
         out.extend_from_slice(b"\r\n");
+        if self.core.trace.is_kept() {
+            let scheme = if self.is_secure() { "https" } else { "http" };
+            let uri = format!("{scheme}://{authority}{}", self.target);
+            self.core.trace.sent(&uri, out.get(before..).unwrap_or_default(), self.body);
+        }
         out.extend_from_slice(self.body);
+    }
+
+    /// Whether the backend is spoken to over TLS.
+    fn is_secure(&self) -> bool {
+        let Destination::Backend(id) = self.integration.to else { return false };
+        let backend = self.ex.view.snapshot.rest.backends.get(id.0 as usize);
+        backend.is_some_and(|backend| backend.tls != BackendTls::Plain)
     }
 
     /// The client's headers (HTTP_PROXY).

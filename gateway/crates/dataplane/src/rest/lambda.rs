@@ -123,7 +123,10 @@ pub(crate) async fn integrate(
     let event = integration.is_proxy.then(|| event(ex, deployed, body, &trace_id, unix_ms));
     let payload = event.as_deref().unwrap_or(sent);
     let view = Rc::clone(&ex.view);
+    core.trace.invokes(&integration.function.path, payload);
     let invoked = invoke(core, &view, &integration.function, payload, invocation).await?;
+    let ms = sluice_rt::clock_ns().saturating_sub(ex.received_ns) / 1_000_000;
+    core.trace.received(invoked.status, ms, &[], &invoked.payload);
     if !integration.is_proxy {
         return Ok(Came::ToMap(invoked));
     }

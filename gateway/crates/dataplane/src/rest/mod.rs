@@ -12,6 +12,7 @@ mod compress;
 pub(crate) mod headers;
 pub(crate) mod lambda;
 pub(crate) mod proxy;
+pub(crate) mod trace;
 pub(crate) mod usage;
 pub(crate) mod view;
 pub(crate) mod write;
@@ -28,7 +29,7 @@ use headers::{may_be_mapped, push_value};
 use lambda::Came;
 use sluice_cache::{Entry, Validity};
 use sluice_h1::{Body, BodyError};
-use sluice_mapping::{Answer, Kind, Outgoing, Place, Request, Response, ResponseView, Validator};
+use sluice_mapping::{Answer, Kind, Outgoing, Place, Request, Response, ResponseView, Step, Validator};
 use sluice_server::{After, Conn};
 use sluice_snapshot::{Action, Backing, Deployed, FunctionIntegration, HttpIntegration, MappedPlan, Route};
 use sluice_telemetry::{CacheOutcome, Refusal};
@@ -49,6 +50,7 @@ pub(crate) fn mock_now(
     (route, plan): (&Route, &MappedPlan),
     keep: bool,
 ) {
+    core.trace.body(b"");
     let mut outgoing = Outgoing::default();
     let made = validated(core, ex, route, b"")
         .and_then(|()| prepared(core, ex, plan, b"", &mut outgoing))
@@ -74,6 +76,7 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
         }
     };
     ex.report.bytes_in = body.len() as u64;
+    core.trace.body(&body);
     let made = match validated(core, ex, route, &body) {
         Ok(()) => answered(core, conn, ex, plan, &body).await,
         Err(refused) => Err(refused),
@@ -171,8 +174,14 @@ fn mocked(
     outgoing: &Outgoing,
 ) -> Result<Answer, Refused> {
     let template = outgoing.body.as_deref().unwrap_or(body);
-    // AWS: "Unable to parse statusCode. It should be an integer that is defined in the request template."
-    let status = sluice_mapping::mock_status(template).ok_or(Refusal::Configuration)?;
+    core.trace.with(|log| log.add(Step::EndpointRequestBody(&String::from_utf8_lossy(template))));
+    let status = sluice_mapping::mock_status(template).ok_or_else(|| Refused {
+        log: "Execution failed due to configuration error: Unable to parse statusCode. It should be an integer that is \
+              defined in the request template."
+            .to_owned(),
+        ..Refused::from(Refusal::Configuration)
+    })?;
+    core.trace.received(status, 0, &[], b"");
     mapped(core, ex, plan, body, outgoing, &Mocked(status))
 }
 
@@ -229,6 +238,12 @@ async fn asked(
     ex.report.upstream = slot;
     ex.report.integration_us = Some(sluice_rt::clock_ns().saturating_sub(started_ns) / 1000);
     let received = received?;
+    let ms = ex.report.integration_us.unwrap_or_default() / 1000;
+    if core.trace.is_kept() {
+        let headers = received.header_pairs();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        core.trace.received(received.head.status, ms, &headers, &received.body);
+    }
     if integration.is_proxy {
         let answer = proxy::answer(&received);
         return Ok((answer, received.body));
@@ -276,13 +291,14 @@ pub(crate) fn refused(refusal: &sluice_mapping::Refusal) -> Refused {
         _ => Refusal::Configuration,
     };
     let (message, validation) = (Some(refusal.message.clone()), refusal.validation.clone());
-    Refused { message, validation, ..Refused::from(why) }
+    Refused { message, validation, log: refusal.log.clone(), ..Refused::from(why) }
 }
 
 fn finish(core: &Core, conn: &Conn, ex: &mut Exchange, made: Made, keep: bool) {
     match made {
         Ok((answer, received)) => {
             let body = answer.body.as_deref().unwrap_or(&received);
+            core.trace.answered(&answer, body);
             let x_cache = match ex.report.cache {
                 CacheOutcome::Miss | CacheOutcome::Refresh => Some("MISS"),
                 CacheOutcome::None | CacheOutcome::Hit => None,

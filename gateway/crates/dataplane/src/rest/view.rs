@@ -54,13 +54,24 @@ impl<'x> Seen<'x> {
     /// With the stage, as callers of the API's own host name write it.
     fn path(&self) -> &str {
         self.path.get_or_init(|| {
+            if self.is_trial() {
+                return String::from_utf8_lossy(self.ex.routed_path()).into_owned();
+            }
             let stage = self.stage.map_or("", |stage| &stage.name);
             format!("/{stage}{}", String::from_utf8_lossy(self.ex.routed_path()))
         })
     }
 
+    /// A method is being tried out: its caller is made up, as on AWS.
+    fn is_trial(&self) -> bool {
+        self.ex.view.snapshot.rest.is_trial
+    }
+
     fn source(&self) -> &str {
         self.source.get_or_init(|| {
+            if self.is_trial() {
+                return "test-invoke-source-ip".to_owned();
+            }
             let mut text = Vec::new();
             address(&mut text, self.ex.source);
             String::from_utf8_lossy(&text).into_owned()
@@ -157,6 +168,8 @@ impl RequestView for Seen<'_> {
             ContextVariable::HttpMethod => {
                 str::from_utf8(self.ex.head.method_name.of(self.ex.bytes.as_slice())).ok()?
             }
+            ContextVariable::IdentityApiKey if self.is_trial() => "test-invoke-api-key",
+            ContextVariable::IdentityApiKeyId if self.is_trial() => "test-invoke-api-key-id",
             ContextVariable::IdentityApiKey => return self.ex.key.and(self.known(KnownHeader::XApiKey)),
             ContextVariable::IdentityApiKeyId => &self.ex.api_key()?.name,
             ContextVariable::IdentitySourceIp => self.source(),
@@ -199,6 +212,14 @@ pub(crate) struct Received {
     pub(crate) head: Box<ResponseHead>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) body: Vec<u8>,
+}
+
+impl Received {
+    /// The header lines as text.
+    pub(crate) fn header_pairs(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+        let text = |span: sluice_wire::Span| String::from_utf8_lossy(span.of(&self.bytes));
+        self.head.headers.iter().map(|header| (text(header.name), text(header.value))).collect()
+    }
 }
 
 impl ResponseView for Received {
