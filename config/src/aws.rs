@@ -3,7 +3,7 @@
 use crate::diagnostic::{Located, Reporter};
 use crate::entries::choice;
 use crate::read::Fields;
-use crate::settings::{AccessKey, Aws, Secret, Store};
+use crate::settings::{AccessKey, Aws, PolicySource, Secret, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -54,5 +54,22 @@ pub(crate) fn access_key(
         let message = format!("`secret` expects at least 16 characters, found {}", secret.len());
         out.error(fields.place("secret", out), message, None);
     }
-    AccessKey { id, secret: Secret::new(secret) }
+    AccessKey {
+        id,
+        secret: Secret::new(secret),
+        session_token: fields.text("session_token", out).map(|text| Secret::new(text.value)),
+        expires: fields.text("expires", out),
+        arn: fields.text("arn", out),
+        policy: policy(fields, out),
+    }
+}
+
+fn policy(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Option<Located<PolicySource>> {
+    let text = fields.text("policy", out);
+    let file = fields.text("policy_file", out);
+    if let (Some(_), Some(file)) = (&text, &file) {
+        out.error(file.at, "`policy_file` and `policy` exclude each other", Some("drop one".to_owned()));
+    }
+    let text = text.map(|text| Located::new(PolicySource::Text(text.value), text.at));
+    text.or_else(|| file.map(|file| Located::new(PolicySource::File(file.value.into()), file.at)))
 }

@@ -12,6 +12,7 @@ use crate::settings::{
 };
 use crate::spec::{SECTIONS, Section};
 use crate::suggest::known_names;
+use crate::tokens;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -77,6 +78,8 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
     let services = file_tables.entries("services", &mut out, functions::service);
     let credentials = file_tables.entries("credentials", &mut out, functions::credentials);
     functions::check(&services, &credentials, &mut out);
+    let authorizers = file_tables.entries("authorizers", &mut out, tokens::authorizer);
+    let user_pools = file_tables.entries("user_pools", &mut out, tokens::user_pool);
     implicit_upstreams(&routes, &mut upstreams, &mut out);
     unique_key_values(&keys, &mut out);
     if out.is_clean() {
@@ -100,6 +103,8 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
             lambda,
             services,
             credentials,
+            authorizers,
+            user_pools,
         })
     } else {
         Err(out.finish())
@@ -402,6 +407,7 @@ fn route(name: Located<Arc<str>>, fields: &Fields<'_, '_>, server: &Server, out:
         upstream: fields.text("upstream", out),
         upstream_path: fields.text("upstream_path", out),
         mock,
+        authorizer: fields.text("authorizer", out),
         api_key_required: fields.bool("api_key_required"),
         limits: fields.texts("limits", out),
         cache,

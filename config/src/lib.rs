@@ -19,15 +19,16 @@ mod spec;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use diagnostic::{Diagnostic, Located, Position, Severity};
 pub use ipnet::IpNet;
 pub use schema::schema;
 pub use settings::{
     AccessKey, AccessLog, ApiKey, Aws, Cache, CacheKey, CacheMode, Certificate, ClientAuth, Code,
-    Credentials, Engine, Forwarded, Function, Lambda, Limit, LogFormat, Mock, Protocol, Route, RouteCache,
-    Runtime, Scope, Secret, Server, Service, Settings, Store, Target, Tls, Upstream, UpstreamTls, Wait, Xdp,
-    XdpLimits, XdpMode, XdpRate,
+    Credentials, Engine, Forwarded, Function, JwtAuthorizer, Lambda, Limit, LogFormat, Mock, PolicySource,
+    Protocol, Route, RouteCache, Runtime, Scope, Secret, Server, Service, Settings, Store, Target, Tls,
+    Upstream, UpstreamTls, UserPool, Wait, Xdp, XdpLimits, XdpMode, XdpRate,
 };
 pub use suggest::{known_names, nearest};
 

@@ -48,6 +48,45 @@ pub struct Settings {
     pub services: Vec<Service>,
     /// `[credentials.*]`.
     pub credentials: Vec<Credentials>,
+    /// `[authorizers.*]`.
+    pub authorizers: Vec<JwtAuthorizer>,
+    /// `[user_pools.*]`.
+    pub user_pools: Vec<UserPool>,
+}
+
+/// Tokens that routes accept.
+#[derive(Clone, Debug)]
+pub struct JwtAuthorizer {
+    /// Name.
+    pub name: Located<Arc<str>>,
+    /// `iss`.
+    pub issuer: String,
+    /// Where the keys are; `None`: the issuer says.
+    pub jwks_url: Option<String>,
+    /// One of these, as `aud` or `client_id`. Never empty.
+    pub audiences: Vec<String>,
+    /// One of these scopes; empty: none is asked for.
+    pub scopes: Vec<String>,
+}
+
+/// A Cognito user pool that is not where AWS has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserPool {
+    /// `us-east-1_Ab12Cd34E`.
+    pub id: Arc<str>,
+    /// `iss`; `None`: AWS's.
+    pub issuer: Option<String>,
+    /// Where the keys are; `None`: below the issuer, as with AWS.
+    pub jwks_url: Option<String>,
+}
+
+/// Where a policy document is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicySource {
+    /// Here.
+    Text(String),
+    /// In a file.
+    File(PathBuf),
 }
 
 impl Settings {
@@ -287,6 +326,8 @@ pub struct Route {
     pub upstream_path: Option<Located<String>>,
     /// A fixed answer.
     pub mock: Option<Located<Mock>>,
+    /// Name of an authorizer.
+    pub authorizer: Option<Located<String>>,
     /// 403 without a known key.
     pub api_key_required: bool,
     /// Names of limits.
@@ -557,6 +598,14 @@ pub struct AccessKey {
     pub id: Located<Arc<str>>,
     /// What requests are signed with.
     pub secret: Secret,
+    /// What goes with each request, if these credentials are temporary.
+    pub session_token: Option<Secret>,
+    /// When they end: a date, as in policies.
+    pub expires: Option<Located<String>>,
+    /// Who has the key; `None`: the user of this id in the gateway's account.
+    pub arn: Option<Located<String>>,
+    /// What its owner may do; `None`: anything.
+    pub policy: Option<Located<PolicySource>>,
 }
 
 /// `[functions.NAME]`: a Lambda function.

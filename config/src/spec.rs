@@ -2,9 +2,11 @@
 
 mod aws;
 mod functions;
+mod tokens;
 
 use aws::{ACCESS_KEYS, AWS, STORE};
 use functions::{CREDENTIALS, FUNCTIONS, LAMBDA, SERVICES};
+use tokens::{AUTHORIZERS, USER_POOLS};
 
 /// A top-level table.
 pub(crate) struct Section {
@@ -99,6 +101,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     LAMBDA,
     SERVICES,
     CREDENTIALS,
+    AUTHORIZERS,
+    USER_POOLS,
 ];
 
 const SERVER: Section = Section {
@@ -427,6 +431,12 @@ const ROUTES: Section = Section {
             Kind::Text,
             Default::Text("application/json"),
             "Media type of a fixed answer.",
+        ),
+        key(
+            "authorizer",
+            Kind::Text,
+            Default::Absent,
+            "Name of an authorizer: requests without a token that it accepts are refused (401).",
         ),
         key(
             "api_key_required",

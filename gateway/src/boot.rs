@@ -3,10 +3,11 @@
 use crate::bans::Bans;
 use crate::cores::{self, Handle, Pulse, Seed};
 use crate::feed::Feed;
+use crate::keys::{KeyAsker, Keys};
 use crate::listeners::{Bound, Given, Listening};
 use crate::notify::Notifier;
 use crate::operate::Operator;
-use crate::publish::{Origin, Publisher};
+use crate::publish::{Helpers, Origin, Publisher};
 use crate::serving::Served;
 use crate::signals::{Asker, EarlySignals, End, Main};
 use crate::upgrade::{self, Predecessor, Upgrader};
@@ -49,13 +50,7 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let hub = Hub::new(cores, Options::default());
     let bound = listen(&settings, cores, given)?;
     let plain = settings.server.listen.len();
-    if settings.server.steers_by_cpu
-        && let Err(error) = listeners::steer(&bound, &cpus)
-    {
-        eprintln!(
-            "sluice: warning: connections are spread by hash, the kernel refused to steer them: {error}"
-        );
-    }
+    steer(&settings, &bound, &cpus);
     let ports: Vec<u16> = bound.addresses.iter().map(SocketAddr::port).collect();
     let wanted = xdp::options(&settings, &ports).map_err(Failure::Config)?;
     let kernel = Kernel::default();
@@ -68,11 +63,12 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
         .map_err(|error| runtime("can't start the judge of bans", &error))?;
     bans.apply(&settings);
     let connections = Arc::new(Connections::new(settings.server.max_connections));
-    let publisher =
-        Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), (kernel.clone(), bans.clone()), ports)?);
+    let keys = Keys::start().map_err(|error| runtime("can't start the keeper of keys", &error))?;
+    let helpers = Helpers { kernel: kernel.clone(), bans: bans.clone(), keys: keys.clone() };
+    let publisher = Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), helpers, ports)?);
     let keeper = serve_stored(&publisher, &store)?;
     let signals = early.with_ends()?;
-    let shared = Shared { connections, reports, engine };
+    let shared = Shared { connections, reports, keys: keys.asker(), engine };
     let (handles, pulses) = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
     let plane = control_plane(&publisher, &keeper, store, shared.engine.clone())?;
@@ -107,6 +103,16 @@ fn listen(settings: &Settings, cores: usize, given: Given) -> Result<Bound, Fail
     let data = listens(settings).enumerate().map(|(nth, at)| (at.value, nth >= plain));
     let admin = settings.server.admin_listen.as_ref().map(|at| at.value);
     listeners::bind(data, admin, cores, given).map_err(Failure::Runtime)
+}
+
+fn steer(settings: &Settings, bound: &Bound, cpus: &[usize]) {
+    if settings.server.steers_by_cpu
+        && let Err(error) = listeners::steer(bound, cpus)
+    {
+        eprintln!(
+            "sluice: warning: connections are spread by hash, the kernel refused to steer them: {error}"
+        );
+    }
 }
 
 /// Attaches XDP. Before the first thread is started: each has capabilities of its own.
@@ -234,6 +240,7 @@ fn start_log(settings: &Settings, hub: &Arc<Hub>) -> Result<Option<LogThread>, F
 struct Shared {
     connections: Arc<Connections>,
     reports: SyncSender<Report>,
+    keys: KeyAsker,
     engine: sluice_rt::Config,
 }
 
@@ -257,6 +264,7 @@ fn start_cores(
             listeners,
             connections: Arc::clone(&shared.connections),
             reports: shared.reports.clone(),
+            keys: shared.keys.clone(),
             pulse,
             engine: shared.engine.clone(),
         };

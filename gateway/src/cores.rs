@@ -1,8 +1,9 @@
 //! Data core threads.
 
 use crate::affinity;
+use crate::keys::KeyAsker;
 use crate::listeners::Listening;
-use sluice_dataplane::{Connections, Core, TlsPlan};
+use sluice_dataplane::{Connections, Core, Keyring, TlsPlan};
 use sluice_promote::{Report, Watch};
 use sluice_rt::{Listener, Sender};
 use sluice_server::{Active, accept_loop};
@@ -21,6 +22,8 @@ use std::{io, process};
 pub(crate) enum Order {
     /// Serve this from the next request on.
     Publish(Arc<Snapshot>, Arc<TlsPlan>),
+    /// Verify tokens with these keys.
+    Keys(Arc<Keyring>),
     /// Tell of these sources when they are admitted.
     Watch(Arc<Watch>),
     /// Stop accepting, finish what is under way, end.
@@ -47,6 +50,7 @@ pub(crate) struct Seed {
     pub(crate) listeners: Vec<Listening>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) reports: SyncSender<Report>,
+    pub(crate) keys: KeyAsker,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) engine: sluice_rt::Config,
 }
@@ -132,6 +136,8 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     let metrics = seed.hub.core(seed.index);
     let core =
         Core::new(seed.index, seed.snapshot, seed.tls, metrics, seed.connections, random_seed(), unix_ns());
+    let keys = seed.keys;
+    core.on_unknown_key(Box::new(move |provider| keys.ask(provider)));
     let active = Rc::new(Active::default());
     let mut listeners = Vec::new();
     for Listening { socket, tls } in seed.listeners {
@@ -160,6 +166,7 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     let how = loop {
         match inbox.recv().await {
             Some(Order::Publish(snapshot, tls)) => core.publish(snapshot, tls),
+            Some(Order::Keys(ring)) => core.set_keyring(ring),
             Some(Order::Watch(watch)) => core.watch(watch),
             Some(Order::Drain(how)) => break how,
             // The control thread is gone: nobody would tell this core to end.

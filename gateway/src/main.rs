@@ -12,6 +12,7 @@ mod credentials;
 mod demo;
 mod feed;
 mod functions;
+mod keys;
 mod listeners;
 mod listing;
 mod notify;

@@ -5,6 +5,7 @@ use crate::bans::Bans;
 use crate::cores::{Drain, Order};
 use crate::credentials;
 use crate::functions::{self, Functions};
+use crate::keys::Keys;
 use crate::slots::HubSlots;
 use crate::store;
 use crate::tls::Tls;
@@ -73,12 +74,20 @@ impl Origin {
     }
 }
 
+/// What has a part in what is served, beside the snapshot.
+pub(crate) struct Helpers {
+    pub(crate) kernel: Kernel,
+    pub(crate) bans: Bans,
+    pub(crate) keys: Keys,
+}
+
 /// Compiles and hands out snapshots; the one place that changes what is served.
 pub(crate) struct Publisher {
     origin: Origin,
     hub: Arc<Hub>,
     kernel: Kernel,
     bans: Bans,
+    keys: Keys,
     ports: Vec<u16>,
     functions: Functions,
     /// Held while backends are looked up.
@@ -114,7 +123,7 @@ impl Publisher {
         origin: Origin,
         settings: Settings,
         hub: Arc<Hub>,
-        (kernel, bans): (Kernel, Bans),
+        Helpers { kernel, bans, keys }: Helpers,
         ports: Vec<u16>,
     ) -> Result<Self, Failure> {
         let mut workshop = Workshop::default();
@@ -127,6 +136,7 @@ impl Publisher {
         let current = workshop.compile(&settings, &catalog, &hub, false).map_err(Failure::Config)?;
         workshop.tls.add_backends(&mut tls, &current);
         functions.apply(wanted);
+        keys.want(current.aws.providers.clone());
         let state = State {
             access: Arc::new(store::access(&settings)),
             settings: Arc::new(settings),
@@ -138,7 +148,18 @@ impl Publisher {
             cores: Vec::new(),
         };
         let (workshop, state) = (Mutex::new(workshop), Mutex::new(state));
-        Ok(Self { origin, hub, kernel, bans, ports, functions, resolving: Mutex::new(()), workshop, state })
+        Ok(Self {
+            origin,
+            hub,
+            kernel,
+            bans,
+            keys,
+            ports,
+            functions,
+            resolving: Mutex::new(()),
+            workshop,
+            state,
+        })
     }
 
     fn workshop(&self) -> MutexGuard<'_, Workshop> {
@@ -182,6 +203,7 @@ impl Publisher {
     /// The cores to publish to.
     pub(crate) fn attach(&self, cores: Vec<Sender<Order>>) {
         self.bans.attach(cores.clone());
+        self.keys.attach(cores.clone());
         self.state().cores = cores;
     }
 
@@ -221,6 +243,7 @@ impl Publisher {
         for note in needs_restart(&self.settings(), &settings) {
             eprintln!("sluice: note: {note} changed: takes effect at the next start");
         }
+        self.keys.want(next.aws.providers.clone());
         let mut state = self.state();
         state.access = Arc::new(store::access(&settings));
         state.settings = Arc::new(settings);
@@ -232,6 +255,7 @@ impl Publisher {
         let next = workshop.compile(&self.settings(), &catalog, &self.hub, true)?;
         let mut tls = TlsPlan::clone(&self.current_tls());
         let tls = workshop.tls.add_backends(&mut tls, &next).then_some(tls);
+        self.keys.want(next.aws.providers.clone());
         let mut state = self.state();
         state.catalog = catalog;
         Ok(state.swap(next, tls))

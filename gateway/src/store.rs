@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::args::StoreCommand;
-use sluice_config::Settings;
+use sluice_config::{AccessKey, Settings};
 use sluice_control::Access;
 use sluice_store::{Export, Store, StoreError};
 use std::io::{Read, Write};
@@ -26,7 +26,10 @@ pub(crate) fn open(settings: &Settings) -> Result<Arc<Store>, Failure> {
 
 /// Who may use the control plane, as configured.
 pub(crate) fn access(settings: &Settings) -> Access {
-    let keys = settings.access_keys.iter();
+    // Whoever is given a policy is to call APIs, not to change them; temporary credentials likewise.
+    let is_whole =
+        |key: &&AccessKey| key.policy.is_none() && key.session_token.is_none() && key.expires.is_none();
+    let keys = settings.access_keys.iter().filter(is_whole);
     Access {
         region: settings.aws.region.clone(),
         account_id: settings.aws.account_id.clone(),

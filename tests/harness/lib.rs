@@ -25,7 +25,9 @@ pub mod nginx;
 pub mod pattern;
 pub mod pki;
 pub mod rest;
+pub mod signer;
 pub mod system;
+pub mod tokens;
 pub mod wait;
 
 pub use backend::{Backend, RefusingPort, Reply, Wire};
@@ -39,9 +41,11 @@ pub use metrics::Metrics;
 pub use netns::{GATEWAY, GATEWAY_INTERFACE, Net, Netns};
 pub use nginx::Nginx;
 pub use pattern::Pattern;
+pub use signer::Signer;
 pub use system::{
     TempDir, fd_limit, npm_package, python, raise_fd_limit, target_dir, terraform_provider, tool,
 };
+pub use tokens::TokenKey;
 pub use wait::{Gate, PATIENCE, eventually, eventually_within};
 
 /// Says on the real stderr that a test did not run, and why; the test then returns.

@@ -55,6 +55,33 @@ pub(crate) const AWS: Section = Section {
 pub(crate) const ACCESS_KEYS: Section = Section {
     name: "access_keys",
     named: true,
-    doc: "Access keys of the control plane: [access_keys.ID].",
-    keys: &[key("secret", Kind::Text, Default::Required, "Secret access key, at least 16 characters.")],
+    doc: "Who may sign requests, to the control plane and to methods that ask for it: [access_keys.ID].",
+    keys: &[
+        key("secret", Kind::Text, Default::Required, "Secret access key, at least 16 characters."),
+        key(
+            "session_token",
+            Kind::Text,
+            Default::Absent,
+            "For temporary credentials: what requests must carry in `X-Amz-Security-Token`.",
+        ),
+        key(
+            "expires",
+            Kind::Text,
+            Default::Absent,
+            "When the credentials end, for example \"2030-01-31T12:00:00Z\". Default: never.",
+        ),
+        key(
+            "arn",
+            Kind::Text,
+            Default::Absent,
+            "Who has the key: `arn:aws:iam::ACCOUNT:user/NAME` or `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`. Default: the user of this id in `aws.account_id`.",
+        ),
+        key(
+            "policy",
+            Kind::Text,
+            Default::Absent,
+            "IAM policy, a JSON document: what of APIs the owner may call, and nothing of the control plane. Default: everything, the control plane too.",
+        ),
+        key("policy_file", Kind::Text, Default::Absent, "File with the policy."),
+    ],
 };

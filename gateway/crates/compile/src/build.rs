@@ -3,6 +3,7 @@
 use crate::SlotAllocator;
 use crate::plan::{Plan, RoutePlan};
 use crate::registry::{PoolName, Registry};
+use crate::{signers, tokens};
 use bytes::Bytes;
 use sluice_config::{self as config, Forwarded, Scope, Settings};
 use sluice_snapshot::{
@@ -26,7 +27,7 @@ pub(crate) fn build(
     slots: &mut dyn SlotAllocator,
     now_ns: u64,
 ) -> Snapshot {
-    let Plan { router, routes, upstreams, keys } = plan;
+    let Plan { router, routes, upstreams, keys, signers } = plan;
     let cache = registry.cache(settings.cache.capacity_bytes);
     // What the store would refuse need not be gathered for it.
     let entry_max_bytes = settings.cache.entry_max_bytes.min(cache.entry_max_bytes());
@@ -46,6 +47,7 @@ pub(crate) fn build(
         router: router.build(),
         routes,
         rest,
+        aws: signers::build(settings, signers, registry.providers.list()),
         upstreams: settings.upstreams.iter().zip(upstreams).map(|(u, t)| upstream(u, t, slots)).collect(),
         keys,
         key_by_value: key_by_value.collect(),
@@ -130,6 +132,10 @@ impl Builder<'_> {
             resource_id: None,
             pattern: route.path.value.as_str().into(),
             action: self.action(route, plan.upstream, plan.rewrite),
+            authorizer: plan
+                .authorizer
+                .and_then(|at| self.settings.authorizers.get(at))
+                .map(|settings| tokens::jwt(settings, &mut self.registry.providers)),
             api_key_required: route.api_key_required,
             limits,
             cache: route.cache.as_ref().map(|cache| self.cache_plan(&cache.value)),

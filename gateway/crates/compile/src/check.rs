@@ -25,14 +25,15 @@ pub(crate) fn check(settings: &Settings) -> (Plan, Vec<Diagnostic>) {
             checker.limits(&key.limits, &format!("key `{}`", key.name.value), |scope| scope == Scope::Key),
         );
     }
+    plan.signers = checker.signers();
     checker.unused();
     let mut found = checker.found;
     found.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     (plan, found)
 }
 
-struct Checker<'s> {
-    settings: &'s Settings,
+pub(crate) struct Checker<'s> {
+    pub(crate) settings: &'s Settings,
     upstreams: HashMap<&'s str, usize>,
     limits: HashMap<&'s str, usize>,
     upstream_used: Vec<bool>,
@@ -59,7 +60,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    fn error(&mut self, at: Position, message: String, help: Option<String>) {
+    pub(crate) fn error(&mut self, at: Position, message: String, help: Option<String>) {
         self.found.push(self.settings.diagnostic(Severity::Error, at, message, help));
     }
 
@@ -104,7 +105,18 @@ impl<'s> Checker<'s> {
             let message = format!("limit `{}` is per key, but requests without a key pass it", per_key.value);
             self.warning(per_key.at, message, Some("write api_key_required = true"));
         }
-        RoutePlan { upstream, rewrite, limits }
+        RoutePlan { upstream, rewrite, limits, authorizer: self.authorizer(route) }
+    }
+
+    fn authorizer(&mut self, route: &Route) -> Option<usize> {
+        let name = route.authorizer.as_ref()?;
+        let known = self.settings.authorizers.iter().map(|one| &*one.name.value);
+        let at = known.clone().position(|known| known == name.value);
+        if at.is_none() {
+            let help = known_names(&name.value, "authorizers", known);
+            self.error(name.at, format!("there is no authorizer `{}`", name.value), Some(help));
+        }
+        at
     }
 
     fn scope_of(&self, limit: &str) -> Option<Scope> {
@@ -259,6 +271,13 @@ impl<'s> Checker<'s> {
         let limits = settings.limits.iter().zip(self.limit_used.clone());
         for (limit, _) in limits.filter(|(_, used)| !used) {
             self.warning(limit.name.at, format!("nothing uses limit `{}`", limit.name.value), None);
+        }
+        for one in &settings.authorizers {
+            let names =
+                |route: &Route| route.authorizer.as_ref().is_some_and(|a| *a.value == *one.name.value);
+            if !settings.routes.iter().any(names) {
+                self.warning(one.name.at, format!("no route uses authorizer `{}`", one.name.value), None);
+            }
         }
         if settings.routes.is_empty() {
             let help = "requests get 404 until there is one";

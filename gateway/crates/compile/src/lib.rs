@@ -17,8 +17,10 @@ mod registry;
 mod resolve;
 mod rest;
 mod rewrite;
+mod signers;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod trial;
 mod undeployed;
 

@@ -1,6 +1,7 @@
 //! What is known once a configuration has been checked: names are indices, hosts are addresses.
 
 use sluice_config::Scope;
+use sluice_iam::Policy;
 use sluice_snapshot::{PathPiece, Pattern, RouterBuilder, Target};
 
 /// A checked configuration. Lists are parallel to those of `Settings`.
@@ -11,6 +12,17 @@ pub(crate) struct Plan {
     pub(crate) upstreams: Vec<Vec<Target>>,
     /// Limits of each API key, by index.
     pub(crate) keys: Vec<Vec<usize>>,
+    /// Of each access key.
+    pub(crate) signers: Vec<Signer>,
+}
+
+/// What the check found out about an access key.
+#[derive(Default)]
+pub(crate) struct Signer {
+    pub(crate) account: String,
+    pub(crate) role_arn: Option<String>,
+    pub(crate) expires_unix_ms: Option<i64>,
+    pub(crate) policy: Option<Policy>,
 }
 
 /// What the check found out about a route.
@@ -20,11 +32,19 @@ pub(crate) struct RoutePlan {
     pub(crate) rewrite: Option<Vec<PathPiece>>,
     /// Its limits, by index.
     pub(crate) limits: Vec<usize>,
+    /// Its authorizer, by index.
+    pub(crate) authorizer: Option<usize>,
 }
 
 impl Plan {
     pub(crate) fn new() -> Self {
-        Self { router: RouterBuilder::new(), routes: Vec::new(), upstreams: Vec::new(), keys: Vec::new() }
+        Self {
+            router: RouterBuilder::new(),
+            routes: Vec::new(),
+            upstreams: Vec::new(),
+            keys: Vec::new(),
+            signers: Vec::new(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What outlives a reload: token buckets, client tables, the cache, the count of publications.
 
 use crate::rest::{self, Backends, QuotaCounted, QuotaList};
+use crate::tokens::Providers;
 use sluice_cache::{Cache, Flights};
 use sluice_throttle::{ClientTable, Pool, Rate};
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ pub struct Registry {
     pub(crate) stages: rest::StageIds,
     pub(crate) rest_keys: rest::KnownKeys,
     pub(crate) quotas: rest::Quotas,
+    pub(crate) providers: Providers,
     pub(crate) function_host: Option<FunctionHost>,
     /// What the process has found around it to sign requests to AWS with.
     pub(crate) credentials: Option<rest::Credentials>,

@@ -1,7 +1,7 @@
 //! One method as it is edited, compiled to be tried out (TestInvokeMethod) beside everything that serves.
 //!
-//! The snapshot has that method and nothing else, under a stage of its own. As on AWS the method's authorizer and its API
-//! key are not asked. Nothing of it is shared with what serves: neither limits, nor the cache, nor metrics.
+//! The snapshot has that method and nothing else, under a stage of its own. As on AWS the method's authorizer, its API
+//! key and the API's policy are not asked. Nothing of it is shared with what serves: neither limits, nor the cache, nor metrics.
 
 use crate::registry::Registry;
 use crate::{Compiled, Now, Rejected, SlotAllocator, build, check, rest};
@@ -60,7 +60,8 @@ fn apart(settings: &Settings) -> Settings {
 
 /// A catalog of that one method.
 fn only(api: &RestApi, resource_id: &str, verb: &str, variables: &Strings) -> Catalog {
-    let mut definition = Definition { minimum_compression_size: None, ..Definition::clone(&api.definition) };
+    let mut definition =
+        Definition { minimum_compression_size: None, policy: None, ..Definition::clone(&api.definition) };
     definition.resources.retain(|id, _| id == resource_id);
     for resource in definition.resources.values_mut().map(Arc::make_mut) {
         resource.methods.retain(|name, _| name == verb);

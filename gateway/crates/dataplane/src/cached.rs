@@ -6,6 +6,7 @@
 //! `Cache-Control: max-age=0` or `no-cache` asks the upstream again and replaces what was stored (developer guide,
 //! "Invalidate an API Gateway cache entry"); `no-store` neither reads nor stores.
 
+use crate::auth;
 use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::integrate::{Integrated, integrate};
@@ -53,15 +54,16 @@ pub(crate) fn look_up(core: &Core, ex: &mut Exchange, plan: &CachePlan) -> Looku
         return Lookup::Bypass;
     }
     let refresh = match (directives.refresh, plan.refresh) {
-        (true, Refresh::Forbidden) => return Lookup::Forbidden,
         (true, Refresh::Allowed) => true,
+        (true, _) if auth::may_invalidate(ex, core) => true,
+        (true, Refresh::Forbidden) => return Lookup::Forbidden,
         (true, Refresh::Warned) => {
             ex.report.refresh_ignored = true;
             false
         }
         (true, Refresh::Ignored) | (false, _) => false,
     };
-    let mut builder = core.keys.borrow_mut();
+    let mut builder = core.cache_keys.borrow_mut();
     build_key(&mut builder, ex, plan);
     let key = builder.finish();
     let snapshot = &ex.view.snapshot;
@@ -77,7 +79,8 @@ pub(crate) fn look_up(core: &Core, ex: &mut Exchange, plan: &CachePlan) -> Looku
             ttl_ms: plan.ttl_ms,
             entry_max_bytes: plan.entry_max_bytes,
             parts: plan.parts.clone(),
-            authorized: ex.head.find(KnownHeader::Authorization).is_some() && !keyed(b"authorization"),
+            authorized: (ex.principal.is_some() || ex.head.find(KnownHeader::Authorization).is_some())
+                && !keyed(b"authorization"),
         },
         refresh,
     })

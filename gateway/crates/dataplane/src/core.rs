@@ -1,5 +1,6 @@
 //! What one data core owns: its view of the published snapshot, its leases, its counters.
 
+use crate::auth::{Bearer, Keyring, Keys, SigningKeys};
 use crate::connections::{Connections, Entry};
 use crate::head_out::HeadOut;
 use crate::ids::RequestIds;
@@ -36,6 +37,9 @@ struct Known {
     group: Rc<Group>,
 }
 
+/// Verified tokens that a core remembers: a few MiB of claims.
+const TOKENS_KEPT: usize = 4096;
+
 /// One data core.
 pub struct Core {
     me: Weak<Core>,
@@ -49,8 +53,13 @@ pub struct Core {
     pub(crate) ids: RequestIds,
     pub(crate) scratch: Rc<Scratch>,
     pub(crate) clock: WallClock,
-    pub(crate) keys: RefCell<KeyBuilder>,
+    pub(crate) cache_keys: RefCell<KeyBuilder>,
     pub(crate) lookout: Lookout,
+    pub(crate) signing_keys: SigningKeys,
+    /// Of token issuers.
+    pub(crate) keys: Keys,
+    /// Tokens that were verified before.
+    pub(crate) tokens: RefCell<sluice_jwt::Verified<Bearer>>,
     /// TLS handshakes with clients under way on this core.
     pub(crate) handshakes: Cell<usize>,
     /// Connections of the whole process, shared by all cores.
@@ -82,8 +91,11 @@ impl Core {
             ids: RequestIds::new(seed),
             scratch: Rc::default(),
             clock: WallClock::new(unix_ns),
-            keys: RefCell::new(KeyBuilder::new()),
+            cache_keys: RefCell::new(KeyBuilder::new()),
             lookout: Lookout::new(index),
+            signing_keys: SigningKeys::default(),
+            keys: Keys::default(),
+            tokens: RefCell::new(sluice_jwt::Verified::new(TOKENS_KEPT)),
             handshakes: Cell::new(0),
             connections,
             trace: Trace::default(),
@@ -270,6 +282,16 @@ impl Core {
     /// Tells the judge of bans which of its sources this core watches from now on.
     pub fn watch(&self, watch: Arc<Watch>) {
         self.lookout.set_watch(watch);
+    }
+
+    /// Has the keys of token issuers replaced.
+    pub fn set_keyring(&self, ring: Arc<Keyring>) {
+        self.keys.set_ring(ring);
+    }
+
+    /// Whom to tell that the keys of a provider should be fetched anew. It must not block.
+    pub fn on_unknown_key(&self, ask: Box<dyn Fn(u32)>) {
+        self.keys.set_ask(ask);
     }
 
     /// What the judge of bans should hear, several times a second; `None` when there is nothing to tell.

@@ -5,12 +5,15 @@
 //! compiler.
 //!
 //! ```text
-//! Received -route-> Routed -admit-> Admitted -authorize-> Authorized -validate-> Validated -> mock | cache | integrate
+//! Received -route-> Routed -admit-> Admitted -identify-> Identified -authorize-> Authorized -validate-> Validated
+//!   -> mock | cache | integrate
 //! ```
 
+use crate::auth::{self, Principal, Wait};
 use crate::client;
 use crate::core::{Core, View};
 use crate::ids::RequestId;
+use crate::respond::{self, Leftover};
 use crate::rest;
 use crate::rest::proxy::MappedHead;
 use crate::rest::usage;
@@ -51,8 +54,26 @@ pub(crate) struct Exchange {
     /// Where the routed part of the path is in it: all of it but below a stage.
     routed: Range<usize>,
     pub(crate) captures: Captures,
+    /// Who calls, once an authorizer has vouched.
+    pub(crate) principal: Option<Principal>,
     pub(crate) key: Option<KeyId>,
+    /// Where its body is.
+    pub(crate) body: Held,
     pub(crate) report: Report,
+}
+
+/// Where the body of a request is.
+#[derive(Default)]
+pub(crate) enum Held {
+    /// Not read yet, if there is one.
+    #[default]
+    Unread,
+    /// Read, because who calls could not be told without it.
+    Here(Vec<u8>),
+    /// On its way to the integration.
+    Taken,
+    /// It could not be read to its end.
+    Broken,
 }
 
 /// What `record` will say of an exchange, beside what the request says itself.
@@ -79,6 +100,8 @@ pub(crate) struct Refused {
     pub(crate) retry_after_ms: Option<u64>,
     /// Told in place of the usual message.
     pub(crate) message: Option<Cow<'static, str>>,
+    /// `WWW-Authenticate`.
+    pub(crate) challenge: Option<Box<str>>,
     /// `$context.error.validationErrorString`.
     pub(crate) validation: String,
     /// For the execution log.
@@ -87,7 +110,14 @@ pub(crate) struct Refused {
 
 impl From<Refusal> for Refused {
     fn from(why: Refusal) -> Self {
-        Self { why, retry_after_ms: None, message: None, validation: String::new(), log: String::new() }
+        Self {
+            why,
+            retry_after_ms: None,
+            message: None,
+            challenge: None,
+            validation: String::new(),
+            log: String::new(),
+        }
     }
 }
 
@@ -112,7 +142,9 @@ impl Exchange {
             mapped: None,
             routed: 0..usize::MAX,
             captures: Captures::default(),
+            principal: None,
             key: None,
+            body: Held::Unread,
             report: Report::default(),
         }
     }
@@ -134,7 +166,9 @@ impl Exchange {
             mapped: None,
             routed: self.routed.clone(),
             captures: self.captures.clone(),
+            principal: self.principal.clone(),
             key: self.key,
+            body: Held::Unread,
             report: Report::default(),
         }
     }
@@ -180,6 +214,29 @@ impl Exchange {
         self.head.keep_alive && !self.active.is_draining()
     }
 
+    /// What to do with the request's body where the answer does not need it.
+    pub(crate) fn leftover(&self) -> Leftover {
+        match self.body {
+            Held::Unread => respond::leftover(&self.head),
+            Held::Here(_) | Held::Taken => Leftover::Nothing,
+            Held::Broken => Leftover::Close,
+        }
+    }
+
+    /// The body, if it was read already.
+    pub(crate) fn take_body(&mut self) -> Option<Vec<u8>> {
+        match std::mem::take(&mut self.body) {
+            Held::Here(body) => {
+                self.body = Held::Taken;
+                Some(body)
+            }
+            other => {
+                self.body = other;
+                None
+            }
+        }
+    }
+
     #[inline]
     pub(crate) fn is_http10(&self) -> bool {
         self.head.version == Version::Http10
@@ -192,7 +249,9 @@ pub(crate) struct Received<'x>(pub(crate) &'x mut Exchange);
 pub(crate) struct Routed<'x>(&'x mut Exchange);
 /// The limits of the route, the client and the gateway granted it.
 pub(crate) struct Admitted<'x>(&'x mut Exchange);
-/// The caller is known, and granted by its own limits.
+/// The caller is known, and may, or nobody asks.
+pub(crate) struct Identified<'x>(&'x mut Exchange);
+/// The caller is granted by its own limits.
 pub(crate) struct Authorized<'x>(&'x mut Exchange);
 /// Fit to be answered.
 pub(crate) struct Validated<'x>(pub(crate) &'x mut Exchange);
@@ -277,9 +336,39 @@ impl<'x> Routed<'x> {
     }
 }
 
+/// What is known of the caller at once.
+pub(crate) enum Identity<'x> {
+    Known(Identified<'x>),
+    /// Not enough: see [`identified`].
+    Later(Wait),
+}
+
+/// Goes on where [`Admitted::identify`] had to wait.
+pub(crate) async fn identified<'x>(
+    ex: &'x mut Exchange,
+    wait: Wait,
+    core: &Core,
+    conn: &mut Conn,
+) -> Result<Identified<'x>, Refused> {
+    auth::wait(core, conn, ex, wait).await?;
+    Ok(Identified(ex))
+}
+
 impl<'x> Admitted<'x> {
-    /// Identifies the caller by API key and asks the limits that belong to it. A usage plan's limit comes after this
-    /// because an authorizer may name the key.
+    /// Asks the route's authorizer and policies.
+    #[inline]
+    pub(crate) fn identify(self, core: &Core) -> Result<Identity<'x>, Refused> {
+        let ex = self.0;
+        Ok(match auth::identify(ex, core)? {
+            None => Identity::Known(Identified(ex)),
+            Some(wait) => Identity::Later(wait),
+        })
+    }
+}
+
+impl<'x> Identified<'x> {
+    /// Identifies the caller by API key and asks the limits that belong to it. A usage plan's limit comes after the
+    /// authorizer because that may name the key.
     #[inline]
     pub(crate) fn authorize(self, core: &Core) -> Result<Authorized<'x>, Refused> {
         let ex = self.0;

@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
 use crate::forward::{self, Question};
 use crate::relay::{Caching, Relay, Relayed};
-use crate::respond::{Leftover, leftover, refuse};
+use crate::respond::{Leftover, refuse};
 use crate::standard::Ask;
 use crate::tunnel::{self, Agreement};
 use crate::upload::{PumpError, Upload};
@@ -286,7 +286,7 @@ fn upstream_failed(
 
 /// Answers with a refusal. The request body may be unread or half read, so the connection ends unless there was none.
 fn give_up(core: &Core, conn: &mut Conn, ex: &mut Exchange, why: Refusal) -> Integrated {
-    let keep = ex.client_keep_alive() && leftover(&ex.head) == Leftover::Nothing;
+    let keep = ex.client_keep_alive() && ex.leftover() == Leftover::Nothing;
     refuse(core, conn, ex, &Refused::from(why), keep);
     if keep { After::KeepAlive.into() } else { After::Linger.into() }
 }
@@ -324,8 +324,12 @@ impl Attempt<'_> {
         if matches!(ex.head.framing, BodyFraming::None | BodyFraming::Length(0)) {
             self.without_body(conn, ex, lease).await
         } else {
+            let held = ex.take_body();
             let server = &ex.view.snapshot.server;
-            let upload = upload.get_or_insert_with(|| Upload::new(&ex.head, server, self.body_max));
+            let upload = upload.get_or_insert_with(|| match held {
+                Some(body) => Upload::held(&ex.head, server, body),
+                None => Upload::new(&ex.head, server, self.body_max),
+            });
             self.with_body(conn, ex, lease, upload).await
         }
     }

@@ -1,8 +1,8 @@
 //! A request's way through a data core.
 //!
 //! ```text
-//! server accept -> wire parse -> route (pins the snapshot) -> admit (limits) -> authorize (API key, its limits)
-//!   -> validate -> cache look-up -> integrate -> relay -> cache store -> record
+//! server accept -> wire parse -> route (pins the snapshot) -> admit (limits) -> identify (authorizer, policies)
+//!   -> authorize (API key, its limits) -> validate -> cache look-up -> integrate -> relay -> cache store -> record
 //! ```
 //! The steps and their types are in `exchange.rs`, the page you are on shows the way. Everything up to a mock answer, a
 //! refusal or a cache hit happens without waiting; only integrations and cache fills await, in a boxed future, so that an
@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod auth;
 mod background;
 mod cached;
 mod client;
@@ -32,14 +33,16 @@ mod standard;
 mod tunnel;
 mod upload;
 
+pub use crate::auth::{Keyring, ProviderKeys};
 pub use crate::core::{Core, View};
 pub use connections::Connections;
 pub use ids::{RequestId, RequestIds};
 pub use secure::{TlsPlan, UpstreamTls};
 
+use auth::Wait;
 use cached::Lookup;
 use connections::Entry;
-use exchange::{Exchange, Received, Refused, Validated};
+use exchange::{Exchange, Identity, Received, Refused, Validated, identified};
 use relay::Caching;
 use respond::Leftover;
 use sluice_h1::HeadError;
@@ -194,6 +197,8 @@ enum Way {
 enum Rest {
     /// The answer is written; the request body is still to be read and dropped.
     Discard,
+    /// Find out who calls, then all the rest.
+    Identify(Wait),
     /// Ask the upstream.
     Integrate,
     /// Map the request, ask the backend, map its answer.
@@ -215,23 +220,23 @@ impl Core {
     /// The way, up to where waiting begins.
     #[inline]
     fn way(&self, conn: &mut Conn, ex: &mut Exchange) -> Way {
-        let leftover = respond::leftover(&ex.head);
-        let keep = ex.client_keep_alive() && leftover != Leftover::Close;
-        let answered = match (leftover, keep) {
-            (Leftover::Nothing, true) => Way::Answered(After::KeepAlive),
-            (Leftover::Nothing, false) => Way::Answered(After::Close),
-            (Leftover::Discard, true) => Way::Await(Rest::Discard),
-            (Leftover::Discard | Leftover::Close, _) => Way::Answered(After::Linger),
-        };
-        let validated = match self.steps(ex) {
-            Ok(validated) => validated.0,
+        let (answered, keep) = after_answer(ex);
+        match self.steps(ex) {
+            Ok(Passed::Validated(validated)) => self.act(conn, validated, answered, keep),
+            Ok(Passed::Unidentified(wait)) => Way::Await(Rest::Identify(wait)),
             Err(refused) => {
                 respond::refuse(self, conn, ex, &refused, keep);
-                return answered;
+                answered
             }
-        };
-        let view = std::rc::Rc::clone(&validated.view);
-        let Some(route) = validated.route.and_then(|at| view.snapshot.route(at)) else {
+        }
+    }
+
+    /// What the route does. `answered` is what is left to do once the answer is written.
+    #[inline]
+    fn act(&self, conn: &mut Conn, validated: Validated<'_>, answered: Way, keep: bool) -> Way {
+        let ex = validated.0;
+        let view = std::rc::Rc::clone(&ex.view);
+        let Some(route) = ex.route.and_then(|at| view.snapshot.route(at)) else {
             return answered;
         };
         match &route.action {
@@ -336,7 +341,7 @@ impl Core {
     async fn rest(&self, conn: &mut Conn, ex: &mut Exchange, todo: Rest) -> After {
         let _admitted = match todo {
             Rest::Discard => None,
-            Rest::Integrate | Rest::Mapped | Rest::Fill(_) | Rest::Standard(_) => {
+            Rest::Identify(_) | Rest::Integrate | Rest::Mapped | Rest::Fill(_) | Rest::Standard(_) => {
                 Some(self.lookout.enter(conn.peer.ip()))
             }
         };
@@ -345,10 +350,32 @@ impl Core {
                 let (framing, server) = (ex.head.framing, &ex.view.snapshot.server);
                 respond::discard(conn, framing, &server.limits, server.body_timeout_ms).await
             }
+            Rest::Identify(wait) => self.go_on(conn, ex, wait).await,
             Rest::Integrate => integrate::integrate(self, conn, ex, Caching::Off).await.after,
             Rest::Mapped => rest::run(self, conn, ex, Caching::Off).await.after,
             Rest::Fill(fill) => cached::fill(self, conn, ex, fill).await,
             Rest::Standard(ask) => standard::run(self, conn, ex, ask).await,
+        }
+    }
+
+    /// The way, from where the caller could not be told yet.
+    async fn go_on(&self, conn: &mut Conn, ex: &mut Exchange, wait: Wait) -> After {
+        let passed = identified(ex, wait, self, conn).await;
+        let passed = passed.and_then(|identified| identified.authorize(self)?.validate(self));
+        let way = match passed {
+            Ok(validated) => {
+                let (answered, keep) = after_answer(validated.0);
+                self.act(conn, validated, answered, keep)
+            }
+            Err(refused) => {
+                let (answered, keep) = after_answer(ex);
+                respond::refuse(self, conn, ex, &refused, keep);
+                answered
+            }
+        };
+        match way {
+            Way::Answered(after) => after,
+            Way::Await(rest) => Box::pin(self.rest(conn, ex, rest)).await,
         }
     }
 
@@ -366,9 +393,32 @@ impl Core {
     }
 
     #[inline]
-    fn steps<'x>(&self, ex: &'x mut Exchange) -> Result<Validated<'x>, Refused> {
-        Received(ex).route(self)?.admit(self)?.authorize(self)?.validate(self)
+    fn steps<'x>(&self, ex: &'x mut Exchange) -> Result<Passed<'x>, Refused> {
+        match Received(ex).route(self)?.admit(self)?.identify(self)? {
+            Identity::Known(identified) => identified.authorize(self)?.validate(self).map(Passed::Validated),
+            Identity::Later(wait) => Ok(Passed::Unidentified(wait)),
+        }
     }
+}
+
+/// How far a request came without waiting.
+enum Passed<'x> {
+    Validated(Validated<'x>),
+    Unidentified(Wait),
+}
+
+/// What is left to do once an answer that needs no body is written, and whether the connection is kept.
+#[inline]
+fn after_answer(ex: &Exchange) -> (Way, bool) {
+    let leftover = ex.leftover();
+    let keep = ex.client_keep_alive() && leftover != Leftover::Close;
+    let way = match (leftover, keep) {
+        (Leftover::Nothing, true) => Way::Answered(After::KeepAlive),
+        (Leftover::Nothing, false) => Way::Answered(After::Close),
+        (Leftover::Discard, true) => Way::Await(Rest::Discard),
+        (Leftover::Discard | Leftover::Close, _) => Way::Answered(After::Linger),
+    };
+    (way, keep)
 }
 
 /// Whether the body must be looked at before the request is answered.

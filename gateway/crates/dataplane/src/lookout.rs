@@ -26,9 +26,13 @@ const fn verdict(refusal: Option<Refusal>) -> Verdict {
     let Some(refusal) = refusal else { return Verdict::Admitted };
     match refusal {
         Refusal::Throttled => Verdict::Offence(Offence::Throttled),
-        Refusal::KeyMissing | Refusal::KeyInvalid | Refusal::KeyDisabled => {
-            Verdict::Offence(Offence::Credentials)
-        }
+        Refusal::KeyMissing
+        | Refusal::KeyInvalid
+        | Refusal::KeyDisabled
+        | Refusal::Unauthorized
+        | Refusal::SignatureInvalid
+        | Refusal::SignatureIncomplete
+        | Refusal::UnknownAccessKey => Verdict::Offence(Offence::Credentials),
         Refusal::Malformed
         | Refusal::UriTooLong
         | Refusal::HeadersTooLarge
@@ -98,6 +102,10 @@ mod tests {
         assert_eq!(
             labels,
             [
+                "unauthorized",
+                "invalid_signature",
+                "incomplete_signature",
+                "unknown_access_key",
                 "key_missing",
                 "key_invalid",
                 "key_disabled",

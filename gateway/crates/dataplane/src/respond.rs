@@ -43,7 +43,21 @@ pub(crate) fn gateway_response(why: Refusal) -> GatewayResponse {
         Refusal::QuotaExceeded => (429, "Limit Exceeded", "LimitExceededException"),
         Refusal::Configuration => (500, "Internal server error", "InternalServerErrorException"),
         Refusal::FunctionFailed => (502, "Internal server error", "InternalServerErrorException"),
-        Refusal::Authorizer => (500, "Internal server error", "AuthorizerConfigurationException"),
+        Refusal::Unauthorized => (401, "Unauthorized", "UnauthorizedException"),
+        Refusal::AccessDenied => {
+            (403, "User is not authorized to access this resource", "AccessDeniedException")
+        }
+        Refusal::InsufficientScope => (403, "Forbidden", "ForbiddenException"),
+        Refusal::SignatureInvalid => (403, "Forbidden", "InvalidSignatureException"),
+        Refusal::SignatureIncomplete => (403, "Forbidden", "IncompleteSignatureException"),
+        Refusal::UnknownAccessKey => {
+            (403, "The security token included in the request is invalid.", "UnrecognizedClientException")
+        }
+        Refusal::ExpiredToken => {
+            (403, "The security token included in the request is expired", "ExpiredTokenException")
+        }
+        // AWS says `{"message":null}`.
+        Refusal::Authorizer | Refusal::AuthorizerFailure => (500, "", "AuthorizerConfigurationException"),
         Refusal::Throttled => (429, "Too Many Requests", "TooManyRequestsException"),
         Refusal::TooLarge => (413, "Request Entity Too Large", "RequestEntityTooLargeException"),
         Refusal::UriTooLong => (414, "URI Too Long", "BadRequestException"),
@@ -72,7 +86,7 @@ pub(crate) const fn fault(fault: Fault) -> Refusal {
     match fault {
         Fault::Integration => Refusal::Configuration,
         Fault::Authorizer => Refusal::Authorizer,
-        Fault::Signature => Refusal::MissingToken,
+        Fault::Policy => Refusal::Configuration,
     }
 }
 
@@ -388,6 +402,7 @@ pub(crate) fn refuse(core: &Core, conn: &Conn, ex: &mut Exchange, refused: &Refu
         Out::H1(stream) => stream.write_with(|out| {
             let before = out.len();
             error_head(out, &answer, refused.retry_after_ms);
+            challenge(out, refused);
             common_headers(out, core, ex);
             end_head(out, ex, keep);
             if !head_only {
@@ -398,6 +413,7 @@ pub(crate) fn refuse(core: &Core, conn: &Conn, ex: &mut Exchange, refused: &Refu
         Out::H2(stream) => {
             let head = stream.write_head(head_only, |head| {
                 error_head(head, &answer, refused.retry_after_ms);
+                challenge(head, refused);
                 common_headers(head, core, ex);
             });
             let mut body = core.scratch.bytes();
@@ -413,14 +429,27 @@ pub(crate) fn refuse(core: &Core, conn: &Conn, ex: &mut Exchange, refused: &Refu
     ex.report.bytes_out += written as u64;
 }
 
+/// RFC 9110 11.6.1, RFC 6750 3.
+fn challenge(out: &mut impl HeadOut, refused: &Refused) {
+    if let Some(challenge) = &refused.challenge {
+        let name = b"www-authenticate";
+        out.field(KnownHeader::from_name(name), name, challenge.as_bytes());
+    }
+}
+
 const BODY_BEFORE: &[u8] = b"{\"message\":\"";
 const BODY_AFTER: &[u8] = b"\"}";
+const NO_MESSAGE: &[u8] = b"{\"message\":null}";
 
 /// Status line and headers of a refusal, without those common to all answers and without the empty line.
 pub(crate) fn error_head(out: &mut impl HeadOut, answer: &GatewayResponse, retry_after_ms: Option<u64>) {
     out.status(answer.status);
     out.field(KnownHeader::ContentType, b"Content-Type", b"application/json");
-    out.content_length((BODY_BEFORE.len() + answer.message.len() + BODY_AFTER.len()) as u64);
+    let length = match answer.message {
+        "" => NO_MESSAGE.len(),
+        message => BODY_BEFORE.len() + message.len() + BODY_AFTER.len(),
+    };
+    out.content_length(length as u64);
     out.field(KnownHeader::XAmznErrorType, b"x-amzn-ErrorType", answer.error_type.as_bytes());
     if let Some(ms) = retry_after_ms {
         // RFC 9110 10.2.3 counts in whole seconds: rounded up, so that a client that obeys is not refused again.
@@ -431,6 +460,9 @@ pub(crate) fn error_head(out: &mut impl HeadOut, answer: &GatewayResponse, retry
 
 /// The JSON body of a refusal.
 pub(crate) fn error_body(out: &mut Vec<u8>, answer: &GatewayResponse) {
+    if answer.message.is_empty() {
+        return out.extend_from_slice(NO_MESSAGE);
+    }
     out.extend_from_slice(BODY_BEFORE);
     out.extend_from_slice(answer.message.as_bytes());
     out.extend_from_slice(BODY_AFTER);

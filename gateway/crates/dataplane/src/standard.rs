@@ -120,7 +120,7 @@ pub(crate) fn look_up(core: &Core, ex: &mut Exchange, plan: &CachePlan) -> Found
     request.authorized &= !plan.vary.iter().any(|name| **name == *b"authorization");
     let control = request.control;
     let (purpose, forwarded) = purpose(ex, &control);
-    let mut builder = core.keys.borrow_mut();
+    let mut builder = core.cache_keys.borrow_mut();
     uri_key(&mut builder, &Uri::of(ex));
     if forwarded == Forwarded::Bypass || purpose == Purpose::Invalidate {
         return Found::Ask(Ask::new(&mut builder, ex, plan, request, (purpose, forwarded)));
@@ -164,7 +164,7 @@ pub(crate) fn is_foreign_change(ex: &Exchange, route: &Route) -> bool {
 
 /// The question such a request asks: relayed, and on success what is stored is invalidated.
 pub(crate) fn foreign_change(core: &Core, ex: &Exchange) -> Box<Ask> {
-    let mut builder = core.keys.borrow_mut();
+    let mut builder = core.cache_keys.borrow_mut();
     uri_key(&mut builder, &Uri::of(ex));
     let key = builder.finish().to_owned();
     Box::new(Ask {
@@ -284,7 +284,7 @@ impl Ask {
         let now_ms = sluice_rt::now_ms();
         cache.invalidate(self.primary.as_key_ref(), now_ms);
         let own = Uri::of(ex);
-        let mut builder = core.keys.borrow_mut();
+        let mut builder = core.cache_keys.borrow_mut();
         for id in [KnownHeader::Location, KnownHeader::ContentLocation] {
             let target = head.find(id).and_then(|h| own.join(h.value.of(bytes)));
             if let Some(target) = target {
@@ -323,7 +323,7 @@ impl Ask {
                 &fresh
             }
         };
-        let mut builder = core.keys.borrow_mut();
+        let mut builder = core.cache_keys.borrow_mut();
         uri_key(&mut builder, &Uri::of(ex));
         push_variant(&mut builder, variants, fields(ex));
         cache.insert_asked(builder.finish(), entry, asked_ms)
@@ -463,7 +463,7 @@ fn ranged(ex: &Exchange) -> bool {
 
 /// Looks up once more; what is there but not fresh is what will be validated.
 fn again(core: &Core, ex: &Exchange, ask: &mut Ask) -> Option<Arc<Entry>> {
-    let mut builder = core.keys.borrow_mut();
+    let mut builder = core.cache_keys.borrow_mut();
     uri_key(&mut builder, &Uri::of(ex));
     let entry = find(&mut builder, ex).0?;
     let verdict = judge(entry.stored()?, entry.stored_at_ms, &ask.request.control, sluice_rt::now_ms());

@@ -23,6 +23,8 @@ pub(crate) struct Upload {
     expected: bool,
     /// What was sent so far; `None`: too much to send it again.
     kept: Option<Vec<u8>>,
+    /// All of it is kept: nothing is to be read.
+    is_whole: bool,
 }
 
 /// Why a body was not sent to its end.
@@ -43,7 +45,15 @@ impl Upload {
             trailers: Vec::new(),
             expected: head.expect_continue && head.version != Version::Http10,
             kept: Some(Vec::new()),
+            is_whole: false,
         }
+    }
+
+    /// A body that was read already. It may be sent as often as it takes.
+    pub(crate) fn held(head: &RequestHead, server: &ServerPlan, body: Vec<u8>) -> Self {
+        let mut upload = Self::new(head, server, 0);
+        upload.body.received = body.len() as u64;
+        Self { expected: false, kept: Some(body), is_whole: true, ..upload }
     }
 
     /// Whether all that was sent can be sent once more.
@@ -74,7 +84,7 @@ impl Upload {
             us.piece(kept, self.chunked, false);
             us.flush();
         }
-        loop {
+        while !self.is_whole {
             let now_ms = sluice_rt::now_ms();
             cs.set_deadline_ms(Some(now_ms + timeouts.client));
             // The response can't be late before the request is whole.

@@ -96,7 +96,7 @@ impl GatewayResponses {
         out.status = self.status(refusal.kind);
         let mut body = String::new();
         let Some(configured) = self.of(refusal.kind) else {
-            message_only(refusal, &mut body);
+            as_aws(refusal, &mut body);
             out.headers.add(Place::Header, "Content-Type", JSON);
             out.body = Some(body.into_bytes());
             return;
@@ -146,8 +146,19 @@ fn header(to: &str, from: &str) -> Result<(Box<str>, Expression), ExpressionErro
     Ok((name.into(), Expression::gateway_response(from)?))
 }
 
+/// AWS's own body. Where access is denied and nothing is configured, its member has another name: clients look for it.
+fn as_aws(refusal: &Refusal, body: &mut String) {
+    if refusal.kind == Kind::AccessDenied {
+        body.push_str("{\"Message\":");
+        body.push_str(&quote(&refusal.message));
+        body.push('}');
+    } else {
+        message_only(refusal, body);
+    }
+}
+
 fn message_only(refusal: &Refusal, body: &mut String) {
-    let quoted = quote(&refusal.message);
+    let quoted = message_string(refusal);
     body.push_str(&MESSAGE_ONLY.replace("$context.error.messageString", &quoted));
 }
 
@@ -157,7 +168,7 @@ fn value(from: &Expression, refusal: &Refusal, request: &Request<'_>, each: &mut
     match &from.source {
         Source::Context(ContextName::Fixed(variable)) => match variable {
             ContextVariable::ErrorMessage => each(&refusal.message),
-            ContextVariable::ErrorMessageString => each(&quote(&refusal.message)),
+            ContextVariable::ErrorMessageString => each(&message_string(refusal)),
             ContextVariable::ErrorResponseType => each(refusal.kind.name()),
             ContextVariable::ErrorValidationErrorString => each(&refusal.validation),
             _ => context_text(request, &ContextName::Fixed(*variable), each),
@@ -165,6 +176,11 @@ fn value(from: &Expression, refusal: &Refusal, request: &Request<'_>, each: &mut
         // No such expression reads a body, which is all that could fail.
         _ => drop(from.values(request, None, each)),
     }
+}
+
+/// `$context.error.messageString`: `null` where there is no message.
+fn message_string(refusal: &Refusal) -> String {
+    if refusal.message.is_empty() { "null".to_owned() } else { quote(&refusal.message) }
 }
 
 /// A JSON string.
@@ -269,7 +285,11 @@ mod tests {
             let refusal = Refusal::new(*kind, "it \"is\" so");
             let (status, headers, body) = answer(&GatewayResponses::default(), &refusal);
             assert_eq!(status, kind.default_status());
-            assert_eq!((headers, &*body), (json(), r#"{"message":"it \"is\" so"}"#));
+            let expected = match kind {
+                Kind::AccessDenied => r#"{"Message":"it \"is\" so"}"#,
+                _ => r#"{"message":"it \"is\" so"}"#,
+            };
+            assert_eq!((headers, &*body), (json(), expected));
         }
     }
 

@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod auth;
 mod function;
 mod mapped;
 mod networks;
@@ -13,6 +14,7 @@ mod rest;
 mod route;
 mod router;
 
+pub use auth::{AccessKey, Authorizer, AwsPlan, Issuer, Provider, TokenPlan, TokenStyle};
 pub use function::{Auth, Function, FunctionIntegration, Secret, Signer};
 pub use mapped::{AwsProxy, Backing, HttpIntegration, MappedPlan};
 pub use networks::Networks;
@@ -86,6 +88,8 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// The control plane's.
     pub rest: RestApis,
+    /// What signatures and policies are checked with.
+    pub aws: AwsPlan,
     /// Indexed by [`UpstreamId`].
     pub upstreams: Vec<Upstream>,
     /// Indexed by [`KeyId`].

@@ -12,6 +12,7 @@
 
 use crate::router::Router;
 use crate::{ApiKey, Limit, Route, RouteId, Upstream};
+use sluice_iam::Policy;
 use sluice_mapping::{BinaryMediaTypes, GatewayResponses};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -152,7 +153,9 @@ pub struct Deployed {
     pub routes: Vec<Route>,
     /// The stage's variables, with the canary's.
     pub variables: Box<[(Box<str>, Box<str>)]>,
-    /// API keys are in `x-api-key`; else nobody has one, because no authorizer is there to name it.
+    /// The resource policy.
+    pub policy: Option<Policy>,
+    /// API keys are in `x-api-key`; else the authorizer names them.
     pub keys_in_header: bool,
     /// Which bodies are binary.
     pub binary: BinaryMediaTypes,
@@ -384,6 +387,7 @@ mod tests {
             router: RouterBuilder::new().build(),
             routes: Vec::new(),
             variables: Box::default(),
+            policy: None,
             keys_in_header: true,
             binary: BinaryMediaTypes::default(),
             compress_from_bytes: None,

@@ -1,6 +1,6 @@
 //! Routes, upstreams, keys and limits as data.
 
-use crate::{AwsProxy, BackendId, MappedPlan};
+use crate::{Authorizer, AwsProxy, BackendId, MappedPlan};
 use bytes::Bytes;
 use sluice_mapping::Validator;
 use sluice_throttle::{ClientTable, Period, Pool, Quota};
@@ -61,6 +61,8 @@ pub struct Route {
     pub pattern: Arc<str>,
     /// What answers.
     pub action: Action,
+    /// How its callers are known; `None`: they are not.
+    pub authorizer: Option<Authorizer>,
     /// 403 without a known, enabled key.
     pub api_key_required: bool,
     /// Limits in the order of the configuration; all must grant.
@@ -95,8 +97,8 @@ pub enum Fault {
     Integration,
     /// Its authorizer is of a kind that is not built.
     Authorizer,
-    /// It wants requests signed (AWS_IAM).
-    Signature,
+    /// Its API's resource policy is none.
+    Policy,
 }
 
 /// Where a request is forwarded to.

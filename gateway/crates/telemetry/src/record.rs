@@ -186,6 +186,22 @@ labelled! {
         FunctionFailed => "function_failed",
         /// A method of a REST API whose authorizer cannot be asked.
         Authorizer => "authorizer_configuration_error",
+        /// Nobody that the authorizer knows.
+        Unauthorized => "unauthorized",
+        /// The caller is known, or anybody, and may not.
+        AccessDenied => "access_denied",
+        /// A token without a scope that the route asks for.
+        InsufficientScope => "insufficient_scope",
+        /// A signature that is not of this request, or not of now.
+        SignatureInvalid => "invalid_signature",
+        /// A signature that lacks something.
+        SignatureIncomplete => "incomplete_signature",
+        /// Signed with an access key that there is not.
+        UnknownAccessKey => "unknown_access_key",
+        /// Signed with credentials that have ended.
+        ExpiredToken => "expired_token",
+        /// The authorizer did not answer, or not in its form.
+        AuthorizerFailure => "authorizer_failure",
         /// No template of an integration is for the request's content type.
         UnsupportedMediaType => "unsupported_media_type",
         /// The body is not what the method's model asks for, or not JSON where an expression reads it.
@@ -255,6 +271,13 @@ impl Refusal {
             Self::BadParameters => "BAD_REQUEST_PARAMETERS",
             Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::Authorizer => "AUTHORIZER_CONFIGURATION_ERROR",
+            Self::AuthorizerFailure => "AUTHORIZER_FAILURE",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::AccessDenied | Self::InsufficientScope => "ACCESS_DENIED",
+            Self::SignatureInvalid | Self::SignatureIncomplete | Self::UnknownAccessKey => {
+                "INVALID_SIGNATURE"
+            }
+            Self::ExpiredToken => "EXPIRED_TOKEN",
             Self::KeyMissing | Self::KeyInvalid | Self::KeyDisabled => "INVALID_API_KEY",
             Self::Throttled => "THROTTLED",
             Self::TooLarge => "REQUEST_TOO_LARGE",

@@ -77,6 +77,10 @@ pub(crate) struct Basis {
     entry_max_bytes: u64,
     services: Services,
     account_id: Arc<str>,
+    /// What resource policies leave out, beside the account.
+    region: Arc<str>,
+    /// Where user pools are.
+    user_pools: Vec<sluice_config::UserPool>,
     /// One method is tried out: its bodies are held whole, and nothing is answered without running its templates, so that
     /// there is something to tell.
     pub(crate) is_trial: bool,
@@ -88,6 +92,8 @@ impl Basis {
             entry_max_bytes: settings.cache.entry_max_bytes,
             services: Services::new(settings, registry),
             account_id: settings.aws.account_id.as_str().into(),
+            region: settings.aws.region.as_str().into(),
+            user_pools: settings.user_pools.clone(),
             is_trial: false,
         }
     }

@@ -6,14 +6,16 @@ use super::uri::Uri;
 use super::{Basis, From};
 use crate::SlotAllocator;
 use crate::registry::{PoolName, Registry};
+use crate::tokens;
 use sluice_catalog::{
     self as catalog, ApiKeySource, Definition, Integration, IntegrationType, Method, MethodSetting,
     RequestValidator, Resource, RestApi, Strings, UnauthorizedCacheControl,
 };
+use sluice_iam::{Api, Kind, Policy};
 use sluice_mapping::{BinaryMediaTypes, ModelError, Models, Validator, ValidatorSource};
 use sluice_snapshot::{
-    Action, CacheKeyPart, CacheMode, CachePlan, Canary, Deployed, Destination, Fault, Limit, MappedPlan,
-    Pattern, Refresh, Route, RouteId, RouterBuilder, Source, Stage,
+    Action, Authorizer, CacheKeyPart, CacheMode, CachePlan, Canary, Deployed, Destination, Fault, Limit,
+    MappedPlan, Pattern, Refresh, Route, RouteId, RouterBuilder, Source, Stage,
 };
 use sluice_throttle::Rate;
 use std::collections::BTreeMap;
@@ -120,6 +122,7 @@ pub(super) struct Served {
     /// What is wrong with them, if anything is.
     models: Result<Models, String>,
     validators: BTreeMap<String, RequestValidator>,
+    authorizers: BTreeMap<String, catalog::Authorizer>,
 }
 
 impl Served {
@@ -131,6 +134,7 @@ impl Served {
         Self {
             models: Models::compile(api, &models).map_err(told),
             validators: definition.request_validators.clone(),
+            authorizers: definition.authorizers.clone(),
             variables,
             binary: BinaryMediaTypes::new(definition.binary_media_types.iter().map(String::as_str)),
             compress_from_bytes: definition.minimum_compression_size.map(u64::from),
@@ -170,6 +174,9 @@ impl Served {
 /// Why a method cannot be answered: for callers, and for the operator.
 type Refusal = (Fault, String);
 
+/// What answers a method, what is checked before, and how its callers are known.
+type Checked = (Action, Option<Box<Validator>>, Option<Authorizer>);
+
 /// What the methods of a stage have in common.
 struct Scope<'s> {
     api: Arc<str>,
@@ -199,7 +206,15 @@ impl Builder<'_> {
 
     fn deployed(&mut self, scope: &Scope<'_>, plan: DeployedPlan<'_>, is_canary: bool) -> Deployed {
         let of = Served::new(&scope.api, plan.definition, plan.variables);
-        let routes = plan.methods.iter().map(|method| self.route(scope, method, &of, is_canary)).collect();
+        let mut routes: Vec<Route> =
+            plan.methods.iter().map(|method| self.route(scope, method, &of, is_canary)).collect();
+        let policy = self.policy(scope, plan.definition).unwrap_or_else(|why| {
+            self.notes.push(format!("rest API {}/{}: {why}: all calls are refused", scope.api, scope.name));
+            for route in &mut routes {
+                route.action = Action::Fault(Fault::Policy);
+            }
+            None
+        });
         let responses = integration::gateway_responses(plan.definition).unwrap_or_else(|errors| {
             self.notes.push(format!("rest API {}/{}: gateway responses: {errors}", scope.api, scope.name));
             None
@@ -209,6 +224,7 @@ impl Builder<'_> {
             router: plan.router.build(),
             routes,
             variables: of.variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            policy,
             keys_in_header: plan.definition.api_key_source == ApiKeySource::Header,
             binary: of.binary,
             compress_from_bytes: of.compress_from_bytes,
@@ -220,13 +236,11 @@ impl Builder<'_> {
         let name: Arc<str> =
             format!("{}/{} {} {}", scope.api, scope.name, plan.name, plan.resource.path).into();
         let settings = setting(scope.stage, &plan.resource.path, plan.name);
-        let (action, validator) = match self.checked(&scope.api, plan, of) {
-            Ok((action, validator)) => (action, validator),
-            Err((fault, why)) => {
-                self.notes.push(format!("rest API {name}: {why}: calls are refused"));
-                (Action::Fault(fault), None)
-            }
-        };
+        let checked = self.checked(&scope.api, plan, of);
+        let (action, validator, authorizer) = checked.unwrap_or_else(|(fault, why)| {
+            self.notes.push(format!("rest API {name}: {why}: calls are refused"));
+            (Action::Fault(fault), None, None)
+        });
         let metrics_slot = match settings {
             Some(settings) if settings.metrics_enabled => self.slots.route_slot(&name),
             _ => scope.slot,
@@ -237,6 +251,7 @@ impl Builder<'_> {
             resource_id: Some(plan.resource.id.as_str().into()),
             pattern: plan.resource.path.as_str().into(),
             action,
+            authorizer,
             api_key_required: plan.method.api_key_required,
             limits: settings.and_then(|settings| self.throttle(&name, settings)).into_iter().collect(),
             cache: settings.and_then(|settings| self.cache(scope, plan, settings, is_canary)),
@@ -310,11 +325,6 @@ impl Builder<'_> {
         of: &Served,
         holds_body: bool,
     ) -> Result<Action, Refusal> {
-        match plan.method.authorization_type.as_str() {
-            "" | "NONE" => {}
-            "AWS_IAM" => return Err((Fault::Signature, "AWS_IAM authorization is not built".to_owned())),
-            other => return Err((Fault::Authorizer, format!("{other} authorization is not built"))),
-        }
         let fault = |why: String| (Fault::Integration, why);
         let integration = plan.method.integration.as_deref();
         let integration = integration.ok_or_else(|| fault("it has no integration".to_owned()))?;
@@ -333,16 +343,44 @@ impl Builder<'_> {
     }
 
     /// What answers a method, and what is checked before.
-    fn checked(
-        &mut self,
-        api: &Arc<str>,
-        plan: &MethodPlan<'_>,
-        of: &Served,
-    ) -> Result<(Action, Option<Box<Validator>>), Refusal> {
+    fn checked(&mut self, api: &Arc<str>, plan: &MethodPlan<'_>, of: &Served) -> Result<Checked, Refusal> {
+        let authorizer = self.authorizer(plan.method, of)?;
         let validator = of.validator(plan.method).map_err(|why| (Fault::Integration, why))?;
         let holds_body =
             self.basis.is_trial || validator.as_ref().is_some_and(|validator| validator.needs_body());
-        Ok((self.action(api, plan, of, holds_body)?, validator))
+        Ok((self.action(api, plan, of, holds_body)?, validator, authorizer))
+    }
+
+    /// How a method knows its callers.
+    fn authorizer(&mut self, method: &Method, of: &Served) -> Result<Option<Authorizer>, Refusal> {
+        let found = || {
+            let id = method.authorizer_id.as_deref().unwrap_or_default();
+            of.authorizers
+                .get(id)
+                .ok_or_else(|| (Fault::Authorizer, format!("there is no authorizer `{id}`")))
+        };
+        match method.authorization_type.as_str() {
+            "" | "NONE" => Ok(None),
+            "AWS_IAM" => Ok(Some(Authorizer::Iam)),
+            "COGNITO_USER_POOLS" => {
+                let (pools, providers) = (&self.basis.user_pools, &mut self.registry.providers);
+                tokens::cognito(found()?, &method.authorization_scopes, pools, providers)
+                    .map(Some)
+                    .map_err(|why| (Fault::Authorizer, why))
+            }
+            other => Err((Fault::Authorizer, format!("{other} authorization is not built"))),
+        }
+    }
+
+    /// The resource policy of an API, if it has one.
+    fn policy(&self, scope: &Scope<'_>, definition: &Definition) -> Result<Option<Policy>, String> {
+        let Some(text) = definition.policy.as_deref().filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let (region, account) = (&*self.basis.region, &*self.basis.account_id);
+        let api = Api { partition: "aws", region, account, id: &scope.api };
+        let parsed = Policy::parse(text, Kind::Resource(Some(api)));
+        parsed.map(Some).map_err(|error| format!("the resource policy is none: {error}"))
     }
 
     /// A Lambda function.

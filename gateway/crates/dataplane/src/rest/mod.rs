@@ -22,7 +22,7 @@ use crate::exchange::{Exchange, Refused};
 use crate::forward::go_on;
 use crate::integrate::Integrated;
 use crate::relay::{Caching, StoreRule};
-use crate::respond::{self, Leftover, leftover};
+use crate::respond::{self, Leftover};
 use bytes::Bytes;
 use call::Call;
 use headers::{may_be_mapped, push_value};
@@ -70,7 +70,7 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
     let body = match read_body(core, conn, ex).await {
         Ok(body) => body,
         Err(why) => {
-            let keep = leftover(&ex.head) == Leftover::Nothing && ex.client_keep_alive();
+            let keep = ex.leftover() == Leftover::Nothing && ex.client_keep_alive();
             respond::refuse(core, conn, ex, &why.into(), keep);
             return if keep { After::KeepAlive } else { After::Linger }.into();
         }
@@ -310,7 +310,10 @@ fn finish(core: &Core, conn: &Conn, ex: &mut Exchange, made: Made, keep: bool) {
 }
 
 /// Reads all of the request's body.
-async fn read_body(core: &Core, conn: &mut Conn, ex: &Exchange) -> Result<Vec<u8>, Refusal> {
+pub(crate) async fn read_body(core: &Core, conn: &mut Conn, ex: &mut Exchange) -> Result<Vec<u8>, Refusal> {
+    if let Some(body) = ex.take_body() {
+        return Ok(body);
+    }
     match ex.head.framing {
         BodyFraming::None | BodyFraming::Length(0) => return Ok(Vec::new()),
         BodyFraming::Length(n) if n > BODY_MAX_BYTES => return Err(Refusal::TooLarge),

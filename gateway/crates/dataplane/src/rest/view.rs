@@ -1,9 +1,10 @@
 //! What mapping sees of an exchange: [`RequestView`] and [`ResponseView`] over what was received.
 
+use crate::auth::Principal;
 use crate::exchange::Exchange;
 use crate::forward::address;
 use sluice_mapping::{ContextValue, ContextVariable, RequestView, ResponseView};
-use sluice_snapshot::{Deployed, Stage};
+use sluice_snapshot::{AccessKey, Deployed, Stage};
 use sluice_wire::{KnownHeader, ResponseHead, Version, enc};
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -21,6 +22,8 @@ pub(crate) struct Seen<'x> {
     source: OnceCell<String>,
     time: OnceCell<String>,
     trace: OnceCell<String>,
+    not_before: OnceCell<String>,
+    not_after: OnceCell<String>,
 }
 
 impl<'x> Seen<'x> {
@@ -38,6 +41,8 @@ impl<'x> Seen<'x> {
             source: OnceCell::new(),
             time: OnceCell::new(),
             trace: OnceCell::new(),
+            not_before: OnceCell::new(),
+            not_after: OnceCell::new(),
         }
     }
 
@@ -102,6 +107,10 @@ impl<'x> Seen<'x> {
         self.ex.header(id).and_then(|value| str::from_utf8(value).ok()).map(ContextValue::Str)
     }
 
+    fn signer(&self) -> Option<&AccessKey> {
+        self.ex.principal.as_ref().and_then(Principal::signer)
+    }
+
     fn certificate(&self, variable: ContextVariable) -> Option<ContextValue<'_>> {
         let peer = self.ex.tls.as_ref()?.peer.as_ref()?;
         Some(ContextValue::Str(match variable {
@@ -109,9 +118,27 @@ impl<'x> Seen<'x> {
             ContextVariable::ClientCertIssuerDn => &peer.issuer,
             ContextVariable::ClientCertSerialNumber => &peer.serial,
             ContextVariable::ClientCertSubjectDn => &peer.subject,
+            ContextVariable::ClientCertNotBefore => {
+                self.not_before.get_or_init(|| certificate_date(peer.not_before_unix_s))
+            }
+            ContextVariable::ClientCertNotAfter => {
+                self.not_after.get_or_init(|| certificate_date(peer.not_after_unix_s))
+            }
             _ => return None,
         }))
     }
+}
+
+/// `May 28 12:30:02 2019 GMT`, as OpenSSL writes it: days below ten have two spaces before them.
+fn certificate_date(unix_s: i64) -> String {
+    let mut date = Vec::new();
+    enc::http_date(&mut date, u64::try_from(unix_s).unwrap_or(0));
+    // `Tue, 28 May 2019 12:30:02 GMT`
+    let date = String::from_utf8_lossy(&date);
+    let mut words = date.split(' ').skip(1);
+    let mut word = || words.next().unwrap_or_default();
+    let (day, month, year, time) = (word(), word(), word(), word());
+    format!("{month} {:>2} {time} {year} GMT", day.trim_start_matches('0'))
 }
 
 /// `Root=1-{seconds}-{96 bits}`, all hex: an X-Ray trace id, whose random part is the request id's.
@@ -172,6 +199,9 @@ impl RequestView for Seen<'_> {
             ContextVariable::IdentityApiKeyId if self.is_trial() => "test-invoke-api-key-id",
             ContextVariable::IdentityApiKey => return self.ex.key.and(self.known(KnownHeader::XApiKey)),
             ContextVariable::IdentityApiKeyId => &self.ex.api_key()?.name,
+            ContextVariable::IdentityAccountId => &self.signer()?.account,
+            ContextVariable::IdentityCaller | ContextVariable::IdentityUser => &self.signer()?.id,
+            ContextVariable::IdentityUserArn => &self.signer()?.arn,
             ContextVariable::IdentitySourceIp => self.source(),
             ContextVariable::IdentityUserAgent => return self.known(KnownHeader::UserAgent),
             ContextVariable::IsCanaryRequest => {
@@ -198,6 +228,12 @@ impl RequestView for Seen<'_> {
             other => return self.certificate(other),
         };
         Some(ContextValue::Str(text))
+    }
+
+    fn claims<'v>(&'v self, each: &mut dyn FnMut(&'v str, ContextValue<'v>)) {
+        for (name, value) in self.ex.principal.iter().flat_map(Principal::claims) {
+            each(name, ContextValue::Str(value));
+        }
     }
 
     fn stage_variables<'v>(&'v self, each: &mut dyn FnMut(&'v str, &'v str)) {

@@ -1,0 +1,206 @@
+//! The authorize step: who calls, and whether that one may.
+//!
+//! ```text
+//! no authorizer ───────────────────────────────────────────────┐
+//! tokens ── key known? else ask for the keys and wait ── accepted ┤
+//! AWS_IAM ── signature ── covers a body? hold it ── signature ──┴─> resource policy, caller's policy ─> caller's limits
+//! ```
+//! What can be decided at once is; what has to wait (for the body that a signature covers) is told as a [`Wait`], and the
+//! exchange goes on from there in its future.
+
+mod asked;
+mod keyring;
+mod signed;
+mod token;
+
+use crate::core::Core;
+use crate::exchange::{Exchange, Held, Refused};
+use crate::rest;
+use asked::Asked;
+use sluice_iam::{Authentication, AwsCaller, Caller, Denied, Outcome, combine};
+use sluice_server::Conn;
+use sluice_snapshot::{AccessKey, Authorizer, TokenPlan};
+use sluice_telemetry::Refusal;
+use std::rc::Rc;
+use std::sync::Arc;
+use token::Judged;
+
+pub(crate) use keyring::Keys;
+pub use keyring::{Keyring, ProviderKeys};
+pub(crate) use signed::SigningKeys;
+pub(crate) use token::Bearer;
+
+/// Who calls, as far as the authorizer vouches.
+#[derive(Clone)]
+pub(crate) enum Principal {
+    /// Whoever signed the request.
+    Signer(Arc<AccessKey>),
+    /// Whoever brought a token.
+    Bearer(Rc<Bearer>),
+}
+
+impl Principal {
+    /// The access key that it was signed with.
+    pub(crate) fn signer(&self) -> Option<&AccessKey> {
+        match self {
+            Self::Signer(key) => Some(key),
+            Self::Bearer(_) => None,
+        }
+    }
+
+    /// The claims of the token.
+    pub(crate) fn claims(&self) -> &[(String, String)] {
+        match self {
+            Self::Signer(_) => &[],
+            Self::Bearer(bearer) => &bearer.claims,
+        }
+    }
+}
+
+/// What the caller can be known by only later.
+pub(crate) enum Wait {
+    /// The signature covers the body.
+    Body,
+    /// The token's key is not known: this provider's set may have it.
+    Keys(u32),
+}
+
+/// Finds out who calls and whether that one may. `Some`: not yet.
+#[inline]
+pub(crate) fn identify(ex: &mut Exchange, core: &Core) -> Result<Option<Wait>, Refused> {
+    let is_open = ex.route().is_none_or(|route| route.authorizer.is_none());
+    let has_policy = ex.within.is_some_and(|at| {
+        ex.view.snapshot.rest.deployed(at).is_some_and(|deployed| deployed.policy.is_some())
+    });
+    if is_open && !has_policy { Ok(None) } else { judged(ex, core) }
+}
+
+fn judged(ex: &mut Exchange, core: &Core) -> Result<Option<Wait>, Refused> {
+    let view = Rc::clone(&ex.view);
+    match ex.route.and_then(|at| view.snapshot.route(at)).and_then(|route| route.authorizer.as_ref()) {
+        None => allowed(ex, core, Authentication::None, Outcome::ImplicitDeny)?,
+        Some(Authorizer::Iam) => {
+            if signed::covers_body(ex) {
+                return Ok(Some(Wait::Body));
+            }
+            by_signature(ex, core, b"")?;
+        }
+        Some(Authorizer::Token(plan)) => {
+            if let Some(provider) = by_token(ex, core, plan, false)? {
+                return Ok(Some(Wait::Keys(provider)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Waits for what [`identify`] could not do without.
+pub(crate) async fn wait(core: &Core, conn: &mut Conn, ex: &mut Exchange, wait: Wait) -> Result<(), Refused> {
+    ex.bytes.detach(&core.scratch);
+    match wait {
+        Wait::Body => {
+            let body = match rest::read_body(core, conn, ex).await {
+                Ok(body) => body,
+                Err(why) => {
+                    ex.body = Held::Broken;
+                    return Err(why.into());
+                }
+            };
+            ex.report.bytes_in = body.len() as u64;
+            let decoded = by_signature(ex, core, &body);
+            let (body, verdict) = match decoded {
+                Ok(decoded) => (decoded.unwrap_or(body), Ok(())),
+                Err(refused) => (body, Err(refused)),
+            };
+            ex.body = Held::Here(body);
+            verdict
+        }
+        Wait::Keys(provider) => {
+            conn.client.out().flush();
+            core.keys.refresh(provider).await;
+            let view = Rc::clone(&ex.view);
+            let route = ex.route.and_then(|at| view.snapshot.route(at));
+            match route.and_then(|route| route.authorizer.as_ref()) {
+                Some(Authorizer::Token(plan)) => by_token(ex, core, plan, true).map(|_| ()),
+                _ => Err(Refusal::Internal.into()),
+            }
+        }
+    }
+}
+
+/// Judges the token, then asks the resource policy. `Some`: the provider whose keys it takes.
+fn by_token(ex: &mut Exchange, core: &Core, plan: &TokenPlan, last: bool) -> Result<Option<u32>, Refused> {
+    match token::judge(ex, core, plan, last)? {
+        Judged::Unknown(provider) => Ok(Some(provider)),
+        Judged::Accepted(bearer) => {
+            ex.principal = Some(Principal::Bearer(bearer));
+            allowed(ex, core, Authentication::Cognito, Outcome::Allow)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Verifies the signature, then asks the policies. `Some`: what is in a body of signed chunks.
+fn by_signature(ex: &mut Exchange, core: &Core, body: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
+    let (key, decoded) = signed::verify(ex, core, body)?;
+    ex.principal = Some(Principal::Signer(Arc::clone(&key)));
+    if let Some(data) = &decoded {
+        ex.head.framing = sluice_wire::BodyFraming::Length(data.len() as u64);
+    }
+    let how = if *key.account == *ex.view.snapshot.aws.account {
+        Authentication::SameAccount
+    } else {
+        Authentication::CrossAccount
+    };
+    let own = match &key.policy {
+        None => Outcome::Allow,
+        Some(policy) => {
+            let asked = Asked::new(ex, core, Some(&key));
+            policy.evaluate(&asked.request(INVOKE, caller(Some(&key)))).outcome
+        }
+    };
+    allowed(ex, core, how, own)?;
+    Ok(decoded)
+}
+
+/// What every call of a method is, to policies.
+const INVOKE: &str = "execute-api:Invoke";
+
+fn caller(key: Option<&AccessKey>) -> Caller<'_> {
+    match key {
+        None => Caller::Anonymous,
+        Some(key) => {
+            Caller::Aws(AwsCaller { account: &key.account, arn: &key.arn, role_arn: key.role_arn.as_deref() })
+        }
+    }
+}
+
+/// What the resource policy and the caller's own say together.
+fn allowed(ex: &Exchange, core: &Core, how: Authentication, own: Outcome) -> Result<(), Refused> {
+    let policy = ex.within.and_then(|at| ex.view.snapshot.rest.deployed(at)?.policy.as_ref());
+    if policy.is_none() && own == Outcome::Allow && how != Authentication::CrossAccount {
+        return Ok(());
+    }
+    let key = ex.principal.as_ref().and_then(Principal::signer);
+    let asked = Asked::new(ex, core, key);
+    let request = asked.request(INVOKE, caller(key));
+    let verdict = policy.map(|policy| policy.evaluate(&request));
+    match combine(how, own, verdict.as_ref()) {
+        Outcome::Allow => Ok(()),
+        outcome => {
+            let explicit = outcome == Outcome::ExplicitDeny;
+            let message = Denied { request, explicit }.to_string();
+            Err(Refused { message: Some(message.into()), ..Refused::from(Refusal::AccessDenied) })
+        }
+    }
+}
+
+/// Whether the caller may have the stage's cache asked for a fresh answer.
+pub(crate) fn may_invalidate(ex: &Exchange, core: &Core) -> bool {
+    let Some(key) = ex.principal.as_ref().and_then(Principal::signer) else { return false };
+    key.policy.as_ref().is_none_or(|policy| {
+        let asked = Asked::new(ex, core, Some(key));
+        policy.evaluate(&asked.request("execute-api:InvalidateCache", caller(Some(key)))).outcome
+            == Outcome::Allow
+    })
+}

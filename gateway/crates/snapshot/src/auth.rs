@@ -1,0 +1,113 @@
+//! Who may call: what routes ask of their callers, and whom the gateway knows.
+
+use fancy_regex::Regex;
+use sluice_iam::Policy;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// How a route knows its callers. A route without one takes anybody, as far as its API's resource policy does.
+#[derive(Debug)]
+pub enum Authorizer {
+    /// Requests are signed with an access key (`AWS_IAM`).
+    Iam,
+    /// Requests bring a token of an issuer.
+    Token(Box<TokenPlan>),
+}
+
+/// Which tokens are accepted.
+#[derive(Debug)]
+pub struct TokenPlan {
+    /// Its own: what one plan has verified is not verified for another.
+    pub number: u64,
+    /// How refusals are worded, and what a token is for.
+    pub style: TokenStyle,
+    /// The header that has it, in lower case.
+    pub header: Box<str>,
+    /// Who issues them.
+    pub issuers: Vec<Issuer>,
+    /// One of these, as `aud` or `client_id`; empty: any.
+    pub audiences: Vec<Box<str>>,
+    /// What all of `aud` must look like.
+    pub audience: Option<Regex>,
+    /// One of these scopes; empty: none is asked for.
+    pub scopes: Vec<Box<str>>,
+}
+
+/// Whose manners a token authorizer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenStyle {
+    /// `COGNITO_USER_POOLS` of REST APIs: id tokens, or access tokens where scopes are asked for.
+    Cognito,
+    /// JWT authorizers of HTTP APIs: any token, `WWW-Authenticate` with refusals.
+    Jwt,
+}
+
+/// An issuer of tokens.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// `iss`.
+    pub name: Arc<str>,
+    /// Index into [`AwsPlan::providers`].
+    pub provider: u32,
+}
+
+/// Where the keys of an issuer are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Provider {
+    /// `iss`.
+    pub issuer: Arc<str>,
+    /// The key set; `None`: the issuer's discovery document names it.
+    pub jwks_url: Option<Arc<str>>,
+}
+
+/// What policies, signatures and ARNs are about.
+#[derive(Debug, Default)]
+pub struct AwsPlan {
+    /// The region that requests are signed for.
+    pub region: Arc<str>,
+    /// The account that APIs belong to.
+    pub account: Arc<str>,
+    /// By id.
+    pub access_keys: HashMap<Box<str>, Arc<AccessKey>>,
+    /// Those whose tokens some route accepts, and those of before: indices stay.
+    pub providers: Vec<Provider>,
+}
+
+/// Somebody who may sign requests.
+pub struct AccessKey {
+    /// The public part.
+    pub id: Box<str>,
+    /// What signatures are made with.
+    pub secret: Box<str>,
+    /// What goes with each request, if these credentials are temporary.
+    pub session_token: Option<Box<str>>,
+    /// When they end, milliseconds since 1970.
+    pub expires_unix_ms: Option<i64>,
+    /// Who has the key.
+    pub arn: Box<str>,
+    /// The account in the ARN.
+    pub account: Box<str>,
+    /// The role, if it is a session of one (`arn:aws:iam::…:role/ROLE`).
+    pub role_arn: Option<Box<str>>,
+    /// What its owner may do; `None`: anything.
+    pub policy: Option<Policy>,
+}
+
+impl fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the secret, nor the session token.
+        f.debug_struct("AccessKey").field("id", &self.id).field("arn", &self.arn).finish_non_exhaustive()
+    }
+}
+
+impl AccessKey {
+    /// The last part of the ARN: the user's name, or role and session.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.arn
+            .rsplit_once(":user/")
+            .or_else(|| self.arn.rsplit_once('/'))
+            .map_or(&*self.arn, |(_, name)| name)
+    }
+}
