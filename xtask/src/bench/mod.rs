@@ -54,10 +54,12 @@ pub(crate) enum Shape {
     RestProxied,
     /// About 1 KiB of JSON, through a template to the responder, and its answer through another.
     RestMapped,
+    /// The small answer from a function that the gateway hosts. The CPU is the gateway's and its function's.
+    Function,
 }
 
 impl Shape {
-    const ALL: [Shape; 15] = [
+    const ALL: [Shape; 16] = [
         Shape::Mock,
         Shape::Proxied,
         Shape::Cached,
@@ -73,11 +75,12 @@ impl Shape {
         Shape::RestMock,
         Shape::RestProxied,
         Shape::RestMapped,
+        Shape::Function,
     ];
 
     /// Whether it is a REST API's, which only Sluice has.
     pub(crate) fn is_rest(self) -> bool {
-        matches!(self, Shape::RestMock | Shape::RestProxied | Shape::RestMapped)
+        matches!(self, Shape::RestMock | Shape::RestProxied | Shape::RestMapped | Shape::Function)
     }
 
     /// Whether it is asked over TLS.
@@ -103,6 +106,7 @@ impl Shape {
             Shape::RestMock => "rest-mock",
             Shape::RestProxied => "rest-proxied",
             Shape::RestMapped => "rest-mapped",
+            Shape::Function => "function",
         }
     }
 
@@ -120,6 +124,7 @@ impl Shape {
             }
             Shape::RestMock => "/_aws/execute-api/bench/prod/mock/12345?expand=lines",
             Shape::RestProxied => "/_aws/execute-api/bench/prod/items/12345?expand=lines",
+            Shape::Function => "/_aws/execute-api/bench/prod/function/12345?expand=lines",
             Shape::RestMapped => "/_aws/execute-api/bench/prod/mapped/12345?page=1&sort=name",
             Shape::Proxied | Shape::Paced | Shape::TlsProxied => "/items/12345?expand=lines",
             Shape::H2Upstream => "/shared/12345?expand=lines",

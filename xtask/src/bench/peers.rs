@@ -191,7 +191,8 @@ fn sluice_config(port: u16, upstream: &str, work: &std::path::Path) -> Result<St
         .replace("@WORK@", &work.display().to_string())
         .replace("@PORT_TLS@", &(u32::from(port) + TLS_OFFSET).to_string())
         .replace("@KEY@", API_KEY)
-        .replace("@MOCK@", MOCK);
+        .replace("@MOCK@", MOCK)
+        .replace("@ROOT@", &sh::root().display().to_string());
     for index in config.matches("[routes.").count()..ROUTES {
         let (service, resource) = (index / 10, index % 10);
         config.push_str(&format!(
