@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use sluice_harness::rest::{RestApi, catalog, lambda};
-use sluice_harness::{Backend, Call, Gateway, Reply, Response, Sluice, TempDir, eventually, skip, tool};
+use sluice_harness::{
+    Backend, Call, Gateway, Reply, Response, Sluice, TempDir, eventually, python, skip, tool,
+};
 
 /// What most tests call: it answers as its event says.
 const NODE: &str = r#"
@@ -489,4 +491,79 @@ fn nobody_invokes_without_the_token_and_clients_of_aws_need_a_signature() {
     );
     assert_eq!(unknown.status, 404);
     assert_eq!(unknown.header("x-amzn-errortype"), Some("ResourceNotFoundException"));
+}
+
+#[test]
+fn a_function_behind_templates_and_selection_patterns() {
+    let name = "a_function_behind_templates_and_selection_patterns";
+    if tool("node").is_none() {
+        skip!(name, "node is not installed");
+    }
+    let dir = TempDir::new();
+    dir.file(
+        "index.js",
+        "exports.h = async (event) => {
+           if (event.id === 'gone') throw new Error('[404] no such user')
+           if (event.id === 'bad') throw new Error(JSON.stringify({ code: 7, why: 'bad id' }))
+           if (event.id === 'oops') throw new Error('something\\nelse')
+           return { id: event.id, stage: event.stage, errorMessage: undefined }
+         }",
+    );
+    let gateway = Gateway::start(&format!(
+        "[functions.f]\nruntime = \"node\"\nhandler = \"index.h\"\ndirectory = {:?}\ninit_timeout_ms = 60000\n",
+        dir.path()
+    ));
+    let mut integration = lambda("AWS", "f");
+    integration["requestTemplates"] = json!({
+        "application/json": "{\"id\": \"$input.params('id')\", \"stage\": \"$context.stage\"}"
+    });
+    let response = |status: &str, pattern: Option<&str>, template: &str| {
+        let mut response =
+            json!({ "statusCode": status, "responseTemplates": { "application/json": template } });
+        if let Some(pattern) = pattern {
+            response["selectionPattern"] = json!(pattern);
+        }
+        response
+    };
+    integration["integrationResponses"] = json!({
+        "200": response("200", None, "#set($root = $input.path('$'))user $root.id of $root.stage"),
+        "404": response("404", Some("\\[404\\].*"), "{\"message\": $input.json('$.errorMessage')}"),
+        "400": response("400", Some(".*\"code\":7.*"), "#set($e = $util.parseJson($input.path('$.errorMessage')))$e.why"),
+        "500": response("500", Some("(\\n|.)+"), "failed"),
+    });
+    gateway.serve_rest(&[RestApi::new("a").method("GET", "/users/{id}", integration).deploy("s")]);
+    let call = |id: &str| {
+        let response = gateway.rest("a", "s", &format!("/users/{id}"));
+        (response.status, response.text())
+    };
+    assert_eq!(call("7"), (200, "user 7 of s".to_owned()));
+    assert_eq!(call("gone"), (404, "{\"message\": \"[404] no such user\"}".to_owned()));
+    assert_eq!(call("bad"), (400, "bad id".to_owned()));
+    assert_eq!(call("oops"), (500, "failed".to_owned()));
+}
+
+#[test]
+fn awss_own_python_client_runs_as_a_provided_runtime() {
+    let name = "awss_own_python_client_runs_as_a_provided_runtime";
+    let Some(python) = python("awslambdaric") else {
+        skip!(name, "python3 lacks awslambdaric (cargo xtask test installs it from PyPI)");
+    };
+    let dir = TempDir::new();
+    dir.file(
+        "app.py",
+        "def handler(event, context):\n    return {'statusCode': 200, 'body': f'{context.function_name} {event[\"httpMethod\"]}'}\n",
+    );
+    let bootstrap = dir.file(
+        "bootstrap",
+        &format!("#!/bin/sh\ncd \"$LAMBDA_TASK_ROOT\"\nexec {:?} -m awslambdaric \"$_HANDLER\"\n", python),
+    );
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&bootstrap, executable).unwrap();
+    let gateway = Gateway::start(&format!(
+        "[functions.ric]\nruntime = \"provided\"\nhandler = \"app.handler\"\ndirectory = {:?}\ninit_timeout_ms = 60000\ntimeout_ms = 60000\n",
+        dir.path()
+    ));
+    gateway.serve_rest(&[RestApi::new("a").method("GET", "/", lambda("AWS_PROXY", "ric")).deploy("s")]);
+    let response = gateway.rest("a", "s", "/");
+    assert_eq!((response.status, response.text().as_str()), (200, "ric GET"), "{response:?}");
 }
