@@ -80,6 +80,7 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
     functions::check(&services, &credentials, &mut out);
     let authorizers = file_tables.entries("authorizers", &mut out, tokens::authorizer);
     let user_pools = file_tables.entries("user_pools", &mut out, tokens::user_pool);
+    let vpc_links = file_tables.entries("vpc_links", &mut out, functions::vpc_link);
     implicit_upstreams(&routes, &mut upstreams, &mut out);
     unique_key_values(&keys, &mut out);
     if out.is_clean() {
@@ -105,6 +106,7 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
             credentials,
             authorizers,
             user_pools,
+            vpc_links: vpc_links.into_iter().flatten().collect(),
         })
     } else {
         Err(out.finish())

@@ -3,7 +3,7 @@
 use crate::diagnostic::{Located, Reporter};
 use crate::entries::choice;
 use crate::read::Fields;
-use crate::settings::{Code, Credentials, Function, Lambda, Runtime, Secret, Service};
+use crate::settings::{Code, Credentials, Function, Lambda, Runtime, Secret, Service, VpcLink};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -182,6 +182,14 @@ pub(crate) fn credentials(
         session_token: fields.text("session_token", out).map(|token| Secret::new(token.value)),
         roles: fields.texts("roles", out).into_iter().map(|role| role.value).collect(),
     }
+}
+
+pub(crate) fn vpc_link(
+    name: Located<Arc<str>>,
+    fields: &Fields<'_, '_>,
+    out: &mut Reporter<'_>,
+) -> Option<VpcLink> {
+    Some(VpcLink { name, upstream: fields.text("upstream", out)? })
 }
 
 /// Names that are meant to be those of other tables.

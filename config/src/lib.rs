@@ -28,7 +28,7 @@ pub use settings::{
     AccessKey, AccessLog, ApiKey, Aws, Cache, CacheKey, CacheMode, Certificate, ClientAuth, Code,
     Credentials, Engine, Forwarded, Function, JwtAuthorizer, Lambda, Limit, LogFormat, Mock, PolicySource,
     Protocol, Route, RouteCache, Runtime, Scope, Secret, Server, Service, Settings, Store, Target, Tls,
-    Upstream, UpstreamTls, UserPool, Wait, Xdp, XdpLimits, XdpMode, XdpRate,
+    Upstream, UpstreamTls, UserPool, VpcLink, Wait, Xdp, XdpLimits, XdpMode, XdpRate,
 };
 pub use suggest::{known_names, nearest};
 

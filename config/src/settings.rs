@@ -52,6 +52,8 @@ pub struct Settings {
     pub authorizers: Vec<JwtAuthorizer>,
     /// `[user_pools.*]`.
     pub user_pools: Vec<UserPool>,
+    /// `[vpc_links.*]`.
+    pub vpc_links: Vec<VpcLink>,
 }
 
 /// Tokens that routes accept.
@@ -711,4 +713,13 @@ pub struct Credentials {
     pub session_token: Option<Secret>,
     /// Roles that it stands for.
     pub roles: Vec<String>,
+}
+
+/// `[vpc_links.NAME]`: where a VPC link leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VpcLink {
+    /// The link's id or name.
+    pub name: Located<Arc<str>>,
+    /// An upstream group.
+    pub upstream: Located<String>,
 }

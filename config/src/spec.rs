@@ -5,7 +5,7 @@ mod functions;
 mod tokens;
 
 use aws::{ACCESS_KEYS, AWS, STORE};
-use functions::{CREDENTIALS, FUNCTIONS, LAMBDA, SERVICES};
+use functions::{CREDENTIALS, FUNCTIONS, LAMBDA, SERVICES, VPC_LINKS};
 use tokens::{AUTHORIZERS, USER_POOLS};
 
 /// A top-level table.
@@ -103,6 +103,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     CREDENTIALS,
     AUTHORIZERS,
     USER_POOLS,
+    VPC_LINKS,
 ];
 
 const SERVER: Section = Section {

@@ -62,6 +62,7 @@ fn deployed(snapshot: &Snapshot, stage: &Stage, route: &Route) -> RouteInfo {
                 Backing::Mock(Some(usual)) => format!("mock {}", usual.status),
                 Backing::Mock(None) => "mock".to_owned(),
                 Backing::Http(integration) => format!("upstream {}", server(snapshot, integration.to)),
+                Backing::Service(integration) => format!("service {}", server(snapshot, integration.http.to)),
                 Backing::Function(integration) => format!("function {}", integration.function.name()),
             },
             Action::Fault(_) => "refused".to_owned(),

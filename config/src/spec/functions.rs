@@ -151,3 +151,15 @@ pub(crate) const CREDENTIALS: Section = Section {
         ),
     ],
 };
+
+pub(crate) const VPC_LINKS: Section = Section {
+    name: "vpc_links",
+    named: true,
+    doc: "Where the VPC links of REST APIs lead: [vpc_links.ID], or the link's name in place of its id.",
+    keys: &[key(
+        "upstream",
+        Kind::Text,
+        Default::Required,
+        "Name of the upstream group that is behind the link.",
+    )],
+};

@@ -26,6 +26,7 @@ pub(crate) fn check(settings: &Settings) -> (Plan, Vec<Diagnostic>) {
         );
     }
     plan.signers = checker.signers();
+    checker.vpc_links();
     checker.unused();
     let mut found = checker.found;
     found.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
@@ -260,6 +261,21 @@ impl<'s> Checker<'s> {
             }
         }
         found
+    }
+
+    fn vpc_links(&mut self) {
+        for link in &self.settings.vpc_links {
+            let known = self.upstreams.get(link.upstream.value.as_str()).copied();
+            match known.and_then(|at| self.upstream_used.get_mut(at)) {
+                Some(used) => *used = true,
+                None => {
+                    let names = self.settings.upstreams.iter().map(|u| u.name.value.as_ref());
+                    let help = known_names(&link.upstream.value, "upstreams", names);
+                    let message = format!("unknown upstream `{}`", link.upstream.value);
+                    self.error(link.upstream.at, message, Some(help));
+                }
+            }
+        }
     }
 
     fn unused(&mut self) {

@@ -93,7 +93,7 @@ pub fn compile(
     now: Now,
 ) -> Result<Compiled, Rejected> {
     let (plan, found) = check::check(settings);
-    let basis = rest::Basis::new(settings, registry);
+    let basis = rest::Basis::new(settings, catalog, registry);
     let (rest, faults) = rest::check(catalog, registry, &basis);
     if !faults.is_empty() || found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(Rejected { settings: found, catalog: faults });

@@ -31,7 +31,7 @@ pub fn trial(
     let settings = apart(settings);
     let catalog = only(api, resource_id, verb, variables);
     let (plan, found) = check::check(&settings);
-    let mut basis = rest::Basis::new(&settings, &registry);
+    let mut basis = rest::Basis::new(&settings, &catalog, &registry);
     basis.is_trial = true;
     let (rest, faults) = rest::check(&catalog, &registry, &basis);
     if !faults.is_empty() {
@@ -49,6 +49,7 @@ fn apart(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     settings.routes.clear();
     settings.upstreams.clear();
+    settings.vpc_links.clear();
     settings.keys.clear();
     settings.limits.clear();
     settings.cache.capacity_bytes = CACHE_BYTES;

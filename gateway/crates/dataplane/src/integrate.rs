@@ -312,8 +312,9 @@ impl Attempt<'_> {
         lease: Lease,
         upload: &mut Option<Upload>,
     ) -> Result<Integrated, Failure> {
-        let authority =
-            self.group.spec().targets.get(lease.target).map(|t| &*t.authority).unwrap_or_default();
+        let named = self.plan.aws.as_ref().and_then(|aws| aws.integration.host.as_deref());
+        let of_target = || self.group.spec().targets.get(lease.target).map(|t| &*t.authority);
+        let authority = named.or_else(of_target).unwrap_or_default();
         let out = lease.wire.out();
         let question = Question {
             validating: self.ask().and_then(Ask::validating),

@@ -287,7 +287,7 @@ impl Core {
                 answered
             }
             Backing::Mock(_) => Way::Await(Rest::Mapped),
-            Backing::Http(_) | Backing::Function(_) => {
+            Backing::Http(_) | Backing::Function(_) | Backing::Service(_) => {
                 self.by_cache(conn, ex, (route.cache.as_ref(), Rest::Mapped), answered, keep)
             }
         }

@@ -9,7 +9,17 @@ const SIGNATURE: &str = "X-Amz-Signature";
 
 /// With the hash of the body, or what stands for it.
 pub(crate) fn request(request: &Request<'_>, signed: &[&str], payload: Option<&str>) -> String {
-    let mut out = format!("{}\n{}\n{}\n", request.method, path(request.path), query(request.query));
+    of_path(request, &path(request.path), signed, payload)
+}
+
+/// As S3 has it: the path is encoded once, as on the wire, and its segments are those of a key.
+pub(crate) fn request_of_s3(request: &Request<'_>, signed: &[&str]) -> String {
+    let path = request.path.split('/').map(reencode).collect::<Vec<_>>().join("/");
+    of_path(request, &path, signed, None)
+}
+
+fn of_path(request: &Request<'_>, path: &str, signed: &[&str], payload: Option<&str>) -> String {
+    let mut out = format!("{}\n{path}\n{}\n", request.method, query(request.query));
     for name in signed {
         // Writing to a string can't fail.
         let _ = writeln!(out, "{name}:{}", header(request, name));

@@ -77,11 +77,11 @@ pub(crate) fn compute(
     time: &str,
     signed: &[&str],
 ) -> Vec<u8> {
-    SigningKey::derive(secret, scope).sign(&string_to_sign(
-        &canonical::request(request, signed, None),
-        scope,
-        time,
-    ))
+    let canonical = match scope.service {
+        "s3" => canonical::request_of_s3(request, signed),
+        _ => canonical::request(request, signed, None),
+    };
+    SigningKey::derive(secret, scope).sign(&string_to_sign(&canonical, scope, time))
 }
 
 pub(crate) fn string_to_sign(canonical: &str, scope: Scope<'_>, time: &str) -> String {
@@ -112,6 +112,11 @@ pub fn authorization(
         signed.join(";"),
         signature(request, secret, scope, time, &signed)
     )
+}
+
+/// The value of `X-Amz-Content-Sha256`, which S3 asks for, of a body.
+pub fn payload_hash(body: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, body).as_ref())
 }
 
 pub(crate) fn mac(key: &[u8], message: &str) -> hmac::Tag {

@@ -310,3 +310,23 @@ fn the_whole_public_suite() {
         assert!(verified.is_ok(), "{}: {:?}", text("name"), verified.err());
     }
 }
+
+/// "GET Object" of "Signature calculations: examples" (Amazon S3 API reference).
+#[test]
+fn s3_encodes_paths_once() {
+    let headers = [
+        ("Host", "examplebucket.s3.amazonaws.com"),
+        ("Range", "bytes=0-9"),
+        ("x-amz-content-sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        ("x-amz-date", "20130524T000000Z"),
+    ];
+    let request = Request { method: "GET", path: "/test.txt", query: "", headers: &headers, body: b"" };
+    let scope = Scope { date: "20130524", region: "us-east-1", service: "s3" };
+    let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    let signed = ["host", "range", "x-amz-content-sha256", "x-amz-date"];
+    let made = crate::signature(&request, secret, scope, "20130524T000000Z", &signed);
+    assert_eq!(made, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
+    let spaced = Request { path: "/a/../b//c%20d%2f", ..request };
+    assert!(canonical::request_of_s3(&spaced, &signed).starts_with("GET\n/a/../b//c%20d%2F\n\n"));
+    assert_eq!(crate::payload_hash(b""), headers[2].1);
+}

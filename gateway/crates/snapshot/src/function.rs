@@ -1,6 +1,6 @@
 //! Lambda functions and services of AWS, as integrations and authorizers call them.
 
-use crate::Destination;
+use crate::{Destination, HttpIntegration};
 use std::fmt;
 use std::sync::Arc;
 
@@ -85,4 +85,17 @@ pub struct FunctionIntegration {
     pub is_proxy: bool,
     /// For all of it, milliseconds.
     pub timeout_ms: u64,
+}
+
+/// A service of AWS as a method's integration.
+#[derive(Debug)]
+pub struct ServiceIntegration {
+    /// The server, the method, path and query, the time.
+    pub http: HttpIntegration,
+    /// Who signs.
+    pub auth: Auth,
+    /// What the service's protocol asks for, where mapping says nothing: `X-Amz-Target`, `Content-Type`.
+    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// It wants the body's hash in a header: S3.
+    pub signs_payload: bool,
 }

@@ -1,6 +1,6 @@
 //! Integrations of REST APIs.
 
-use crate::{Destination, FunctionIntegration, MockResponse};
+use crate::{Destination, FunctionIntegration, MockResponse, ServiceIntegration};
 use bytes::Bytes;
 use sluice_mapping::{RequestMapping, ResponseMapping, UriTemplate};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub enum Backing {
     Http(HttpIntegration),
     /// A Lambda function.
     Function(FunctionIntegration),
+    /// A service of AWS.
+    Service(ServiceIntegration),
 }
 
 /// A server as an integration asks it.
@@ -32,6 +34,8 @@ pub enum Backing {
 pub struct HttpIntegration {
     /// The server.
     pub to: Destination,
+    /// What it is called, where its group has servers of other names (VPC links).
+    pub host: Option<Box<str>>,
     /// The method that it is asked with; `None`: the client's.
     pub method: Option<Bytes>,
     /// Path and query, with the variables that are mapped into them.

@@ -1,5 +1,6 @@
 //! Integrations to what the data plane does for them.
 
+use super::service::ServiceTarget;
 use super::stage::Served;
 use super::uri::{Piece, Uri};
 use crate::build::mock_with;
@@ -12,7 +13,7 @@ use sluice_mapping::{
 };
 use sluice_snapshot::{
     Action, AwsProxy, Backing, Destination, Function, FunctionIntegration, HttpIntegration, MappedPlan,
-    MockResponse, PathPiece, Pattern, ProxyPlan,
+    MockResponse, PathPiece, Pattern, ProxyPlan, ServiceIntegration,
 };
 use std::sync::Arc;
 
@@ -45,8 +46,13 @@ pub(super) fn http(
 ) -> Result<Action, String> {
     let is_proxy = integration.integration_type == IntegrationType::HttpProxy;
     let method = integration.http_method.as_deref().filter(|name| !matches!(*name, "" | "ANY"));
+    let host = match to {
+        Destination::Group(_) => Some(uri.authority.as_str().into()),
+        Destination::Backend(_) => None,
+    };
     let asked = HttpIntegration {
         to,
+        host,
         method: method.map(|name| Bytes::copy_from_slice(name.as_bytes())),
         target: UriTemplate::compile(&uri.target).map_err(|error| format!("its URI, {error}"))?,
         timeout_ms: timeout_ms(integration),
@@ -78,6 +84,28 @@ pub(super) fn function(integration: &Integration, function: Function) -> Result<
     };
     let asked = FunctionIntegration { function, is_proxy, timeout_ms: timeout_ms(integration) };
     Ok(Box::new(MappedPlan { request, response, backing: Backing::Function(asked) }))
+}
+
+/// A service of AWS.
+pub(super) fn service(
+    api: &Arc<str>,
+    integration: &Integration,
+    of: ServiceTarget,
+) -> Result<Box<MappedPlan>, String> {
+    let (request, response) = (request(integration)?, response(integration, SelectBy::Status)?);
+    let method = integration.http_method.as_deref().filter(|name| !matches!(*name, "" | "ANY"));
+    let http = HttpIntegration {
+        to: of.to,
+        host: None,
+        method: Some(Bytes::copy_from_slice(method.unwrap_or("POST").as_bytes())),
+        target: UriTemplate::compile(&of.target).map_err(|error| format!("its URI, {error}"))?,
+        timeout_ms: timeout_ms(integration),
+        is_proxy: false,
+        api: Arc::clone(api),
+    };
+    let asked =
+        ServiceIntegration { http, auth: of.auth, headers: of.headers, signs_payload: of.signs_payload };
+    Ok(Box::new(MappedPlan { request, response, backing: Backing::Service(asked) }))
 }
 
 fn timeout_ms(integration: &Integration) -> u64 {

@@ -8,6 +8,7 @@
 mod backends;
 mod integration;
 mod keys;
+mod protocols;
 mod service;
 mod stage;
 #[cfg(test)]
@@ -24,9 +25,9 @@ pub use service::Credentials;
 use service::Services;
 use sluice_catalog::{Catalog, Definition, DomainName, RestApi};
 use sluice_config::Settings;
-use sluice_snapshot::{Mapping, RestApis, Stage};
+use sluice_snapshot::{Mapping, RestApis, Stage, UpstreamId};
 use stage::StagePlan;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// A checked catalog.
@@ -84,10 +85,19 @@ pub(crate) struct Basis {
     /// One method is tried out: its bodies are held whole, and nothing is answered without running its templates, so that
     /// there is something to tell.
     pub(crate) is_trial: bool,
+    /// VPC links by id.
+    links: BTreeMap<String, Link>,
+}
+
+/// Where a VPC link leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Link {
+    group: UpstreamId,
+    is_http1: bool,
 }
 
 impl Basis {
-    pub(crate) fn new(settings: &Settings, registry: &Registry) -> Self {
+    pub(crate) fn new(settings: &Settings, catalog: &Catalog, registry: &Registry) -> Self {
         Self {
             entry_max_bytes: settings.cache.entry_max_bytes,
             services: Services::new(settings, registry),
@@ -95,8 +105,25 @@ impl Basis {
             region: settings.aws.region.as_str().into(),
             user_pools: settings.user_pools.clone(),
             is_trial: false,
+            links: links(settings, catalog),
         }
     }
+}
+
+/// VPC links that the configuration has by their ids, and those of the catalog that it has by their names.
+fn links(settings: &Settings, catalog: &Catalog) -> BTreeMap<String, Link> {
+    let of = |link: &sluice_config::VpcLink| {
+        let named = |group: &sluice_config::Upstream| *group.name.value == *link.upstream.value;
+        let at = settings.upstreams.iter().position(named)?;
+        let is_http1 = settings.upstreams.get(at)?.protocol == sluice_config::Protocol::Http1;
+        Some(Link { group: UpstreamId(u32::try_from(at).ok()?), is_http1 })
+    };
+    let configured =
+        |name: &str| settings.vpc_links.iter().find(|link| &*link.name.value == name).and_then(of);
+    let by_name =
+        catalog.vpc_links.iter().filter_map(|(id, link)| Some((id.clone(), configured(&link.name)?)));
+    let by_id = settings.vpc_links.iter().filter_map(|link| Some((link.name.value.to_string(), of(link)?)));
+    by_name.chain(by_id).collect()
 }
 
 /// Finds what is wrong. The plan is whole only if nothing is.

@@ -8,6 +8,7 @@
 //!      any other                         -> [services.lambda], or AWS's own endpoint of the region, if there are credentials
 //! ```
 
+use super::protocols::{Protocol, protocol, signing_name};
 use super::uri::{Uri, fill_in};
 use crate::registry::Registry;
 use crate::{FunctionHost, SlotAllocator};
@@ -115,9 +116,15 @@ impl Services {
                 secret: credentials.secret.clone(),
                 session_token: credentials.session_token.clone(),
                 region: region.into(),
-                service: service.into(),
+                service: signing_name(service).into(),
             })
         })
+    }
+
+    /// Whether the configuration says that requests to a service are not to be signed.
+    fn is_unsigned(&self, service: &str) -> bool {
+        let configured = self.services.get(service).and_then(|service| service.credentials.as_deref());
+        configured == Some(NONE)
     }
 
     /// The server of a service: the configured one, or AWS's own.
@@ -276,6 +283,85 @@ impl Resolver<'_> {
             path: path.into(),
             auth: signer.map_or(Auth::None, Auth::SigV4),
         })
+    }
+}
+
+/// A service, and what is asked of it.
+pub(crate) struct ServiceTarget {
+    pub(crate) to: Destination,
+    pub(crate) auth: Auth,
+    /// Path and query, with path variables.
+    pub(crate) target: String,
+    /// What its protocol asks for.
+    pub(crate) headers: Vec<(Box<str>, Box<str>)>,
+    /// It wants the body's hash in a header.
+    pub(crate) signs_payload: bool,
+}
+
+impl Resolver<'_> {
+    /// The service that an integration's URI names, and how it is asked for the path or action there.
+    pub(crate) fn service(&mut self, arn: &ServiceArn, role: Option<&str>) -> Result<ServiceTarget, String> {
+        // `{subdomain}.{service}`: a bucket's own host, say.
+        let (subdomain, service) = match arn.service.rsplit_once('.') {
+            Some((subdomain, service)) => (Some(subdomain), service),
+            None => (None, arn.service.as_str()),
+        };
+        let (url, is_configured) = self.services.endpoint(service, &arn.region);
+        let signer = self.services.signer(service, &arn.region, role);
+        if signer.is_none() && !self.services.is_unsigned(service) {
+            let role = role.unwrap_or("no role");
+            return Err(format!("there are no credentials to ask {service} with, for {role}"));
+        }
+        let url = match subdomain {
+            Some(subdomain) if !is_configured => {
+                url.replacen("https://", &format!("https://{subdomain}."), 1)
+            }
+            _ => url,
+        };
+        let uri = Uri::parse(&url, &Strings::new())?;
+        let mut headers = Vec::new();
+        let target = target(&arn.target, service, subdomain.filter(|_| is_configured), &mut headers)?;
+        let prefix = uri.target.trim_end_matches('/');
+        Ok(ServiceTarget {
+            to: Destination::Backend(self.registry.backends.id(&uri, false, self.slots)),
+            auth: signer.map_or(Auth::None, Auth::SigV4),
+            target: format!("{prefix}{target}"),
+            headers,
+            signs_payload: service == "s3",
+        })
+    }
+}
+
+/// Path and query of `path/…` or `action/…`. An endpoint of one's own has no hosts for subdomains: it has them in the path.
+fn target(
+    written: &str,
+    service: &str,
+    subdomain: Option<&str>,
+    headers: &mut Vec<(Box<str>, Box<str>)>,
+) -> Result<String, String> {
+    if let Some(path) = written.strip_prefix("path/") {
+        let subdomain = subdomain.map(|subdomain| format!("/{subdomain}")).unwrap_or_default();
+        return Ok(format!("{subdomain}/{}", path.trim_start_matches('/')));
+    }
+    let action = written.strip_prefix("action/").unwrap_or_default();
+    let (action, query) = match action.split_once(['?', '&']) {
+        Some((action, query)) => (action, Some(query)),
+        None => (action, None),
+    };
+    if action.is_empty() || !action.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(format!("expected action/NAME, found \"{written}\""));
+    }
+    match protocol(service) {
+        Some(Protocol::Json { prefix, version }) => {
+            headers.push(("X-Amz-Target".into(), format!("{prefix}.{action}").into()));
+            headers.push(("Content-Type".into(), format!("application/x-amz-json-{version}").into()));
+            Ok("/".to_owned())
+        }
+        Some(Protocol::Query { version }) => {
+            let more = query.map(|query| format!("&{query}")).unwrap_or_default();
+            Ok(format!("/?Action={action}&Version={version}{more}"))
+        }
+        None => Err(format!("how {service} is asked for an action is not known here: use path/…")),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::integration;
 use super::service::{Resolver, ServiceArn};
-use super::uri::Uri;
-use super::{Basis, From};
+use super::uri::{Uri, fill_in};
+use super::{Basis, From, Link};
 use crate::SlotAllocator;
 use crate::registry::{PoolName, Registry};
 use crate::tokens;
@@ -337,7 +337,7 @@ impl Builder<'_> {
                 self.http(api, plan, integration, of, holds_body).map_err(fault)
             }
             IntegrationType::Aws | IntegrationType::AwsProxy => {
-                self.aws(integration, of).map(Action::Mapped).map_err(fault)
+                self.aws(api, integration, of).map(Action::Mapped).map_err(fault)
             }
         }
     }
@@ -383,15 +383,27 @@ impl Builder<'_> {
         parsed.map(Some).map_err(|error| format!("the resource policy is none: {error}"))
     }
 
-    /// A Lambda function.
-    fn aws(&mut self, integration: &Integration, of: &Served) -> Result<Box<MappedPlan>, String> {
+    /// A Lambda function, or another service of AWS.
+    fn aws(
+        &mut self,
+        api: &Arc<str>,
+        integration: &Integration,
+        of: &Served,
+    ) -> Result<Box<MappedPlan>, String> {
         let uri = integration.uri.as_deref().unwrap_or_default();
         let arn = ServiceArn::parse(uri, &of.variables)?;
-        if arn.service != "lambda" {
-            return Err(format!("integrations of service `{}` are not built", arn.service));
-        }
         let (services, role) = (&self.basis.services, integration.credentials.as_deref());
         let mut resolver = Resolver { services, registry: self.registry, slots: self.slots };
+        if arn.service != "lambda" {
+            if integration.integration_type == IntegrationType::AwsProxy {
+                return Err(format!("AWS_PROXY integrations with service `{}` are not built", arn.service));
+            }
+            if role.is_some_and(|role| role.ends_with(":user/*")) {
+                return Err("a caller's own credentials (arn:aws:iam::*:user/*) are not passed on".to_owned());
+            }
+            let target = resolver.service(&arn, role)?;
+            return integration::service(api, integration, target);
+        }
         let function = resolver.function(uri, &of.variables, role)?;
         integration::function(integration, function)
     }
@@ -404,13 +416,30 @@ impl Builder<'_> {
         of: &Served,
         holds_body: bool,
     ) -> Result<Action, String> {
-        if integration.connection_type.as_deref() == Some("VPC_LINK") {
-            return Err("VPC links are not built".to_owned());
-        }
         let uri = Uri::parse(integration.uri.as_deref().unwrap_or_default(), &of.variables)?;
         let any_issuer = integration.tls_config.as_ref().is_some_and(|tls| tls.insecure_skip_verification);
-        let to = Destination::Backend(self.registry.backends.id(&uri, any_issuer, self.slots));
-        integration::http(api, &plan.pattern, integration, (&uri, to), holds_body)
+        if integration.connection_type.as_deref() != Some("VPC_LINK") {
+            let to = Destination::Backend(self.registry.backends.id(&uri, any_issuer, self.slots));
+            return integration::http(api, &plan.pattern, integration, (&uri, to), holds_body);
+        }
+        let Link { group, is_http1 } = self.linked(integration, of)?;
+        let to = Destination::Group(group);
+        match integration::http(api, &plan.pattern, integration, (&uri, to), holds_body)? {
+            Action::Mapped(_) if !is_http1 => {
+                Err("its VPC link leads to HTTP/2, which only an HTTP_PROXY that streams is spoken over"
+                    .to_owned())
+            }
+            action => Ok(action),
+        }
+    }
+}
+
+impl Builder<'_> {
+    /// The upstream group behind an integration's VPC link.
+    fn linked(&self, integration: &Integration, of: &Served) -> Result<Link, String> {
+        let id = fill_in(integration.connection_id.as_deref().unwrap_or_default(), &of.variables)?;
+        let found = self.basis.links.get(&id).copied();
+        found.ok_or_else(|| format!("VPC link `{id}` leads nowhere: write [vpc_links.{id}]"))
     }
 }
 

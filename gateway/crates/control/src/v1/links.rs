@@ -1,4 +1,4 @@
-//! VPC links: kept and shown. Whatever a link leads to is reached by the integration's own URI.
+//! VPC links: kept and shown. Where a link leads is in the configuration (`[vpc_links]`).
 
 use super::fault::Fault;
 use super::patch::patches;

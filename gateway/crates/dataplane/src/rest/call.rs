@@ -129,6 +129,7 @@ impl Call<'_> {
     }
 
     fn write(&self, out: &mut Vec<u8>, authority: &str) {
+        let authority = self.integration.host.as_deref().unwrap_or(authority);
         let (ex, name) = (self.ex, self.ex.head.method_name.of(self.ex.bytes.as_slice()));
         let before = out.len();
         out.extend_from_slice(self.integration.method.as_deref().unwrap_or(name));

@@ -12,6 +12,7 @@ mod compress;
 pub(crate) mod headers;
 pub(crate) mod lambda;
 pub(crate) mod proxy;
+mod service;
 pub(crate) mod trace;
 pub(crate) mod usage;
 pub(crate) mod view;
@@ -27,11 +28,14 @@ use bytes::Bytes;
 use call::Call;
 use headers::{may_be_mapped, push_value};
 use lambda::Came;
+use service::ServiceCall;
 use sluice_cache::{Entry, Validity};
 use sluice_h1::{Body, BodyError};
 use sluice_mapping::{Answer, Kind, Outgoing, Place, Request, Response, ResponseView, Step, Validator};
 use sluice_server::{After, Conn};
-use sluice_snapshot::{Action, Backing, Deployed, FunctionIntegration, HttpIntegration, MappedPlan, Route};
+use sluice_snapshot::{
+    Action, Backing, Deployed, FunctionIntegration, HttpIntegration, MappedPlan, Route, ServiceIntegration,
+};
 use sluice_telemetry::{CacheOutcome, Refusal};
 use sluice_wire::BodyFraming;
 use std::io;
@@ -126,7 +130,11 @@ async fn answered(core: &Core, conn: &Conn, ex: &mut Exchange, plan: &MappedPlan
         Backing::Mock(_) => mocked(core, ex, plan, body, &outgoing).map(|answer| (answer, Vec::new())),
         Backing::Http(integration) => {
             conn.client.out().flush();
-            asked(core, ex, plan, integration, body, &outgoing).await
+            asked(core, ex, plan, Asked::Http(integration), body, &outgoing).await
+        }
+        Backing::Service(integration) => {
+            conn.client.out().flush();
+            asked(core, ex, plan, Asked::Service(integration), body, &outgoing).await
         }
         Backing::Function(integration) => {
             conn.client.out().flush();
@@ -208,14 +216,25 @@ fn mapped(
     Ok(answer)
 }
 
+/// A server that is asked by URI.
+#[derive(Clone, Copy)]
+enum Asked<'p> {
+    Http(&'p HttpIntegration),
+    Service(&'p ServiceIntegration),
+}
+
 async fn asked(
     core: &Core,
     ex: &mut Exchange,
     plan: &MappedPlan,
-    integration: &HttpIntegration,
+    what: Asked<'_>,
     body: &[u8],
     outgoing: &Outgoing,
 ) -> Made {
+    let integration = match what {
+        Asked::Http(integration) => integration,
+        Asked::Service(service) => &service.http,
+    };
     let target = {
         let seen = Seen::new(ex, body, core.clock.unix_ms(ex.received_ns));
         let request = Request::new(&seen);
@@ -232,8 +251,12 @@ async fn asked(
     }
     let sent = outgoing.body.as_deref().unwrap_or(body);
     let started_ns = sluice_rt::now_ns();
-    let call = Call { core, ex, integration, outgoing, target: &target, body: sent };
-    let received = call.run().await;
+    let received = match what {
+        Asked::Http(_) => Call { core, ex, integration, outgoing, target: &target, body: sent }.run().await,
+        Asked::Service(integration) => {
+            ServiceCall { core, ex, integration, outgoing, target: &target, body: sent }.run().await
+        }
+    };
     let slot = core.servers(&ex.view, integration.to).map(|(upstream, _)| upstream.metrics_slot);
     ex.report.upstream = slot;
     ex.report.integration_us = Some(sluice_rt::clock_ns().saturating_sub(started_ns) / 1000);
