@@ -95,6 +95,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: FunctionsCommand,
     },
+    /// Say what is wrong with something that serves.
+    Doctor {
+        #[command(subcommand)]
+        command: DoctorCommand,
+    },
     /// Mapping templates, offline.
     Vtl {
         #[command(subcommand)]
@@ -179,6 +184,24 @@ pub(crate) enum FunctionsCommand {
         /// Go on as lines come.
         #[arg(long, short)]
         follow: bool,
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+    },
+}
+
+/// `sluice doctor …`.
+#[derive(Subcommand)]
+pub(crate) enum DoctorCommand {
+    /// Say for each route of a stage what a browser would keep from a page of another origin, and why; 1 if anything.
+    Cors {
+        /// Id of a REST API, or its name.
+        api: String,
+        /// Name of the stage.
+        stage: String,
+        /// The page's origin.
+        #[arg(long, value_name = "ORIGIN", default_value = "https://app.example")]
+        origin: String,
         /// The gateway's admin listener.
         #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
         admin: String,

@@ -10,6 +10,7 @@ mod boot;
 mod cores;
 mod credentials;
 mod demo;
+mod doctor;
 mod feed;
 mod functions;
 mod keys;
@@ -118,6 +119,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Routes { admin, json } => listing::show_routes(&admin, json),
         Command::Plan { admin, json } => listing::show_plan(&admin, json),
         Command::Functions { command } => functions::dispatch(command),
+        Command::Doctor { command } => doctor::dispatch(command),
         Command::Vtl { command } => vtl::dispatch(command),
         Command::Store { command } => store::dispatch(command),
         Command::Schema => {

@@ -12,6 +12,7 @@
 
 mod build;
 mod check;
+mod cors;
 mod plan;
 mod registry;
 mod resolve;
@@ -24,6 +25,7 @@ mod tokens;
 mod trial;
 mod undeployed;
 
+pub use cors::{CorsRoute, Seen, cors};
 pub use registry::{FunctionHost, Registry};
 pub use rest::{Credentials, QuotaCounted, QuotaHandle, QuotaList, look_up};
 pub use trial::{TRIAL_STAGE, trial};

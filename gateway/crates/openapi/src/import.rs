@@ -96,6 +96,9 @@ pub fn import(
     let info = root.get("info").and_then(Value::as_object);
     let name = info.and_then(|info| member(info, "title")).filter(|title| !title.is_empty());
     let name = name.ok_or_else(|| broken("Invalid OpenAPI input: info.title is missing."))?;
+    if !root.get("paths").is_some_and(Value::is_object) {
+        return Err(broken("Invalid OpenAPI input: paths is missing."));
+    }
     let mut errors = Vec::new();
     let place = if is_v3 { "/components/securitySchemes" } else { "/securityDefinitions" };
     let schemes = Schemes::read(document.pointer(place), &mut errors);

@@ -98,6 +98,11 @@ fn check(call: &Call, definition: &Definition) -> Result<(), Fault> {
 fn told(rejected: &Rejected) -> Fault {
     let lines = |all: &[String]| all.iter().map(|one| format!("\n\t{one}")).collect::<String>();
     let (errors, warnings) = (lines(&rejected.errors), lines(&rejected.warnings));
+    if let [error] = rejected.errors.as_slice()
+        && error.starts_with("Invalid OpenAPI input")
+    {
+        return Fault::bad_request(error);
+    }
     Fault::bad_request(match (errors.as_str(), warnings.as_str()) {
         (_, "") => format!("Errors found during import:{errors}"),
         ("", _) => format!("Warnings found during import:{warnings}"),

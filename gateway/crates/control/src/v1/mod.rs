@@ -36,7 +36,7 @@ mod usage;
 mod usage_plans;
 
 pub(crate) use routes::decoded;
-pub use serve::{Access, ControlPlane, Serving};
+pub use serve::{Access, ControlPlane, Serving, carry_out};
 pub(crate) use serve::{authenticate, handle, is_ours, reset};
 pub use trials::{Trial, TrialError, TrialOutcome};
 

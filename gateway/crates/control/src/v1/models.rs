@@ -51,6 +51,58 @@ pub(crate) fn get(catalog: &Catalog, call: &Call) -> Answer {
     Ok(Reply::ok(show(model)))
 }
 
+/// A template that makes an example of a model.
+pub(crate) fn template(catalog: &Catalog, call: &Call) -> Answer {
+    let name = call.param("model_name");
+    let models = &call.api(catalog)?.definition.models;
+    let model = models.get(name).ok_or_else(|| unknown(name))?;
+    let schema = serde_json::from_str(&model.schema).unwrap_or(Value::Null);
+    let mut value = "#set($inputRoot = $input.path('$'))\n".to_owned();
+    example(&schema, models, 0, &mut value);
+    value.push('\n');
+    Ok(Reply::ok(serde_json::json!({ "value": value })))
+}
+
+/// Models that refer to themselves end here.
+const EXAMPLE_DEPTH: usize = 8;
+
+fn example(schema: &Value, models: &BTreeMap<String, Model>, depth: usize, out: &mut String) {
+    let referred = schema.get("$ref").and_then(Value::as_str).and_then(|to| to.rsplit('/').next());
+    if let Some(model) = referred.and_then(|name| models.get(name)).filter(|_| depth < EXAMPLE_DEPTH) {
+        let schema = serde_json::from_str(&model.schema).unwrap_or(Value::Null);
+        return example(&schema, models, depth + 1, out);
+    }
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let kind = schema.get("type").and_then(Value::as_str);
+    match kind.unwrap_or(if properties.is_some() { "object" } else { "" }) {
+        "string" => out.push_str("\"foo\""),
+        "integer" => out.push_str("42"),
+        "number" => out.push_str("3.14"),
+        "boolean" => out.push_str("true"),
+        "null" => out.push_str("null"),
+        "array" if depth < EXAMPLE_DEPTH => {
+            out.push_str("[\n##TODO: Update this foreach loop to reference array from input json\n#foreach($elem in $inputRoot)\n");
+            example(schema.get("items").unwrap_or(&Value::Null), models, depth + 1, out);
+            out.push_str("#if($foreach.hasNext),#end\n#end\n]");
+        }
+        _ => {
+            out.push('{');
+            let members = properties.into_iter().flatten().filter(|_| depth < EXAMPLE_DEPTH);
+            for (at, (name, schema)) in members.enumerate() {
+                out.push_str(if at == 0 { "\n" } else { ",\n" });
+                out.push_str(&"  ".repeat(depth + 1));
+                out.push_str(&format!("{} : ", Value::from(name.as_str())));
+                example(schema, models, depth + 1, out);
+            }
+            if out.ends_with('{') {
+                out.push('}');
+            } else {
+                out.push_str(&format!("\n{}}}", "  ".repeat(depth)));
+            }
+        }
+    }
+}
+
 fn check_schema(schema: &str) -> Result<(), Fault> {
     let document: Value = match schema.trim() {
         "" => Value::Null,

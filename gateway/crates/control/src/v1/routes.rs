@@ -87,7 +87,7 @@ const OPERATIONS: &[Operation] = &[
     op("GET", "/restapis/{restapi_id}/models/{model_name}", "GetModel", Read(models::get)),
     op("PATCH", "/restapis/{restapi_id}/models/{model_name}", "UpdateModel", Write(models::update)),
     op("DELETE", "/restapis/{restapi_id}/models/{model_name}", "DeleteModel", Write(models::delete)),
-    op("GET", "/restapis/{restapi_id}/models/{model_name}/default_template", "GetModelTemplate", Missing),
+    op("GET", "/restapis/{restapi_id}/models/{model_name}/default_template", "GetModelTemplate", Read(models::template)),
     op("GET", "/restapis/{restapi_id}/requestvalidators", "GetRequestValidators", Read(models::list_validators)),
     op("POST", "/restapis/{restapi_id}/requestvalidators", "CreateRequestValidator", Write(models::create_validator)),
     op("GET", "/restapis/{restapi_id}/requestvalidators/{requestvalidator_id}", "GetRequestValidator", Read(models::get_validator)),

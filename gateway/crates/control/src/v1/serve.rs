@@ -132,26 +132,11 @@ fn accepts_json(parts: &Parts) -> bool {
 fn answer(plane: &ControlPlane, parts: &Parts, body: &Bytes) -> Answer {
     let access = (plane.access)();
     signed(&access, "apigateway", parts, body)?;
-    let query = query(parts.uri.query().unwrap_or_default())?;
-    let mode = query.iter().find(|(name, _)| name == "mode").map(|(_, value)| value.as_str());
-    let (operation, params) =
-        routes::find(parts.method.as_str(), parts.uri.path(), mode).ok_or_else(|| {
-            Fault::new(
-                404,
-                "UnknownOperationException",
-                "Unable to determine service/operation name to be authorized",
-            )
-        })?;
-    if matches!(operation.handler, Handler::Missing) {
-        return Err(Fault::not_supported(operation.name));
-    }
-    // What is no JSON, or may be none.
-    let is_raw = ["ImportApiKeys", "ImportRestApi", "PutRestApi"].contains(&operation.name);
-    let json = if is_raw { Value::Null } else { document(body)? };
+    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let accept =
         parts.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let call = Call { params, query, json, body: body.to_vec(), accept, now_s: now_s(), access };
-    match operation.handler {
+    let (handler, call) = routed(access, (parts.method.as_str(), path, query), body, accept)?;
+    match handler {
         Handler::Read(read) => read(&plane.store.catalog(), &call),
         Handler::Write(write) => {
             let reply = plane.store.change(|catalog| write(catalog, &call))?;
@@ -159,7 +144,59 @@ fn answer(plane: &ControlPlane, parts: &Parts, body: &Bytes) -> Answer {
             Ok(reply)
         }
         Handler::Ask(ask) => ask(&plane.store.catalog(), &call, &*plane.serving),
-        Handler::Missing => Err(Fault::not_supported(operation.name)),
+        Handler::Missing => Err(Fault::not_supported("The operation")),
+    }
+}
+
+/// The operation that a request names, and the request as its handler reads it.
+fn routed(
+    access: Arc<Access>,
+    (method, path, query_text): (&str, &str, &str),
+    body: &[u8],
+    accept: String,
+) -> Result<(Handler, Call), Fault> {
+    let query = query(query_text)?;
+    let mode = query.iter().find(|(name, _)| name == "mode").map(|(_, value)| value.as_str());
+    let (operation, params) = routes::find(method, path, mode).ok_or_else(|| {
+        Fault::new(
+            404,
+            "UnknownOperationException",
+            "Unable to determine service/operation name to be authorized",
+        )
+    })?;
+    if matches!(operation.handler, Handler::Missing) {
+        return Err(Fault::not_supported(operation.name));
+    }
+    // What is no JSON, or may be none.
+    let is_raw = ["ImportApiKeys", "ImportRestApi", "PutRestApi"].contains(&operation.name);
+    let json = if is_raw { Value::Null } else { document(body)? };
+    let call = Call { params, query, json, body: body.to_vec(), accept, now_s: now_s(), access };
+    Ok((operation.handler, call))
+}
+
+/// Carries a change out over a catalog, without a socket, a signature or a store, for those who try what any input does:
+/// the status, the error's type and its message. As with the store, an error has changed nothing.
+pub fn carry_out(
+    catalog: &mut Catalog,
+    access: &Arc<Access>,
+    (method, path, query): (&str, &str, &str),
+    body: &[u8],
+) -> (u16, Option<(&'static str, String)>) {
+    let mut next = catalog.clone();
+    let answer =
+        routed(Arc::clone(access), (method, path, query), body, String::new()).and_then(|(handler, call)| {
+            match handler {
+                Handler::Read(read) => read(catalog, &call),
+                Handler::Write(write) => write(&mut next, &call),
+                Handler::Ask(_) | Handler::Missing => Err(Fault::not_supported("The operation")),
+            }
+        });
+    match answer {
+        Ok(reply) => {
+            *catalog = next;
+            (reply.status, None)
+        }
+        Err(fault) => (fault.status, Some((fault.kind, fault.message))),
     }
 }
 

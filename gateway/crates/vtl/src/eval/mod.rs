@@ -5,6 +5,7 @@
 
 mod collections;
 mod expr;
+mod format;
 mod gateway;
 mod math;
 mod reference;

@@ -39,6 +39,8 @@ impl<'a> Eval<'a, '_> {
                 self.room_for(text.len() + text.matches(&**from).count() * to.len())?;
                 Value::text(text.replace(&**from, to))
             }
+            // A static method, so the string it is called on has no part in it.
+            ("format", [Value::Str(pattern), args @ ..]) => Value::text(self.format(pattern, args)?),
             ("equals", [_]) => Value::Bool(false),
             ("contains" | "matches" | "split" | "replaceAll" | "replaceFirst", _) => {
                 return self.pattern_method(text, method, args);
