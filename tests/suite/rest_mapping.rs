@@ -394,3 +394,54 @@ fn requests_are_validated_before_anything_answers_them() {
     assert_eq!(backend.hits(), 1);
     assert_eq!(backend.only_request().body, b"{\"name\": \"Rex\"}");
 }
+
+/// Bodies that a core does not work on itself are mapped as small ones are.
+#[test]
+fn large_bodies_are_validated_mapped_and_compressed_the_same() {
+    let backend = echo();
+    let uri = format!("http://{}/", backend.addr());
+    let integration = http(
+        &uri,
+        json!({
+            "requestTemplates": { "application/json": "{\"n\": $input.path('$.items').size(), \"all\": $input.json('$.items')}" },
+            "integrationResponses": {
+                "200": { "statusCode": "200", "responseTemplates": { "application/json": "[$input.json('$.n'), $input.json('$.all')]" } }
+            }
+        }),
+    );
+    let model = json!({ "Items": { "id": "m", "name": "Items", "contentType": "application/json",
+        "schema": "{\"type\": \"object\", \"required\": [\"items\"]}" } });
+    let gateway = Gateway::start("");
+    let api = RestApi::new("a")
+        .with("models", model)
+        .with("requestValidators", json!({ "v": { "id": "v", "name": "v", "validateRequestBody": true } }))
+        .with("minimumCompressionSize", json!(1000))
+        .method_with(
+            "POST",
+            "/",
+            integration,
+            json!({
+                "requestValidatorId": "v", "requestModels": { "application/json": "Items" }
+            }),
+        );
+    gateway.serve_rest(&[api.deploy("s")]);
+    let items: Vec<String> = (0..20_000).map(|n| format!("\"item number {n}\"")).collect();
+    let items = format!("[{}]", items.join(","));
+    let post = |body: &str, coding: &str| {
+        let call = Call::post("/_aws/execute-api/a/s/", body.to_owned());
+        gateway.call(&call.header("content-type", "application/json").header("accept-encoding", coding))
+    };
+    let body = format!("{{\"items\": {items}}}");
+    assert!(body.len() > 256 * 1024);
+    let plain = post(&body, "identity");
+    assert_eq!(plain.status, 200, "{plain:?}");
+    assert_eq!(plain.text(), format!("[20000, {items}]"));
+    let packed = post(&body, "gzip");
+    assert_eq!((packed.status, packed.header("content-encoding")), (200, Some("gzip")));
+    assert_eq!(packed.header("vary"), Some("Accept-Encoding"));
+    assert!(packed.body.len() < plain.body.len() / 4 && packed.body.starts_with(&[0x1f, 0x8b]));
+    let wrong = body.replacen("\"items\"", "\"other\"", 1);
+    post(&wrong, "identity").assert_refusal(400, "Invalid request body", "BadRequestException");
+    let broken = format!("{body}}}");
+    post(&broken, "identity").assert_refusal(400, "Invalid request body", "BadRequestException");
+}

@@ -1,6 +1,8 @@
 //! TLS towards upstreams: verification, names, client certificates.
 
+use serde_json::json;
 use sluice_harness::pki::{Ca, TlsBackend};
+use sluice_harness::rest::{RestApi, http_proxy};
 use sluice_harness::{Backend, Call, Gateway, Reply, TempDir, eventually};
 
 /// A group of one target, `url`, with these keys.
@@ -92,4 +94,34 @@ fn our_certificate_is_shown() {
 fn a_route_may_name_an_https_address() {
     let gateway = Gateway::start("[routes.a]\npath = \"/\"\nupstream = \"https://127.0.0.1:1\"\n");
     assert_eq!(gateway.get("/").status, 504);
+}
+
+/// `insecureSkipVerification` of a REST API's integration: who signed a certificate no longer matters, whose it is still does.
+#[test]
+fn an_integration_may_trust_unknown_issuers_but_not_other_names() {
+    let strangers = Ca::new("strangers");
+    let stranger = TlsBackend::start(&strangers.leaf(&["localhost"]), None, b"made".to_vec());
+    let misnamed = TlsBackend::start(&strangers.leaf(&["other.test"]), None, Vec::new());
+    let integration = |port: u16, skips: bool| {
+        let mut integration = http_proxy(&format!("https://localhost:{port}/"));
+        integration["tlsConfig"] = json!({ "insecureSkipVerification": skips });
+        integration
+    };
+    let (stranger_port, misnamed_port) = (stranger.addr().port(), misnamed.addr().port());
+    let api = RestApi::new("a")
+        .method("GET", "/verified", integration(stranger_port, false))
+        .method("GET", "/any", integration(stranger_port, true))
+        .method("GET", "/misnamed", integration(misnamed_port, true));
+    let gateway = Gateway::start("");
+    gateway.serve_rest(&[api.deploy("s")]);
+    let any = gateway.rest("a", "s", "/any");
+    assert_eq!((any.status, any.text().as_str()), (200, "made"));
+    for path in ["/verified", "/misnamed"] {
+        gateway.rest("a", "s", path).assert_refusal(
+            504,
+            "Network error communicating with endpoint",
+            "InternalServerErrorException",
+        );
+    }
+    assert!(misnamed.seen().is_empty());
 }

@@ -242,7 +242,7 @@ fn mapped<'m>(parameters: &'m sluice_catalog::Strings, before: &str, name: &str)
 /// What is wrong with `Access-Control-Allow-Origin`, if anything is.
 fn origin_fault(mapped: Option<&str>, origin: &str) -> Option<String> {
     let Some(mapped) = mapped else { return Some("has no Access-Control-Allow-Origin".to_owned()) };
-    let Some(text) = constant(mapped) else { return None };
+    let text = constant(mapped)?;
     (text != "*" && text != origin).then(|| format!("allows the origin {text}, not {origin}"))
 }
 

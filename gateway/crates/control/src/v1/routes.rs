@@ -174,6 +174,12 @@ pub(crate) fn is_ours(path: &str) -> bool {
     OPERATIONS.iter().any(|operation| operation.path.split('/').nth(1) == Some(first))
 }
 
+/// Methods and paths of all operations.
+#[cfg(test)]
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    OPERATIONS.iter().map(|operation| (operation.method, operation.path))
+}
+
 /// Parameters of a path, decoded.
 pub(crate) type Params = Vec<(&'static str, String)>;
 

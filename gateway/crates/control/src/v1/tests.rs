@@ -522,3 +522,81 @@ fn wrong_types_are_refused_everywhere() {
         }
     }
 }
+
+#[test]
+fn junk_is_refused_in_awss_form_and_changes_nothing() {
+    let mut plane = Plane::new();
+    let api = plane.good("POST", "/restapis", json!({ "name": "a" }));
+    let key = plane.good("POST", "/apikeys", json!({ "name": "k" }));
+    let (api, root, key) = (api["id"].clone(), api["rootResourceId"].clone(), key["id"].clone());
+    let access =
+        Arc::new(Access { development: true, integration_timeout_max_ms: 29_000, ..Access::default() });
+    let nested = format!("{{\"name\": {}1{}}}", "[".repeat(5_000), "]".repeat(5_000));
+    let long = format!("{{\"name\": \"{}\", \"patchOperations\": \"x\"}}", "n".repeat(1 << 20));
+    let bodies = [
+        "",
+        "null",
+        "[]",
+        "1",
+        "\"x\"",
+        "{",
+        "\u{0}",
+        "{\"name\": []}",
+        "{\"name\": {}}",
+        "{\"type\": 7}",
+        "{\"tags\": [1]}",
+        "{\"patchOperations\": {}}",
+        "{\"patchOperations\": [1]}",
+        "{\"patchOperations\": [{\"op\": \"fly\"}]}",
+        "{\"patchOperations\": [{\"op\": \"replace\", \"path\": \"/~\", \"value\": 1}]}",
+        &nested,
+        &long,
+    ];
+    for (method, path) in routes::all().filter(|(method, _)| ["POST", "PUT", "PATCH"].contains(method)) {
+        let path = path
+            .replace("{restapi_id}", api.as_str().unwrap())
+            .replace("{resource_id}", root.as_str().unwrap())
+            .replace("{parent_id}", root.as_str().unwrap())
+            .replace("{api_key}", key.as_str().unwrap())
+            .replace("{http_method}", "GET");
+        for body in bodies {
+            let mut catalog = plane.0.clone();
+            let target = (method, path.as_str(), "");
+            let (status, error) = super::carry_out(&mut catalog, &access, target, body.as_bytes());
+            let Some((kind, message)) = error else { continue };
+            let told: String = body.chars().take(60).collect();
+            assert!((400..500).contains(&status) || status == 501, "{method} {path} {told}: {status} {kind}");
+            assert!(
+                kind.ends_with("Exception") && !message.is_empty(),
+                "{method} {path} {told}: {kind} {message}"
+            );
+            assert!(catalog == plane.0, "{method} {path} {told}");
+        }
+    }
+}
+
+#[test]
+fn a_models_template_is_an_example_of_it() {
+    let mut plane = Plane::new();
+    let api = plane.good("POST", "/restapis", json!({ "name": "a" }));
+    let models = format!("/restapis/{}/models", api["id"].as_str().unwrap());
+    let mut model = |name: &str, schema: Value| {
+        let model = json!({ "name": name, "schema": schema.to_string(), "contentType": "application/json" });
+        plane.good("POST", &models, model);
+    };
+    model("Tag", json!({ "type": "string" }));
+    model(
+        "Pet",
+        json!({ "type": "object", "properties": {
+            "id": { "type": "integer" },
+            "tag": { "$ref": "https://apigateway.amazonaws.com/restapis/a/models/Tag" }
+        } }),
+    );
+    let told = plane.good("GET", &format!("{models}/Pet/default_template"), Value::Null);
+    assert_eq!(
+        told["value"],
+        "#set($inputRoot = $input.path('$'))\n{\n  \"id\" : 42,\n  \"tag\" : \"foo\"\n}\n"
+    );
+    let unknown = plane.refused("GET", &format!("{models}/None/default_template"), Value::Null);
+    assert_eq!((unknown.0, unknown.1), (404, "NotFoundException"));
+}

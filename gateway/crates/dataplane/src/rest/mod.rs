@@ -7,6 +7,7 @@
 //! routes of the configuration do, and what of their head is mapped is in [`proxy`].
 
 mod auth;
+mod away;
 mod call;
 mod compress;
 pub(crate) mod headers;
@@ -24,6 +25,7 @@ use crate::forward::go_on;
 use crate::integrate::Integrated;
 use crate::relay::{Caching, StoreRule};
 use crate::respond::{self, Leftover};
+use away::AWAY_BYTES;
 use bytes::Bytes;
 use call::Call;
 use headers::{may_be_mapped, push_value};
@@ -31,18 +33,24 @@ use lambda::Came;
 use service::ServiceCall;
 use sluice_cache::{Entry, Validity};
 use sluice_h1::{Body, BodyError};
-use sluice_mapping::{Answer, Kind, Outgoing, Place, Request, Response, ResponseView, Step, Validator};
+use sluice_mapping::{
+    Answer, Kind, Outgoing, OwnedRequest, Place, Request, Response, ResponseView, Step, Validator,
+};
 use sluice_server::{After, Conn};
 use sluice_snapshot::{
-    Action, Backing, Deployed, FunctionIntegration, HttpIntegration, MappedPlan, Route, ServiceIntegration,
+    Action, Backing, Deployed, FunctionIntegration, HttpIntegration, MappedPlan, Route, RouteAt,
+    ServiceIntegration, Snapshot,
 };
 use sluice_telemetry::{CacheOutcome, Refusal};
 use sluice_wire::BodyFraming;
 use std::io;
 use std::rc::Rc;
-use view::{Mocked, Received, Seen};
+use std::sync::Arc;
+use view::{Mocked, Seen};
 use write::Extras;
 
+/// A status is looked for in no more than this: what a template for a MOCK says is short.
+const MOCK_STATUS_BYTES: usize = 1 << 20;
 /// What a client may send ("Amazon API Gateway quotas": payload size).
 const BODY_MAX_BYTES: u64 = 10 * 1024 * 1024;
 
@@ -71,7 +79,7 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
         respond::refuse(core, conn, ex, &Refusal::Configuration.into(), false);
         return After::Linger.into();
     };
-    let body = match read_body(core, conn, ex).await {
+    let mut body = match read_body(core, conn, ex).await {
         Ok(body) => body,
         Err(why) => {
             let keep = ex.leftover() == Leftover::Nothing && ex.client_keep_alive();
@@ -81,8 +89,8 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
     };
     ex.report.bytes_in = body.len() as u64;
     core.trace.body(&body);
-    let made = match validated(core, ex, route, &body) {
-        Ok(()) => answered(core, conn, ex, plan, &body).await,
+    let mut made = match ready(core, ex, (route, plan), &mut body).await {
+        Ok(outgoing) => answered(core, conn, ex, plan, &body, &outgoing).await,
         Err(refused) => Err(refused),
     };
     let keep = ex.client_keep_alive();
@@ -90,6 +98,9 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
         (Caching::Ttl(rule), Ok((answer, received))) => entry(rule, answer, received),
         _ => None,
     };
+    if let Ok(made) = &mut made {
+        compressed(ex, made).await;
+    }
     finish(core, conn, ex, made, keep);
     let after = if keep { After::KeepAlive } else { After::Close };
     Integrated { entry, ..after.into() }
@@ -123,22 +134,126 @@ fn entry(rule: &StoreRule, answer: &Answer, received: &[u8]) -> Option<Entry> {
 /// An answer, and the body that goes with it where mapping made none.
 type Made = Result<(Answer, Vec<u8>), Refused>;
 
-async fn answered(core: &Core, conn: &Conn, ex: &mut Exchange, plan: &MappedPlan, body: &[u8]) -> Made {
+/// Checks and maps a request; elsewhere, if its body is large.
+async fn ready(
+    core: &Core,
+    ex: &Exchange,
+    (route, plan): (&Route, &MappedPlan),
+    body: &mut Vec<u8>,
+) -> Result<Outgoing, Refused> {
     let mut outgoing = Outgoing::default();
-    prepared(core, ex, plan, body, &mut outgoing)?;
+    if body.len() < AWAY_BYTES {
+        validated(core, ex, route, body)?;
+        prepared(core, ex, plan, body, &mut outgoing)?;
+        return Ok(outgoing);
+    }
+    let (snapshot, at) = (Arc::clone(&ex.view.snapshot), ex.route);
+    let owned = {
+        let seen = Seen::new(ex, b"", core.clock.unix_ms(ex.received_ns));
+        OwnedRequest::of(&seen, std::mem::take(body))
+    };
+    let work = move || {
+        let outcome = map_apart(&snapshot, at, &owned, &mut outgoing).map(|()| outgoing);
+        (outcome, owned.into_body())
+    };
+    let (outcome, given_back) = away::done(work).await.ok_or(Refusal::Internal)?;
+    *body = given_back;
+    outcome.map_err(|refusal| refused(&refusal))
+}
+
+/// As [`validated`] and [`prepared`], of a request that is on its own.
+fn map_apart(
+    snapshot: &Snapshot,
+    at: Option<RouteAt>,
+    owned: &OwnedRequest,
+    outgoing: &mut Outgoing,
+) -> Result<(), sluice_mapping::Refusal> {
+    let missing = || sluice_mapping::Refusal::configuration("the method is not there");
+    let at = at.ok_or_else(missing)?;
+    let (route, deployed) = snapshot.route(at).zip(snapshot.rest.deployed(at)).ok_or_else(missing)?;
+    let Action::Mapped(plan) = &route.action else { return Err(missing()) };
+    let request = Request::new(owned);
+    if let Some(validator) = route.validator.as_deref().filter(|validator| validator.needs_body()) {
+        validator.check(&request)?;
+    }
+    plan.request.apply(&request, &deployed.binary, outgoing)
+}
+
+/// Maps an answer, and gives back what it was mapped from; elsewhere, if its body is large.
+async fn mapped_back<R: ResponseView + Send + 'static>(
+    core: &Core,
+    ex: &Exchange,
+    plan: &MappedPlan,
+    body: &[u8],
+    outgoing: &Outgoing,
+    response: R,
+) -> Result<(Answer, R), Refused> {
+    if response.body().len() < AWAY_BYTES {
+        return Ok((mapped(core, ex, plan, body, outgoing, &response)?, response));
+    }
+    let (snapshot, at) = (Arc::clone(&ex.view.snapshot), ex.route);
+    let owned = {
+        let seen = Seen::new(ex, b"", core.clock.unix_ms(ex.received_ns));
+        // Nothing in an answer's mapping reads the request's body.
+        OwnedRequest::of(&seen, Vec::new())
+    };
+    let overrides = outgoing.response_overrides.clone();
+    let work = move || {
+        let mut answer = Answer::default();
+        let missing = || sluice_mapping::Refusal::configuration("the method is not there");
+        let found = at.and_then(|at| Some((snapshot.route(at)?, snapshot.rest.deployed(at)?)));
+        let outcome = match found.map(|(route, deployed)| (&route.action, deployed)) {
+            Some((Action::Mapped(plan), deployed)) => {
+                let (request, view) = (Request::new(&owned), Response::new(&response));
+                plan.response.apply(&request, &view, &deployed.binary, &overrides, &mut answer)
+            }
+            _ => Err(missing()),
+        };
+        outcome.map(|()| (answer, response))
+    };
+    let outcome = away::done(work).await.ok_or(Refusal::Internal)?;
+    outcome.map_err(|refusal| refused(&refusal))
+}
+
+/// Compresses a large answer elsewhere, where it is to be compressed.
+async fn compressed(ex: &Exchange, (answer, received): &mut (Answer, Vec<u8>)) {
+    let body = answer.body.as_deref().unwrap_or(received);
+    let Some(coding) = write::coding(ex, answer, body).filter(|_| body.len() >= AWAY_BYTES) else { return };
+    let body = answer.body.take().unwrap_or_else(|| std::mem::take(received));
+    let work = move || match coding.encode(&body) {
+        Some(encoded) => (encoded, true),
+        None => (body, false),
+    };
+    // Without an outcome there is no body left to send: an empty one says so to nobody, but can't come about.
+    let (body, is_encoded) = away::done(work).await.unwrap_or_default();
+    if is_encoded {
+        answer.headers.set(Place::Header, "Content-Encoding", &String::from_utf8_lossy(coding.name()));
+        answer.headers.add(Place::Header, "Vary", "Accept-Encoding");
+    }
+    answer.body = Some(body);
+}
+
+async fn answered(
+    core: &Core,
+    conn: &Conn,
+    ex: &mut Exchange,
+    plan: &MappedPlan,
+    body: &[u8],
+    outgoing: &Outgoing,
+) -> Made {
     match &plan.backing {
-        Backing::Mock(_) => mocked(core, ex, plan, body, &outgoing).map(|answer| (answer, Vec::new())),
+        Backing::Mock(_) => mocked(core, ex, plan, body, outgoing).map(|answer| (answer, Vec::new())),
         Backing::Http(integration) => {
             conn.client.out().flush();
-            asked(core, ex, plan, Asked::Http(integration), body, &outgoing).await
+            asked(core, ex, plan, Asked::Http(integration), body, outgoing).await
         }
         Backing::Service(integration) => {
             conn.client.out().flush();
-            asked(core, ex, plan, Asked::Service(integration), body, &outgoing).await
+            asked(core, ex, plan, Asked::Service(integration), body, outgoing).await
         }
         Backing::Function(integration) => {
             conn.client.out().flush();
-            invoked(core, ex, (plan, integration), body, &outgoing).await
+            invoked(core, ex, (plan, integration), body, outgoing).await
         }
     }
 }
@@ -183,7 +298,8 @@ fn mocked(
 ) -> Result<Answer, Refused> {
     let template = outgoing.body.as_deref().unwrap_or(body);
     core.trace.with(|log| log.add(Step::EndpointRequestBody(&String::from_utf8_lossy(template))));
-    let status = sluice_mapping::mock_status(template).ok_or_else(|| Refused {
+    let status = Some(template).filter(|template| template.len() <= MOCK_STATUS_BYTES);
+    let status = status.and_then(sluice_mapping::mock_status).ok_or_else(|| Refused {
         log: "Execution failed due to configuration error: Unable to parse statusCode. It should be an integer that is \
               defined in the request template."
             .to_owned(),
@@ -254,6 +370,7 @@ async fn asked(
     let received = match what {
         Asked::Http(_) => Call { core, ex, integration, outgoing, target: &target, body: sent }.run().await,
         Asked::Service(integration) => {
+            core.trace.invokes(&target, sent);
             ServiceCall { core, ex, integration, outgoing, target: &target, body: sent }.run().await
         }
     };
@@ -271,9 +388,8 @@ async fn asked(
         let answer = proxy::answer(&received);
         return Ok((answer, received.body));
     }
-    let answer = mapped(core, ex, plan, body, outgoing, &received)?;
-    let Received { body, .. } = received;
-    Ok((answer, body))
+    let (answer, received) = mapped_back(core, ex, plan, body, outgoing, received).await?;
+    Ok((answer, received.body))
 }
 
 async fn invoked(
@@ -294,7 +410,7 @@ async fn invoked(
     match came? {
         Came::Ready(answer) => Ok((answer, Vec::new())),
         Came::ToMap(invoked) => {
-            let answer = mapped(core, ex, plan, body, outgoing, &invoked)?;
+            let (answer, invoked) = mapped_back(core, ex, plan, body, outgoing, invoked).await?;
             Ok((answer, invoked.payload))
         }
     }

@@ -98,7 +98,7 @@ fn head(
 }
 
 /// The coding of an answer.
-fn coding(ex: &Exchange, answer: &Answer, body: &[u8]) -> Option<Coding> {
+pub(crate) fn coding(ex: &Exchange, answer: &Answer, body: &[u8]) -> Option<Coding> {
     let from_bytes = ex.view.snapshot.rest.deployed(ex.within?)?.compress_from_bytes?;
     if body.is_empty()
         || (body.len() as u64) < from_bytes
