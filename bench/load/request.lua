@@ -15,6 +15,9 @@ wrk.headers["Accept-Encoding"] = "gzip, deflate, br"
 wrk.headers["Referer"] = "https://app.example.com/orders"
 wrk.headers["Cookie"] = "session=4f1c2d7a9b3e8c6d5f"
 wrk.headers["x-api-key"] = os.getenv("API_KEY")
+-- Who calls, where a shape is about that.
+wrk.headers["Authorization"] = os.getenv("AUTHORIZATION")
+wrk.headers["X-Amz-Date"] = os.getenv("AMZ_DATE")
 wrk.headers["Connection"] = os.getenv("CLOSE") and "close" or "keep-alive"
 
 -- One line for xtask, so that it need not read the table meant for people.

@@ -137,6 +137,7 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     let core =
         Core::new(seed.index, seed.snapshot, seed.tls, metrics, seed.connections, random_seed(), unix_ns());
     let keys = seed.keys;
+    core.on_warning(Box::new(|line| eprintln!("{line}")));
     core.on_unknown_key(Box::new(move |provider| keys.ask(provider)));
     let active = Rc::new(Active::default());
     let mut listeners = Vec::new();

@@ -114,8 +114,12 @@ pub(crate) fn python_for_tests() -> Option<PathBuf> {
 }
 
 /// What the tests use of npm, with the versions that their records are about.
-const NPM_PACKAGES: &[&str] =
-    &["http-cache-tests@0.4.5", "ws@8.18.3", "@aws-sdk/client-api-gateway@3.1142.0"];
+const NPM_PACKAGES: &[&str] = &[
+    "http-cache-tests@0.4.5",
+    "ws@8.18.3",
+    "@aws-sdk/client-api-gateway@3.1142.0",
+    "@aws-sdk/signature-v4@3.374.0",
+];
 
 /// Installs them into the target folder, where npm and its registry can be reached; else their tests are skipped.
 pub(crate) fn npm_packages() -> Result<(), String> {

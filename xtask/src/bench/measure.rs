@@ -177,9 +177,13 @@ fn ask(address: &str, shape: Shape) -> Result<(), String> {
     let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).map_err(|error| error.to_string())?;
     let (method, body) = shape.posted().map_or(("GET", ""), |body| ("POST", body));
+    let credentials = peers::credentials(shape)?.map_or_else(String::new, |(authorization, time)| {
+        let time = time.map(|time| format!("X-Amz-Date: {time}\r\n")).unwrap_or_default();
+        format!("Authorization: {authorization}\r\n{time}")
+    });
     let request = format!(
         "{method} {} HTTP/1.1\r\nHost: api.example.com\r\nx-api-key: {API_KEY}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
+         {credentials}Content-Length: {}\r\n\r\n{body}",
         shape.target(),
         body.len()
     );

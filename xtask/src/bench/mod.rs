@@ -52,6 +52,10 @@ pub(crate) enum Shape {
     RestMock,
     /// Proxied, likewise.
     RestProxied,
+    /// Proxied, with a token that the core has verified before.
+    Jwt,
+    /// Proxied, as a method of a REST API, with a signature that is verified anew each time.
+    Sigv4,
     /// About 1 KiB of JSON, through a template to the responder, and its answer through another.
     RestMapped,
     /// The small answer from a function that the gateway hosts. The CPU is the gateway's and its function's.
@@ -59,7 +63,7 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    const ALL: [Shape; 16] = [
+    const ALL: [Shape; 18] = [
         Shape::Mock,
         Shape::Proxied,
         Shape::Cached,
@@ -76,11 +80,16 @@ impl Shape {
         Shape::RestProxied,
         Shape::RestMapped,
         Shape::Function,
+        Shape::Jwt,
+        Shape::Sigv4,
     ];
 
     /// Whether it is a REST API's, which only Sluice has.
     pub(crate) fn is_rest(self) -> bool {
-        matches!(self, Shape::RestMock | Shape::RestProxied | Shape::RestMapped | Shape::Function)
+        matches!(
+            self,
+            Shape::RestMock | Shape::RestProxied | Shape::RestMapped | Shape::Function | Shape::Sigv4
+        )
     }
 
     /// Whether it is asked over TLS.
@@ -107,6 +116,8 @@ impl Shape {
             Shape::RestProxied => "rest-proxied",
             Shape::RestMapped => "rest-mapped",
             Shape::Function => "function",
+            Shape::Jwt => "jwt",
+            Shape::Sigv4 => "sigv4",
         }
     }
 
@@ -126,6 +137,8 @@ impl Shape {
             Shape::RestProxied => "/_aws/execute-api/bench/prod/items/12345?expand=lines",
             Shape::Function => "/_aws/execute-api/bench/prod/function/12345?expand=lines",
             Shape::RestMapped => "/_aws/execute-api/bench/prod/mapped/12345?page=1&sort=name",
+            Shape::Jwt => "/token/12345?expand=lines",
+            Shape::Sigv4 => "/_aws/execute-api/bench/prod/signed/12345?expand=lines",
             Shape::Proxied | Shape::Paced | Shape::TlsProxied => "/items/12345?expand=lines",
             Shape::H2Upstream => "/shared/12345?expand=lines",
             Shape::Cached => "/cached/12345?expand=lines",

@@ -14,6 +14,14 @@ const REQUEST_TEMPLATE: &str = include_str!("../../../bench/load/request.vtl");
 const RESPONSE_TEMPLATE: &str = include_str!("../../../bench/load/response.vtl");
 /// The key that every request carries; only Sluice looks at it.
 pub(crate) const API_KEY: &str = "bench-4f1c2d7a9b3e8c6d5f0a1b2c3d4e";
+/// Good until 2100; its key is in keys.json, and its private key is nowhere.
+const TOKEN: &str = include_str!("../../../bench/load/token.txt");
+const KEYS: &str = include_str!("../../../bench/load/keys.json");
+/// What requests are signed with.
+const ACCESS_KEY: &str = "AKIABENCH";
+const SECRET: &str = "bench-4f1c2d7a9b3e8c6d5f0a1b2c3d4e";
+/// What requests name as their host.
+const HOST: &str = "api.example.com";
 /// How many routes Sluice chooses among.
 const ROUTES: usize = 1000;
 /// The TLS listener is so far above the plain one.
@@ -75,7 +83,7 @@ impl Peer {
         match shape {
             Shape::Cached => self != Peer::Pingora,
             Shape::H2 | Shape::H2Upstream => matches!(self, Peer::Sluice | Peer::Nginx),
-            _ if shape.is_rest() => self == Peer::Sluice,
+            _ if shape.is_rest() || shape == Shape::Jwt => self == Peer::Sluice,
             _ if shape.is_tls() => matches!(self, Peer::Sluice | Peer::Nginx | Peer::Haproxy),
             _ => true,
         }
@@ -116,6 +124,21 @@ impl Peer {
             Peer::Pingora => command.arg(format!("127.0.0.1:{port}")).arg(upstream).arg(mock),
         };
         Ok(command)
+    }
+}
+
+/// What shows who calls: `Authorization`, and `X-Amz-Date` where it is a signature. Made when it is needed: a signature is good
+/// for five minutes.
+pub(crate) fn credentials(shape: Shape) -> Result<Option<(String, Option<String>)>, String> {
+    match shape {
+        Shape::Jwt => Ok(Some((format!("Bearer {}", TOKEN.trim_end()), None))),
+        Shape::Sigv4 => {
+            let mut sign = Command::new(sh::target_dir().join("release/bench-sign"));
+            let signed = sh::output(sign.args([HOST, shape.target(), ACCESS_KEY, SECRET]))?;
+            let (time, value) = signed.trim_end().split_once('\n').ok_or("bench-sign printed one line")?;
+            Ok(Some((value.to_owned(), Some(time.to_owned()))))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -191,6 +214,8 @@ fn sluice_config(port: u16, upstream: &str, work: &std::path::Path) -> Result<St
         .replace("@WORK@", &work.display().to_string())
         .replace("@PORT_TLS@", &(u32::from(port) + TLS_OFFSET).to_string())
         .replace("@KEY@", API_KEY)
+        .replace("@KEYS@", KEYS.trim_end())
+        .replace("@SECRET@", SECRET)
         .replace("@MOCK@", MOCK)
         .replace("@ROOT@", &sh::root().display().to_string());
     for index in config.matches("[routes.").count()..ROUTES {

@@ -32,6 +32,10 @@ pub(crate) fn run(cores: Cores, address: &str, shape: Shape, seconds: u64) -> Re
     if matches!(shape, Shape::Conn | Shape::TlsHandshake) {
         wrk.env("CLOSE", "1");
     }
+    if let Some((authorization, time)) = peers::credentials(shape)? {
+        wrk.env("AUTHORIZATION", authorization);
+        wrk.envs(time.map(|time| ("AMZ_DATE", time)));
+    }
     if let Some(body) = shape.posted() {
         wrk.env("BODY", body);
     }

@@ -57,6 +57,9 @@ pub struct Stage {
     /// Not on the wire: counts flushes of the cache; what is stored under another number is not found.
     #[serde(skip_serializing_if = "is_zero")]
     pub cache_generation: u64,
+    /// Not on the wire: counts flushes of what authorizers have said.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub authorizers_generation: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]

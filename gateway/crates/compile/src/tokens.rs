@@ -28,7 +28,7 @@ impl Providers {
         Issuer { name, provider: self.id(provider) }
     }
 
-    fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.plans += 1;
         self.plans
     }

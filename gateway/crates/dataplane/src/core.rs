@@ -1,6 +1,6 @@
 //! What one data core owns: its view of the published snapshot, its leases, its counters.
 
-use crate::auth::{Bearer, Keyring, Keys, SigningKeys};
+use crate::auth::{Authorizations, Bearer, Keyring, Keys, SigningKeys};
 use crate::connections::{Connections, Entry};
 use crate::head_out::HeadOut;
 use crate::ids::RequestIds;
@@ -40,6 +40,9 @@ struct Known {
 /// Verified tokens that a core remembers: a few MiB of claims.
 const TOKENS_KEPT: usize = 4096;
 
+/// Takes a line.
+type Tell = Box<dyn Fn(&str)>;
+
 /// One data core.
 pub struct Core {
     me: Weak<Core>,
@@ -58,6 +61,10 @@ pub struct Core {
     pub(crate) signing_keys: SigningKeys,
     /// Of token issuers.
     pub(crate) keys: Keys,
+    /// What functions vouch for.
+    pub(crate) authorizations: Authorizations,
+    /// Who is told what an operator should know.
+    tell: RefCell<Option<Tell>>,
     /// Tokens that were verified before.
     pub(crate) tokens: RefCell<sluice_jwt::Verified<Bearer>>,
     /// TLS handshakes with clients under way on this core.
@@ -95,6 +102,8 @@ impl Core {
             lookout: Lookout::new(index),
             signing_keys: SigningKeys::default(),
             keys: Keys::default(),
+            authorizations: Authorizations::default(),
+            tell: RefCell::new(None),
             tokens: RefCell::new(sluice_jwt::Verified::new(TOKENS_KEPT)),
             handshakes: Cell::new(0),
             connections,
@@ -287,6 +296,17 @@ impl Core {
     /// Has the keys of token issuers replaced.
     pub fn set_keyring(&self, ring: Arc<Keyring>) {
         self.keys.set_ring(ring);
+    }
+
+    /// Who is told, seldom, what an operator should know.
+    pub fn on_warning(&self, tell: Box<dyn Fn(&str)>) {
+        self.tell.replace(Some(tell));
+    }
+
+    pub(crate) fn tell(&self, warning: &str) {
+        if let Some(tell) = self.tell.borrow().as_ref() {
+            tell(warning);
+        }
     }
 
     /// Whom to tell that the keys of a provider should be fetched anew. It must not block.

@@ -44,7 +44,7 @@ pub use context::{ContextName, ContextVariable};
 pub use expression::{Expression, ExpressionError};
 pub use gateway_response::{GatewayResponseSource, GatewayResponses};
 pub use kind::Kind;
-pub use lambda::{EventFacts, Malformed, proxy_answer, proxy_event};
+pub use lambda::{EventFacts, Malformed, authorizer_event, proxy_answer, proxy_event, token_event};
 pub use log::{ExecutionLog, Pairs, Step};
 pub use mock::mock_status;
 pub use owned::OwnedRequest;

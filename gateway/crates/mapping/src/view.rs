@@ -29,6 +29,11 @@ pub trait RequestView {
     /// The value of a `$context` variable; `None` where it has none in this exchange.
     fn context(&self, variable: ContextVariable) -> Option<ContextValue<'_>>;
 
+    /// The access key that the request was signed with.
+    fn access_key(&self) -> Option<&str> {
+        None
+    }
+
     /// What a Lambda authorizer returned in `context`.
     fn authorizer<'v>(&'v self, each: &mut dyn FnMut(&'v str, ContextValue<'v>)) {
         let _ = each;

@@ -1,7 +1,9 @@
 //! Who may call: what routes ask of their callers, and whom the gateway knows.
 
+use crate::Function;
 use fancy_regex::Regex;
 use sluice_iam::Policy;
+use sluice_mapping::Expression;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,40 @@ pub enum Authorizer {
     Iam,
     /// Requests bring a token of an issuer.
     Token(Box<TokenPlan>),
+    /// A function says. All methods of a deployment that name the authorizer share its plan.
+    Lambda(Arc<LambdaPlan>),
+}
+
+/// A Lambda authorizer.
+#[derive(Debug)]
+pub struct LambdaPlan {
+    /// Its own: what is kept for one plan is not kept for another.
+    pub number: u64,
+    /// For operators: `rest API abc/prod: authorizer users`.
+    pub name: Box<str>,
+    /// What it is told.
+    pub kind: LambdaKind,
+    /// The function.
+    pub function: Function,
+    /// How long its answers are kept, seconds; 0: not at all.
+    pub ttl_s: u32,
+}
+
+/// What a Lambda authorizer is told.
+#[derive(Debug)]
+pub enum LambdaKind {
+    /// A token.
+    Token {
+        /// The header that has it.
+        header: Box<str>,
+        /// What all of it must look like.
+        validation: Option<Regex>,
+    },
+    /// The request. It must have each of the sources; together they are the identity.
+    Request {
+        /// Expressions such as `method.request.header.X`.
+        sources: Vec<Expression>,
+    },
 }
 
 /// Which tokens are accepted.

@@ -14,7 +14,9 @@ mod rest;
 mod route;
 mod router;
 
-pub use auth::{AccessKey, Authorizer, AwsPlan, Issuer, Provider, TokenPlan, TokenStyle};
+pub use auth::{
+    AccessKey, Authorizer, AwsPlan, Issuer, LambdaKind, LambdaPlan, Provider, TokenPlan, TokenStyle,
+};
 pub use function::{Auth, Function, FunctionIntegration, Secret, ServiceIntegration, Signer};
 pub use mapped::{AwsProxy, Backing, HttpIntegration, MappedPlan};
 pub use networks::Networks;

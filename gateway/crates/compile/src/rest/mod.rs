@@ -5,6 +5,7 @@
 //! others are taken over from the last snapshot as they are, so that a change of one API among thousands is published in
 //! the time that one takes.
 
+mod authorizer;
 mod backends;
 mod integration;
 mod keys;

@@ -1,9 +1,9 @@
 //! A stage of a REST API to its routes.
 
-use super::integration;
 use super::service::{Resolver, ServiceArn};
 use super::uri::{Uri, fill_in};
 use super::{Basis, From, Link};
+use super::{authorizer, integration};
 use crate::SlotAllocator;
 use crate::registry::{PoolName, Registry};
 use crate::tokens;
@@ -14,10 +14,11 @@ use sluice_catalog::{
 use sluice_iam::{Api, Kind, Policy};
 use sluice_mapping::{BinaryMediaTypes, ModelError, Models, Validator, ValidatorSource};
 use sluice_snapshot::{
-    Action, Authorizer, CacheKeyPart, CacheMode, CachePlan, Canary, Deployed, Destination, Fault, Limit,
-    MappedPlan, Pattern, Refresh, Route, RouteId, RouterBuilder, Source, Stage,
+    Action, Authorizer, CacheKeyPart, CacheMode, CachePlan, Canary, Deployed, Destination, Fault, LambdaPlan,
+    Limit, MappedPlan, Pattern, Refresh, Route, RouteId, RouterBuilder, Source, Stage,
 };
 use sluice_throttle::Rate;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -123,10 +124,14 @@ pub(super) struct Served {
     models: Result<Models, String>,
     validators: BTreeMap<String, RequestValidator>,
     authorizers: BTreeMap<String, catalog::Authorizer>,
+    /// Lambda authorizers that were compiled, by id.
+    lambdas: RefCell<BTreeMap<String, Arc<LambdaPlan>>>,
+    /// For operators.
+    name: String,
 }
 
 impl Served {
-    fn new(api: &str, definition: &Definition, variables: Strings) -> Self {
+    fn new((api, stage): (&str, &str), definition: &Definition, variables: Strings) -> Self {
         let models: Vec<_> =
             definition.models.values().map(|model| (model.name.as_str(), model.schema.as_str())).collect();
         let told =
@@ -135,6 +140,8 @@ impl Served {
             models: Models::compile(api, &models).map_err(told),
             validators: definition.request_validators.clone(),
             authorizers: definition.authorizers.clone(),
+            lambdas: RefCell::default(),
+            name: format!("rest API {api}/{stage}"),
             variables,
             binary: BinaryMediaTypes::new(definition.binary_media_types.iter().map(String::as_str)),
             compress_from_bytes: definition.minimum_compression_size.map(u64::from),
@@ -205,7 +212,7 @@ impl Builder<'_> {
     }
 
     fn deployed(&mut self, scope: &Scope<'_>, plan: DeployedPlan<'_>, is_canary: bool) -> Deployed {
-        let of = Served::new(&scope.api, plan.definition, plan.variables);
+        let of = Served::new((&scope.api, &scope.name), plan.definition, plan.variables);
         let mut routes: Vec<Route> =
             plan.methods.iter().map(|method| self.route(scope, method, &of, is_canary)).collect();
         let policy = self.policy(scope, plan.definition).unwrap_or_else(|why| {
@@ -368,8 +375,21 @@ impl Builder<'_> {
                     .map(Some)
                     .map_err(|why| (Fault::Authorizer, why))
             }
-            other => Err((Fault::Authorizer, format!("{other} authorization is not built"))),
+            "CUSTOM" => self.lambda(found()?, of).map(Some).map_err(|why| (Fault::Authorizer, why)),
+            other => Err((Fault::Authorizer, format!("there is no authorization {other}"))),
         }
+    }
+
+    /// A Lambda authorizer, one for all methods of a deployment.
+    fn lambda(&mut self, authorizer: &catalog::Authorizer, of: &Served) -> Result<Authorizer, String> {
+        if let Some(plan) = of.lambdas.borrow().get(&authorizer.id) {
+            return Ok(Authorizer::Lambda(Arc::clone(plan)));
+        }
+        let services = &self.basis.services;
+        let mut resolver = Resolver { services, registry: self.registry, slots: self.slots };
+        let plan = Arc::new(authorizer::lambda(authorizer, of, &of.name, &mut resolver)?);
+        of.lambdas.borrow_mut().insert(authorizer.id.clone(), Arc::clone(&plan));
+        Ok(Authorizer::Lambda(plan))
     }
 
     /// The resource policy of an API, if it has one.

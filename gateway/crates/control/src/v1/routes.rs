@@ -79,7 +79,7 @@ const OPERATIONS: &[Operation] = &[
     op("PATCH", "/restapis/{restapi_id}/stages/{stage_name}", "UpdateStage", Write(stages::update)),
     op("DELETE", "/restapis/{restapi_id}/stages/{stage_name}", "DeleteStage", Write(stages::delete)),
     op("DELETE", "/restapis/{restapi_id}/stages/{stage_name}/cache/data", "FlushStageCache", Write(stages::flush)),
-    op("DELETE", "/restapis/{restapi_id}/stages/{stage_name}/cache/authorizers", "FlushStageAuthorizersCache", Missing),
+    op("DELETE", "/restapis/{restapi_id}/stages/{stage_name}/cache/authorizers", "FlushStageAuthorizersCache", Write(stages::flush_authorizers)),
     op("GET", "/restapis/{restapi_id}/stages/{stage_name}/exports/{export_type}", "GetExport", Read(documents::export)),
     op("GET", "/restapis/{restapi_id}/stages/{stage_name}/sdks/{sdk_type}", "GetSdk", Missing),
     op("GET", "/restapis/{restapi_id}/models", "GetModels", Read(models::list)),

@@ -19,6 +19,7 @@ fn view(stage: &Stage) -> Value {
     let mut out = show(stage);
     if let Value::Object(members) = &mut out {
         members.remove("cacheGeneration");
+        members.remove("authorizersGeneration");
         // AWS tells all four.
         if let (Some(Value::Object(canary)), Some(settings)) =
             (members.get_mut("canarySettings"), &stage.canary_settings)
@@ -204,6 +205,13 @@ pub(crate) fn update(catalog: &mut Catalog, call: &Call) -> Answer {
     let body = view(&stage);
     api.stages.insert(stage.stage_name.clone(), Arc::new(stage));
     Ok(Reply::ok(body))
+}
+
+/// What authorizers have said so far is forgotten: the stage is compiled anew, and its authorizers with it.
+pub(crate) fn flush_authorizers(catalog: &mut Catalog, call: &Call) -> Answer {
+    let stage = call.api_mut(catalog)?.stages.get_mut(call.param("stage_name"));
+    Arc::make_mut(stage.ok_or_else(|| Fault::not_found(UNKNOWN))?).authorizers_generation += 1;
+    Ok(Reply::accepted())
 }
 
 /// What is in the cache from now on counts as of another generation.

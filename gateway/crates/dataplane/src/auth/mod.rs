@@ -3,6 +3,7 @@
 //! ```text
 //! no authorizer ───────────────────────────────────────────────┐
 //! tokens ── key known? else ask for the keys and wait ── accepted ┤
+//! a function ── identity known? else ask it ── its policy ────────┤
 //! AWS_IAM ── signature ── covers a body? hold it ── signature ──┴─> resource policy, caller's policy ─> caller's limits
 //! ```
 //! What can be decided at once is; what has to wait (for the body that a signature covers) is told as a [`Wait`], and the
@@ -10,6 +11,7 @@
 
 mod asked;
 mod keyring;
+mod lambda;
 mod signed;
 mod token;
 
@@ -17,7 +19,7 @@ use crate::core::Core;
 use crate::exchange::{Exchange, Held, Refused};
 use crate::rest;
 use asked::Asked;
-use sluice_iam::{Authentication, AwsCaller, Caller, Denied, Outcome, combine};
+use sluice_iam::{Authentication, AwsCaller, Caller, Denied, Outcome, combine, denied_before_authorizer};
 use sluice_server::Conn;
 use sluice_snapshot::{AccessKey, Authorizer, TokenPlan};
 use sluice_telemetry::Refusal;
@@ -27,6 +29,7 @@ use token::Judged;
 
 pub(crate) use keyring::Keys;
 pub use keyring::{Keyring, ProviderKeys};
+pub(crate) use lambda::{Authorizations, Vouched};
 pub(crate) use signed::SigningKeys;
 pub(crate) use token::Bearer;
 
@@ -37,6 +40,8 @@ pub(crate) enum Principal {
     Signer(Arc<AccessKey>),
     /// Whoever brought a token.
     Bearer(Rc<Bearer>),
+    /// Whoever a function vouches for.
+    Vouched(Rc<Vouched>),
 }
 
 impl Principal {
@@ -44,15 +49,23 @@ impl Principal {
     pub(crate) fn signer(&self) -> Option<&AccessKey> {
         match self {
             Self::Signer(key) => Some(key),
-            Self::Bearer(_) => None,
+            Self::Bearer(_) | Self::Vouched(_) => None,
         }
     }
 
     /// The claims of the token.
     pub(crate) fn claims(&self) -> &[(String, String)] {
         match self {
-            Self::Signer(_) => &[],
             Self::Bearer(bearer) => &bearer.claims,
+            Self::Signer(_) | Self::Vouched(_) => &[],
+        }
+    }
+
+    /// What a function vouches for.
+    pub(crate) fn vouched(&self) -> Option<&Vouched> {
+        match self {
+            Self::Vouched(vouched) => Some(vouched),
+            Self::Signer(_) | Self::Bearer(_) => None,
         }
     }
 }
@@ -63,6 +76,8 @@ pub(crate) enum Wait {
     Body,
     /// The token's key is not known: this provider's set may have it.
     Keys(u32),
+    /// The function has to be asked.
+    Function,
 }
 
 /// Finds out who calls and whether that one may. `Some`: not yet.
@@ -90,6 +105,14 @@ fn judged(ex: &mut Exchange, core: &Core) -> Result<Option<Wait>, Refused> {
                 return Ok(Some(Wait::Keys(provider)));
             }
         }
+        Some(Authorizer::Lambda(plan)) => {
+            let key = lambda::identity(ex, core, plan)?;
+            not_denied(ex, core)?;
+            match lambda::known(ex, core, plan, &key) {
+                Some(vouched) => by_policy(ex, core, vouched)?,
+                None => return Ok(Some(Wait::Function)),
+            }
+        }
     }
     Ok(None)
 }
@@ -115,6 +138,17 @@ pub(crate) async fn wait(core: &Core, conn: &mut Conn, ex: &mut Exchange, wait: 
             ex.body = Held::Here(body);
             verdict
         }
+        Wait::Function => {
+            conn.client.out().flush();
+            let view = Rc::clone(&ex.view);
+            let route = ex.route.and_then(|at| view.snapshot.route(at));
+            let Some(Authorizer::Lambda(plan)) = route.and_then(|route| route.authorizer.as_ref()) else {
+                return Err(Refusal::Internal.into());
+            };
+            let key = lambda::identity(ex, core, plan)?;
+            let vouched = lambda::ask(ex, core, plan, &key).await?;
+            by_policy(ex, core, vouched)
+        }
         Wait::Keys(provider) => {
             conn.client.out().flush();
             core.keys.refresh(provider).await;
@@ -138,6 +172,42 @@ fn by_token(ex: &mut Exchange, core: &Core, plan: &TokenPlan, last: bool) -> Res
             Ok(None)
         }
     }
+}
+
+/// What the resource policy denies is denied before anybody is asked.
+fn not_denied(ex: &Exchange, core: &Core) -> Result<(), Refused> {
+    let Some(policy) = ex.within.and_then(|at| ex.view.snapshot.rest.deployed(at)?.policy.as_ref()) else {
+        return Ok(());
+    };
+    let asked = Asked::new(ex, core, None);
+    let request = asked.request(INVOKE, Caller::Anonymous);
+    if denied_before_authorizer(Some(&policy.evaluate(&request))) {
+        return Err(denied(Denied { request, explicit: true }.to_string()));
+    }
+    Ok(())
+}
+
+/// Asks the policy that a function returned about this method, together with the resource policy.
+fn by_policy(ex: &mut Exchange, core: &Core, vouched: Rc<Vouched>) -> Result<(), Refused> {
+    let outcome = {
+        let resource = ex.within.and_then(|at| ex.view.snapshot.rest.deployed(at)?.policy.as_ref());
+        let asked = Asked::new(ex, core, None);
+        let request = asked.request(INVOKE, Caller::Anonymous);
+        let own = vouched.policy.evaluate(&request).outcome;
+        let resource = resource.map(|policy| policy.evaluate(&request));
+        combine(Authentication::SameAccount, own, resource.as_ref())
+    };
+    ex.principal = Some(Principal::Vouched(vouched));
+    const MESSAGE: &str = "User is not authorized to access this resource";
+    match outcome {
+        Outcome::Allow => Ok(()),
+        Outcome::ImplicitDeny => Err(denied(MESSAGE.to_owned())),
+        Outcome::ExplicitDeny => Err(denied(format!("{MESSAGE} with an explicit deny"))),
+    }
+}
+
+fn denied(message: String) -> Refused {
+    Refused { message: Some(message.into()), ..Refused::from(Refusal::AccessDenied) }
 }
 
 /// Verifies the signature, then asks the policies. `Some`: what is in a body of signed chunks.
@@ -190,7 +260,7 @@ fn allowed(ex: &Exchange, core: &Core, how: Authentication, own: Outcome) -> Res
         outcome => {
             let explicit = outcome == Outcome::ExplicitDeny;
             let message = Denied { request, explicit }.to_string();
-            Err(Refused { message: Some(message.into()), ..Refused::from(Refusal::AccessDenied) })
+            Err(denied(message))
         }
     }
 }

@@ -4,6 +4,7 @@
 //! "Throttle requests to your REST APIs"): the plan's limit for the method, the plan's for the key, the method's, the
 //! account's; the quota last. A request takes from all or from none.
 
+use crate::auth::Principal;
 use crate::core::Core;
 use crate::exchange::{Bucket, Exchange, Refused, take_all, throttled};
 use sluice_snapshot::{ApiKey, KeyId, Limit, RouteAt, Snapshot};
@@ -52,23 +53,30 @@ fn bucket(limit: &Limit) -> Option<Bucket<'_>> {
     }
 }
 
+fn in_header_of(ex: &Exchange) -> Result<&[u8], Refused> {
+    let mut sent = ex.head.headers.iter().filter(|h| h.id == KnownHeader::XApiKey);
+    match (sent.next(), sent.next()) {
+        (None, _) => Err(Refusal::KeyMissing.into()),
+        (Some(h), None) => Ok(h.value.of(ex.bytes.as_slice())),
+        // Two keys: which one the backend would believe is anyone's guess.
+        (Some(_), Some(_)) => Err(Refusal::KeyInvalid.into()),
+    }
+}
+
+/// What the authorizer says (`usageIdentifierKey`).
+fn of_authorizer(ex: &Exchange) -> Option<&[u8]> {
+    let vouched = ex.principal.as_ref().and_then(Principal::vouched)?;
+    vouched.usage_key.as_deref().map(str::as_bytes)
+}
+
 /// The key that the request names, if it is one and enabled.
 fn identified<'s>(
     snapshot: &'s Snapshot,
     ex: &Exchange,
     within: RouteAt,
 ) -> Result<(KeyId, &'s ApiKey), Refused> {
-    let bytes = ex.bytes.as_slice();
-    if !snapshot.rest.deployed(within).is_some_and(|deployed| deployed.keys_in_header) {
-        return Err(Refusal::KeyMissing.into());
-    }
-    let mut sent = ex.head.headers.iter().filter(|h| h.id == KnownHeader::XApiKey);
-    let value = match (sent.next(), sent.next()) {
-        (None, _) => return Err(Refusal::KeyMissing.into()),
-        (Some(h), None) => h.value.of(bytes),
-        // Two keys: which one the backend would believe is anyone's guess.
-        (Some(_), Some(_)) => return Err(Refusal::KeyInvalid.into()),
-    };
+    let in_header = snapshot.rest.deployed(within).is_some_and(|deployed| deployed.keys_in_header);
+    let value = if in_header { in_header_of(ex)? } else { of_authorizer(ex).ok_or(Refusal::KeyMissing)? };
     let table = &snapshot.rest.keys;
     let place = table.by_value.get(value).copied().ok_or(Refusal::KeyInvalid)?;
     let key = table.keys.get(place as usize).ok_or(Refusal::KeyInvalid)?;

@@ -1,6 +1,6 @@
 //! What mapping sees of an exchange: [`RequestView`] and [`ResponseView`] over what was received.
 
-use crate::auth::Principal;
+use crate::auth::{Principal, Vouched};
 use crate::exchange::Exchange;
 use crate::forward::address;
 use sluice_mapping::{ContextValue, ContextVariable, RequestView, ResponseView};
@@ -107,6 +107,10 @@ impl<'x> Seen<'x> {
         self.ex.header(id).and_then(|value| str::from_utf8(value).ok()).map(ContextValue::Str)
     }
 
+    fn vouched(&self) -> Option<&Vouched> {
+        self.ex.principal.as_ref().and_then(Principal::vouched)
+    }
+
     fn signer(&self) -> Option<&AccessKey> {
         self.ex.principal.as_ref().and_then(Principal::signer)
     }
@@ -197,7 +201,17 @@ impl RequestView for Seen<'_> {
             }
             ContextVariable::IdentityApiKey if self.is_trial() => "test-invoke-api-key",
             ContextVariable::IdentityApiKeyId if self.is_trial() => "test-invoke-api-key-id",
-            ContextVariable::IdentityApiKey => return self.ex.key.and(self.known(KnownHeader::XApiKey)),
+            ContextVariable::IdentityApiKey => {
+                self.ex.key?;
+                match self.deployed?.keys_in_header {
+                    true => return self.known(KnownHeader::XApiKey),
+                    false => self.vouched()?.usage_key.as_deref()?,
+                }
+            }
+            ContextVariable::AuthorizerPrincipalId => &self.vouched()?.principal,
+            ContextVariable::AuthorizerIntegrationLatency => {
+                return i64::try_from(self.vouched()?.latency_ms).ok().map(ContextValue::Long);
+            }
             ContextVariable::IdentityApiKeyId => &self.ex.api_key()?.name,
             ContextVariable::IdentityAccountId => &self.signer()?.account,
             ContextVariable::IdentityCaller | ContextVariable::IdentityUser => &self.signer()?.id,
@@ -228,6 +242,16 @@ impl RequestView for Seen<'_> {
             other => return self.certificate(other),
         };
         Some(ContextValue::Str(text))
+    }
+
+    fn access_key(&self) -> Option<&str> {
+        self.signer().map(|key| &*key.id)
+    }
+
+    fn authorizer<'v>(&'v self, each: &mut dyn FnMut(&'v str, ContextValue<'v>)) {
+        for (name, value) in self.vouched().map(|vouched| &*vouched.context).unwrap_or_default() {
+            each(name, ContextValue::Str(value));
+        }
     }
 
     fn claims<'v>(&'v self, each: &mut dyn FnMut(&'v str, ContextValue<'v>)) {

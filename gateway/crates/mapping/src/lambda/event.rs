@@ -28,7 +28,7 @@ const IDENTITY: &[(&str, Option<Variable>)] = &[
     ("caller", Some(Variable::IdentityCaller)),
     ("sourceIp", Some(Variable::IdentitySourceIp)),
     ("principalOrgId", Some(Variable::IdentityPrincipalOrgId)),
-    // It has no `$context` variable.
+    // It has no `$context` variable, and is asked for by itself.
     ("accessKey", None),
     ("cognitoAuthenticationType", Some(Variable::CognitoAuthenticationType)),
     ("cognitoAuthenticationProvider", Some(Variable::CognitoAuthenticationProvider)),
@@ -68,22 +68,7 @@ const CONTEXT: &[(&str, Variable)] = &[
 pub fn proxy_event(request: &Request<'_>, facts: &EventFacts<'_>, out: &mut Vec<u8>) {
     let view = request.view();
     let mut event = Writer::object(out);
-    event.value("resource", view.context(Variable::ResourcePath));
-    event.text("path", facts.path);
-    event.value("httpMethod", view.context(Variable::HttpMethod));
-    let headers = Grouped::new(facts.headers.iter().map(|(name, value)| (&**name, &**value)));
-    headers.write(&mut event, "headers", "multiValueHeaders");
-    let query: Vec<_> = percent::query(view.query()).collect();
-    let query = Grouped::new(query.iter().map(|(name, value)| (&**name, &**value)));
-    query.write(&mut event, "queryStringParameters", "multiValueQueryStringParameters");
-    // As the client wrote them: AWS decodes the query of an event, but neither its path nor what the path holds.
-    let mut parameters = Vec::new();
-    view.path_parameters(&mut |name, raw| parameters.push((name, raw)));
-    pairs(&mut event, "pathParameters", &parameters);
-    let mut variables = Vec::new();
-    view.stage_variables(&mut |name, value| variables.push((name, value)));
-    pairs(&mut event, "stageVariables", &variables);
-    event.inner("requestContext", |inner| context(inner, view));
+    described(&mut event, request, facts);
     let body = view.body();
     match (body, facts.is_binary) {
         ([], _) => event.raw("body", "null"),
@@ -92,6 +77,46 @@ pub fn proxy_event(request: &Request<'_>, facts: &EventFacts<'_>, out: &mut Vec<
     }
     event.raw("isBase64Encoded", if facts.is_binary && !body.is_empty() { "true" } else { "false" });
     event.end();
+}
+
+/// Appends the event of a REQUEST authorizer: all but the body (developer guide, "Input to an API Gateway Lambda
+/// authorizer").
+pub fn authorizer_event(request: &Request<'_>, facts: &EventFacts<'_>, method_arn: &str, out: &mut Vec<u8>) {
+    let mut event = Writer::object(out);
+    event.text("type", "REQUEST");
+    event.text("methodArn", method_arn);
+    described(&mut event, request, facts);
+    event.end();
+}
+
+/// Appends the event of a TOKEN authorizer.
+pub fn token_event(token: &str, method_arn: &str, out: &mut Vec<u8>) {
+    let mut event = Writer::object(out);
+    event.text("type", "TOKEN");
+    event.text("methodArn", method_arn);
+    event.text("authorizationToken", token);
+    event.end();
+}
+
+/// A request but for its body.
+fn described(event: &mut Writer<'_>, request: &Request<'_>, facts: &EventFacts<'_>) {
+    let view = request.view();
+    event.value("resource", view.context(Variable::ResourcePath));
+    event.text("path", facts.path);
+    event.value("httpMethod", view.context(Variable::HttpMethod));
+    let headers = Grouped::new(facts.headers.iter().map(|(name, value)| (&**name, &**value)));
+    headers.write(event, "headers", "multiValueHeaders");
+    let query: Vec<_> = percent::query(view.query()).collect();
+    let query = Grouped::new(query.iter().map(|(name, value)| (&**name, &**value)));
+    query.write(event, "queryStringParameters", "multiValueQueryStringParameters");
+    // As the client wrote them: AWS decodes the query of an event, but neither its path nor what the path holds.
+    let mut parameters = Vec::new();
+    view.path_parameters(&mut |name, raw| parameters.push((name, raw)));
+    pairs(event, "pathParameters", &parameters);
+    let mut variables = Vec::new();
+    view.stage_variables(&mut |name, value| variables.push((name, value)));
+    pairs(event, "stageVariables", &variables);
+    event.inner("requestContext", |inner| context(inner, view));
 }
 
 fn pairs(event: &mut Writer<'_>, name: &str, pairs: &[(&str, &str)]) {
@@ -108,7 +133,11 @@ fn context(inner: &mut Writer<'_>, view: &dyn RequestView) {
     }
     inner.inner("identity", |identity| {
         for (name, variable) in IDENTITY {
-            identity.value(name, variable.and_then(|variable| view.context(variable)));
+            let value = match variable {
+                Some(variable) => view.context(*variable),
+                None => view.access_key().map(ContextValue::Str),
+            };
+            identity.value(name, value);
         }
         for (name, variable) in IDENTITY_IF_ANY {
             if let Some(value) = view.context(*variable) {

@@ -7,4 +7,4 @@ mod event;
 mod json;
 
 pub use answer::{Malformed, proxy_answer};
-pub use event::{EventFacts, proxy_event};
+pub use event::{EventFacts, authorizer_event, proxy_event, token_event};
