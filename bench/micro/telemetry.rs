@@ -25,6 +25,7 @@ impl Bench {
         let hub = Hub::new(1, Options::default());
         let record = Record {
             tls: b"",
+            principal: b"",
             route: hub.route_slot("users"),
             status: 200,
             refusal: None,

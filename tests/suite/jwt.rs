@@ -85,6 +85,9 @@ fn tokens_for_an_audience_are_accepted() {
         }
     }
     assert_eq!(issuer.backend.hits(), 1, "one key set for both authorizers");
+    eventually("the caller in the access log", || {
+        gateway.stdout().contains("\"principalId\":\"ana\"").then_some(())
+    });
 }
 
 /// Each with what `WWW-Authenticate` says of it.

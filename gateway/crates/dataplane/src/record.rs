@@ -47,6 +47,7 @@ pub(crate) fn exchange(core: &Core, ex: &Exchange) {
         user_agent: ex.header(KnownHeader::UserAgent).unwrap_or_default(),
         referer: ex.header(KnownHeader::Referer).unwrap_or_default(),
         tls: ex.tls.as_ref().map_or(b"", |facts| &facts.log),
+        principal: ex.principal.as_ref().map_or(b"", |principal| principal.name().as_bytes()),
         request_id: &ex.request_id,
     });
 }
@@ -123,6 +124,7 @@ fn bare(core: &Core, conn: &Conn, why: Refusal, status: u16, bytes_out: u64) {
         user_agent: b"",
         referer: b"",
         tls: conn.tls.as_ref().map_or(b"", |facts| &facts.log),
+        principal: b"",
         request_id: &core.ids.next_id(),
     });
 }

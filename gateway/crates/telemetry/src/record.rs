@@ -43,6 +43,8 @@ pub struct Record<'a> {
     pub referer: &'a [u8],
     /// TLS version, cipher suite and client certificate's subject, separated by line feeds; empty without TLS.
     pub tls: &'a [u8],
+    /// Who called, as the authorizer has it; empty where nobody vouches.
+    pub principal: &'a [u8],
     /// As in `x-amzn-RequestId`.
     pub request_id: &'a [u8],
 }

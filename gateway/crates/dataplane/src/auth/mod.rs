@@ -53,6 +53,15 @@ impl Principal {
         }
     }
 
+    /// For the log: the ARN, the subject, what the function calls it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Signer(key) => &key.arn,
+            Self::Bearer(bearer) => bearer.subject(),
+            Self::Vouched(vouched) => &vouched.principal,
+        }
+    }
+
     /// The claims of the token.
     pub(crate) fn claims(&self) -> &[(String, String)] {
         match self {

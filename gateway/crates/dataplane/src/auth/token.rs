@@ -19,6 +19,13 @@ pub(crate) struct Bearer {
     pub(crate) claims: Vec<(String, String)>,
 }
 
+impl Bearer {
+    /// Who it was issued to.
+    pub(crate) fn subject(&self) -> &str {
+        self.claims.iter().find(|(name, _)| name == "sub").map_or("", |(_, value)| value)
+    }
+}
+
 /// What became of a request's token.
 pub(crate) enum Judged {
     Accepted(Rc<Bearer>),

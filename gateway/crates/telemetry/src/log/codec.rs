@@ -9,7 +9,7 @@
 //! | 5, 6 | route, upstream; key, limit (32 bits each; all ones: none) |
 //! | 7, 8 | client address, 128 bits, IPv4 in the low 32 |
 //! | 9 | lengths: method (8 bits), request id (8), user agent, referer, target (16 each) |
-//! | 10 | length of the TLS facts |
+//! | 10 | lengths: TLS facts, principal (32 each) |
 
 use crate::record::{CacheOutcome, Record, Refusal};
 use crate::ring::{Producer, Relaxed, Word};
@@ -25,9 +25,16 @@ const USER_AGENT_MAX: usize = 1024;
 const REFERER_MAX: usize = 2048;
 const TARGET_MAX: usize = 8192;
 const TLS_MAX: usize = 1024;
+const PRINCIPAL_MAX: usize = 512;
 /// The largest record, so that the log thread's buffer holds at least one.
-pub(crate) const RECORD_BYTES_MAX: usize =
-    FIXED_WORDS * 8 + METHOD_MAX + REQUEST_ID_MAX + USER_AGENT_MAX + REFERER_MAX + TARGET_MAX + TLS_MAX;
+pub(crate) const RECORD_BYTES_MAX: usize = FIXED_WORDS * 8
+    + METHOD_MAX
+    + REQUEST_ID_MAX
+    + USER_AGENT_MAX
+    + REFERER_MAX
+    + TARGET_MAX
+    + TLS_MAX
+    + PRINCIPAL_MAX;
 
 /// Copies a record into the ring; false when it is full.
 #[inline]
@@ -39,6 +46,7 @@ pub(crate) fn push(producer: &Producer, record: &Record<'_>) -> bool {
         cut(record.referer, REFERER_MAX),
         cut(record.path, TARGET_MAX),
         cut(record.tls, TLS_MAX),
+        cut(record.principal, PRINCIPAL_MAX),
     ];
     let count = FIXED_WORDS + fields.iter().map(|field| field.len().div_ceil(8)).sum::<usize>();
     producer.push(count, |words| fill(words, record, &fields))
@@ -50,7 +58,7 @@ fn cut(field: &[u8], max: usize) -> &[u8] {
 }
 
 #[inline]
-fn fill(words: &[Word], record: &Record<'_>, fields: &[&[u8]; 6]) {
+fn fill(words: &[Word], record: &Record<'_>, fields: &[&[u8]; 7]) {
     let (address, flags) = match record.source {
         IpAddr::V4(address) => (u128::from(address.to_bits()), 0),
         IpAddr::V6(address) => (address.to_bits(), FLAG_IPV6),
@@ -73,7 +81,7 @@ fn fill(words: &[Word], record: &Record<'_>, fields: &[&[u8]; 6]) {
         address as u64,
         (address >> 64) as u64,
         lengths(fields),
-        fields.last().map_or(0, |tls| tls.len() as u64),
+        last_lengths(fields),
     ];
     let Some((head, mut rest)) = words.split_at_checked(FIXED_WORDS) else { return };
     for (word, value) in head.iter().zip(fixed) {
@@ -92,7 +100,12 @@ fn pair(low: u32, high: u32) -> u64 {
 }
 
 #[inline]
-fn lengths([method, request_id, user_agent, referer, target, _]: &[&[u8]; 6]) -> u64 {
+fn last_lengths([.., tls, principal]: &[&[u8]; 7]) -> u64 {
+    tls.len() as u64 | (principal.len() as u64) << 32
+}
+
+#[inline]
+fn lengths([method, request_id, user_agent, referer, target, ..]: &[&[u8]; 7]) -> u64 {
     method.len() as u64
         | (request_id.len() as u64) << 8
         | (user_agent.len() as u64) << 16
@@ -139,6 +152,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) referer: &'a [u8],
     pub(crate) target: &'a [u8],
     pub(crate) tls: &'a [u8],
+    pub(crate) principal: &'a [u8],
 }
 
 /// Takes the record at the front of `bytes`, and moves past it. `None` at the end.
@@ -175,7 +189,8 @@ pub(crate) fn take<'a>(bytes: &mut &'a [u8]) -> Option<Entry<'a>> {
         user_agent: field(&mut fields, lengths >> 16 & 0xffff)?,
         referer: field(&mut fields, lengths >> 32 & 0xffff)?,
         target: field(&mut fields, lengths >> 48)?,
-        tls: field(&mut fields, tls)?,
+        tls: field(&mut fields, tls & u64::from(NONE))?,
+        principal: field(&mut fields, tls >> 32)?,
     })
 }
 

@@ -145,6 +145,11 @@ impl Formatter {
         if !entry.tls.is_empty() {
             tls_fields(out, entry.tls);
         }
+        if !entry.principal.is_empty() {
+            out.extend_from_slice(b",\"principalId\":\"");
+            text::json(out, entry.principal);
+            out.push(b'"');
+        }
         if let Some(refusal) = entry.refusal {
             out.extend_from_slice(b",\"error\":\"");
             out.extend_from_slice(refusal.label().as_bytes());

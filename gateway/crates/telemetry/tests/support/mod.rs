@@ -28,6 +28,7 @@ pub(crate) fn record() -> Record<'static> {
         user_agent: b"curl/8.0",
         referer: b"",
         tls: b"",
+        principal: b"",
         request_id: b"0af7651916cd43dd8448eb211c80319c",
     }
 }
