@@ -1,7 +1,7 @@
 //! Signs a GET for the load generator: `bench-sign HOST TARGET KEY SECRET` prints `X-Amz-Date` and `Authorization`, a line each.
 //! The signature is good for five minutes.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
 use sluice_sigv4::{Request, Scope, amz_date, authorization};
 use std::process::ExitCode;

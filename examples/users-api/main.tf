@@ -24,8 +24,11 @@ provider "aws" {
 }
 
 locals {
-  function = "arn:aws:lambda:us-east-1:123456789012:function:users"
-  methods  = toset(["GET", "POST"])
+  methods = toset(["GET", "POST"])
+  invocations = {
+    for name in ["users", "authorizer"] : name =>
+    "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/arn:aws:lambda:us-east-1:123456789012:function:${name}/invocations"
+  }
 }
 
 resource "aws_api_gateway_rest_api" "users" {
@@ -41,12 +44,21 @@ resource "aws_api_gateway_resource" "users" {
   path_part   = "users"
 }
 
+resource "aws_api_gateway_authorizer" "tokens" {
+  rest_api_id     = aws_api_gateway_rest_api.users.id
+  name            = "tokens"
+  type            = "TOKEN"
+  authorizer_uri  = local.invocations["authorizer"]
+  identity_source = "method.request.header.Authorization"
+}
+
 resource "aws_api_gateway_method" "users" {
   for_each         = local.methods
   rest_api_id      = aws_api_gateway_rest_api.users.id
   resource_id      = aws_api_gateway_resource.users.id
   http_method      = each.key
-  authorization    = "NONE"
+  authorization    = "CUSTOM"
+  authorizer_id    = aws_api_gateway_authorizer.tokens.id
   api_key_required = true
 }
 
@@ -57,7 +69,7 @@ resource "aws_api_gateway_integration" "users" {
   http_method             = aws_api_gateway_method.users[each.key].http_method
   type                    = "AWS_PROXY"
   integration_http_method = "POST"
-  uri                     = "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/${local.function}/invocations"
+  uri                     = local.invocations["users"]
 }
 
 resource "aws_api_gateway_deployment" "users" {

@@ -15,9 +15,12 @@ fn users_api() -> PathBuf {
 fn gateway() -> Gateway {
     let example = users_api();
     let config = std::fs::read_to_string(example.join("sluice.toml")).unwrap();
-    let directory = format!("directory = {:?}", example.join("users"));
-    assert!(config.contains("directory = \"users\""), "{config}");
-    Gateway::start(&config.replace("directory = \"users\"", &directory))
+    let config = ["users", "authorizer"].iter().fold(config, |config, name| {
+        let written = format!("directory = \"{name}\"");
+        assert!(config.contains(&written), "{config}");
+        config.replace(&written, &format!("directory = {:?}", example.join(name)))
+    });
+    Gateway::start(&config)
 }
 
 fn command(program: &Path, dir: &TempDir) -> Command {
@@ -44,7 +47,22 @@ fn passed(output: &Output) -> String {
 /// What a client of the tutorial does.
 fn called(gateway: &Gateway, api: &str, key: &str) {
     let host = format!("{api}.execute-api.us-east-1.amazonaws.com");
-    let call = |call: Call, key: &str| gateway.call(&call.host(&host).header("x-api-key", key));
+    let by = |token: &str, call: Call, key: &str| {
+        let call = call.host(&host).header("x-api-key", key);
+        gateway.call(&if token.is_empty() { call } else { call.header("authorization", token) })
+    };
+    let call = |call: Call, key: &str| by("ada-has-this-token", call, key);
+    eventually("the authorizer's function answers", || {
+        (by("nobody-has-this-token", Call::get("/prod/users"), key).status == 401).then_some(())
+    });
+    for token in ["", "nobody-has-this-token"] {
+        let refused = by(token, Call::get("/prod/users"), key);
+        refused.assert_refusal(401, "Unauthorized", "UnauthorizedException");
+    }
+    let withdrawn = by("this-token-was-withdrawn", Call::get("/prod/users"), key);
+    assert_eq!(withdrawn.header("x-amzn-errortype"), Some("AccessDeniedException"));
+    let denied = r#"{"Message":"User is not authorized to access this resource with an explicit deny"}"#;
+    assert_eq!((withdrawn.status, withdrawn.text().as_str()), (403, denied));
     call(Call::get("/prod/users"), "not-a-key-of-this-api").assert_refusal(
         403,
         "Forbidden",
