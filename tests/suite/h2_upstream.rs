@@ -44,14 +44,17 @@ fn what_goaway_passes_over_goes_to_a_new_connection() {
 fn a_refused_request_is_sent_again_with_its_body() {
     let (gateway, backend) = scripted(|peer| {
         if peer.index == 0 {
-            for _ in 0..3 {
+            for last in [false, false, true] {
                 let (id, _) = peer.request().unwrap();
                 peer.h2.reset(id, REFUSED_STREAM);
                 // On the same connection the server has room now.
                 let (id, request) = peer.request().unwrap();
+                if last {
+                    // Before the answer: after it, the next request could cross this on its way.
+                    peer.goaway(0x7fff_ffff);
+                }
                 peer.answer(id, &String::from_utf8(request.body).unwrap());
             }
-            peer.goaway(0x7fff_ffff);
             let (id, _) = peer.request().unwrap_or_default();
             assert_eq!(id, 0, "nothing new after GOAWAY");
         }
@@ -69,6 +72,8 @@ fn a_refused_request_is_sent_again_with_its_body() {
 fn what_may_have_been_looked_at_is_not_sent_again() {
     let (gateway, backend) = scripted(|peer| {
         let id = peer.head().unwrap();
+        // Before anything else: after it, the next request could cross this on its way.
+        peer.goaway(id);
         match peer.index {
             // Looked at, then given up.
             0 => peer.h2.reset(id, INTERNAL_ERROR),
@@ -89,7 +94,6 @@ fn what_may_have_been_looked_at_is_not_sent_again() {
                 peer.h2.reset(id, REFUSED_STREAM);
             }
         }
-        peer.goaway(id);
     });
     assert_eq!(gateway.call(&Call::post("/", "once")).status, 504);
     assert_eq!(gateway.get("/").status, 504);

@@ -160,6 +160,9 @@ burst = 1000000000
         assert!(requests.trim().parse::<u64>().unwrap() > 0, "{text}");
     }
     let metrics = gateway.metrics();
-    assert_eq!(metrics.sum("sluice_requests_total", &[("status_class", "4xx")]), 0.0);
+    // wrk may leave while requests are under way (499): nothing else may go wrong.
+    let left = metrics.sum("sluice_refusals_total", &[("reason", "client_gone")]);
+    assert_eq!(metrics.sum("sluice_refusals_total", &[]), left);
+    assert!(metrics.sum("sluice_requests_total", &[("status_class", "4xx")]) <= left);
     assert_eq!(metrics.sum("sluice_requests_total", &[("status_class", "5xx")]), 0.0);
 }
