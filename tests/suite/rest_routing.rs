@@ -201,6 +201,7 @@ fn what_cannot_be_authorized_or_answered_is_refused() {
     for path in ["/custom", "/open"] {
         assert_eq!(gateway.rest("a", "s", path).status, 500, "{path}");
     }
+    gateway.wait_for_line(0, "there is no authorizer ``");
 }
 
 #[test]
