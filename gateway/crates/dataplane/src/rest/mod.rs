@@ -89,7 +89,7 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
     };
     ex.report.bytes_in = body.len() as u64;
     core.trace.body(&body);
-    let mut made = match ready(core, ex, (route, plan), &mut body).await {
+    let made = match ready(core, ex, (route, plan), &mut body).await {
         Ok(outgoing) => answered(core, conn, ex, plan, &body, &outgoing).await,
         Err(refused) => Err(refused),
     };
@@ -98,9 +98,10 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
         (Caching::Ttl(rule), Ok((answer, received))) => entry(rule, answer, received),
         _ => None,
     };
-    if let Ok(made) = &mut made {
-        compressed(ex, made).await;
-    }
+    let made = match made {
+        Ok(made) => compressed(ex, made).await,
+        refused => refused,
+    };
     finish(core, conn, ex, made, keep);
     let after = if keep { After::KeepAlive } else { After::Close };
     Integrated { entry, ..after.into() }
@@ -216,21 +217,23 @@ async fn mapped_back<R: ResponseView + Send + 'static>(
 }
 
 /// Compresses a large answer elsewhere, where it is to be compressed.
-async fn compressed(ex: &Exchange, (answer, received): &mut (Answer, Vec<u8>)) {
-    let body = answer.body.as_deref().unwrap_or(received);
-    let Some(coding) = write::coding(ex, answer, body).filter(|_| body.len() >= AWAY_BYTES) else { return };
-    let body = answer.body.take().unwrap_or_else(|| std::mem::take(received));
+async fn compressed(ex: &Exchange, (mut answer, received): (Answer, Vec<u8>)) -> Made {
+    let body = answer.body.as_deref().unwrap_or(&received);
+    let Some(coding) = write::coding(ex, &answer, body).filter(|_| body.len() >= AWAY_BYTES) else {
+        return Ok((answer, received));
+    };
+    let body = answer.body.take().unwrap_or(received);
     let work = move || match coding.encode(&body) {
         Some(encoded) => (encoded, true),
         None => (body, false),
     };
-    // Without an outcome there is no body left to send: an empty one says so to nobody, but can't come about.
-    let (body, is_encoded) = away::done(work).await.unwrap_or_default();
+    let (body, is_encoded) = away::done(work).await.ok_or(Refusal::Internal)?;
     if is_encoded {
         answer.headers.set(Place::Header, "Content-Encoding", &String::from_utf8_lossy(coding.name()));
         answer.headers.add(Place::Header, "Vary", "Accept-Encoding");
     }
     answer.body = Some(body);
+    Ok((answer, Vec::new()))
 }
 
 async fn answered(
