@@ -228,6 +228,10 @@ pub(crate) fn unix_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+pub(crate) fn unix_s() -> u64 {
+    unix_ns() / 1_000_000_000
+}
+
 /// Randomness from the standard library's per-process hash keys: request ids need to differ, not to be secret.
 pub(crate) fn random_seed() -> [u64; 2] {
     use std::hash::{BuildHasher, RandomState};

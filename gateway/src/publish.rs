@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::bans::Bans;
-use crate::cores::{Drain, Order};
+use crate::cores::{Drain, Order, unix_s};
 use crate::credentials;
 use crate::functions::{self, Functions};
 use crate::keys::Keys;
@@ -20,7 +20,6 @@ use sluice_snapshot::Snapshot;
 use sluice_telemetry::Hub;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Reads and checks a file.
 pub(crate) fn read(file: &Path) -> Result<Settings, Failure> {
@@ -338,8 +337,7 @@ impl Workshop {
 
 /// The time of both clocks.
 fn now() -> Now {
-    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Now { ns: sluice_rt::clock_ns(), unix_s }
+    Now { ns: sluice_rt::clock_ns(), unix_s: unix_s() }
 }
 
 impl State {

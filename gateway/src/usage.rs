@@ -4,14 +4,15 @@
 //! that ends in good order, or hands over, loses nothing, and one that is killed may have granted a key at most what it
 //! asked for since the last look: [`LOOK_MS`] and the time of a commit.
 
+use crate::cores::unix_s;
 use sluice_catalog::{self as catalog, Usage};
-use sluice_compile::{QuotaCounted, QuotaHandle, QuotaList};
+use sluice_compile::{QuotaCounted, QuotaHandle, QuotaList, period};
 use sluice_store::{Store, StoreError};
 use sluice_throttle::{Period, QuotaCount};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Between two looks.
 const LOOK_MS: u64 = 200;
@@ -37,11 +38,7 @@ pub(crate) fn counted(usage: &Usage) -> QuotaCounted {
     QuotaCounted {
         plan: usage.plan.clone(),
         key: usage.key.clone(),
-        period: match usage.period {
-            catalog::Period::Day => Period::Day,
-            catalog::Period::Week => Period::Week,
-            catalog::Period::Month => Period::Month,
-        },
+        period: period(usage.period),
         count: QuotaCount { period: usage.number, used: usage.used },
         bonus: usage.bonus,
     }
@@ -53,10 +50,6 @@ const fn shown(period: Period) -> catalog::Period {
         Period::Week => catalog::Period::Week,
         Period::Month => catalog::Period::Month,
     }
-}
-
-fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl Keeper {

@@ -27,7 +27,7 @@ mod undeployed;
 
 pub use cors::{CorsRoute, Seen, cors};
 pub use registry::{FunctionHost, Registry};
-pub use rest::{Credentials, QuotaCounted, QuotaHandle, QuotaList, look_up};
+pub use rest::{Credentials, QuotaCounted, QuotaHandle, QuotaList, look_up, period};
 pub use trial::{TRIAL_STAGE, trial};
 pub use undeployed::{Undeployed, undeployed};
 

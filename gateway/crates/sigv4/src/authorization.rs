@@ -1,6 +1,6 @@
 //! What a request says of its signature, in `Authorization` or in its query.
 
-use crate::canonical::decode;
+use crate::canonical::percent_decode;
 use crate::{ALGORITHM, Error, Request};
 
 /// As the request states it; nothing of it is believed yet.
@@ -72,7 +72,7 @@ fn in_query(request: &Request<'_>) -> Result<Claim, Error> {
     let parameter = |name: &str| {
         let pairs = request.query.split('&').filter_map(|pair| pair.split_once('='));
         let value = pairs.clone().find(|(key, _)| *key == name).map(|(_, value)| value)?;
-        String::from_utf8(decode(value)).ok()
+        String::from_utf8(percent_decode(value.as_bytes())).ok()
     };
     let needed = |name: &str| {
         parameter(name)

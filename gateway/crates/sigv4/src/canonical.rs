@@ -76,14 +76,15 @@ fn header(request: &Request<'_>, name: &str) -> String {
 
 fn reencode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    encode(&decode(text), &mut out);
+    encode(&percent_decode(text.as_bytes()), &mut out);
     out
 }
 
-/// Percent-decodes; what is no valid escape stays as it is.
-pub(crate) fn decode(text: &str) -> Vec<u8> {
+/// Percent-decodes, as a path or query is before it is signed; what is no valid escape stays as it is.
+#[must_use]
+pub fn percent_decode(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let [first, others @ ..] = rest {
         let escaped = match others {
             [high, low, ..] if *first == b'%' => digit(*high).zip(digit(*low)),

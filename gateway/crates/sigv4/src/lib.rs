@@ -13,6 +13,7 @@ mod payload;
 mod time;
 mod verify;
 
+pub use canonical::percent_decode;
 pub use error::Error;
 pub use payload::{Accepts, Chunks};
 pub use time::{amz_date, parse_amz_date};

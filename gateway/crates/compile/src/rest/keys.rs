@@ -95,6 +95,16 @@ pub struct QuotaCounted {
     pub bonus: u64,
 }
 
+/// A quota's period, as it is counted.
+#[must_use]
+pub const fn period(of: catalog::Period) -> Period {
+    match of {
+        catalog::Period::Day => Period::Day,
+        catalog::Period::Week => Period::Week,
+        catalog::Period::Month => Period::Month,
+    }
+}
+
 /// Quotas by plan and key. One for the life of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Quotas {
@@ -111,11 +121,7 @@ impl Quotas {
 
     /// The quota of a key. One of another period than before counts anew; a new limit holds at once.
     fn plan(&mut self, plan: &str, key: &str, quota: &catalog::Quota, slot: u32, now: Now) -> QuotaPlan {
-        let period = match quota.period {
-            catalog::Period::Day => Period::Day,
-            catalog::Period::Week => Period::Week,
-            catalog::Period::Month => Period::Month,
-        };
+        let period = period(quota.period);
         let name = (plan.to_owned(), key.to_owned());
         let next = u32::try_from(self.by_name.len()).unwrap_or(u32::MAX);
         let limit = u64::from(quota.limit);

@@ -21,7 +21,7 @@ use crate::{Now, SlotAllocator};
 pub(crate) use backends::Backends;
 pub use backends::look_up;
 pub(crate) use keys::{KnownKeys, Quotas, StageIds};
-pub use keys::{QuotaCounted, QuotaHandle, QuotaList};
+pub use keys::{QuotaCounted, QuotaHandle, QuotaList, period};
 pub use service::Credentials;
 use service::Services;
 use sluice_catalog::{Catalog, Definition, DomainName, RestApi};

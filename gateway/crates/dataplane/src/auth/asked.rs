@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::exchange::Exchange;
 use sluice_iam::{Caller, Context, Request, Value};
+use sluice_sigv4::percent_decode;
 use sluice_snapshot::{AccessKey, Snapshot};
 use sluice_wire::KnownHeader;
 use std::fmt::Write;
@@ -82,33 +83,12 @@ pub(crate) fn method_arn(ex: &Exchange) -> String {
 }
 
 fn decode(path: &[u8], out: &mut String) {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let [first, others @ ..] = rest {
-        let escape =
-            (*first == b'%').then(|| others.first_chunk::<2>().and_then(|pair| hex(*pair))).flatten();
-        match escape {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = others.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = others;
-            }
-        }
-    }
-    for char in String::from_utf8_lossy(&bytes).chars() {
+    for char in String::from_utf8_lossy(&percent_decode(path)).chars() {
         match char {
             '*' | '?' | '$' | '%' | '\0'..=' ' | '\u{7f}' => drop(write!(out, "%{:02X}", u32::from(char))),
             _ => out.push(char),
         }
     }
-}
-
-fn hex([high, low]: [u8; 2]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some(digit(high)? << 4 | digit(low)?)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! policy that the function returned for one method is asked about the next one.
 
 use crate::auth::asked::method_arn;
+use crate::auth::only_header;
 use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
 use crate::rest::lambda::{Invocation, client_path, event_headers, invoke};
@@ -26,7 +27,6 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::str;
 use std::task::{Poll, Waker};
 
 /// What a function vouches for.
@@ -113,12 +113,10 @@ pub(crate) fn identity(ex: &Exchange, core: &Core, plan: &LambdaPlan) -> Result<
     match &plan.kind {
         LambdaKind::Token { header, validation } => {
             let value = only_header(ex, header).ok_or(Refusal::Unauthorized)?;
-            let fits =
-                |value: &str| validation.as_ref().is_none_or(|regex| regex.is_match(value).unwrap_or(false));
-            value.clone_into(&mut token);
-            if !fits(value) {
+            if validation.as_ref().is_some_and(|regex| !regex.is_match(value).unwrap_or(false)) {
                 return Err(Refusal::Unauthorized.into());
             }
+            value.clone_into(&mut token);
             key.push_str(value);
         }
         LambdaKind::Request { sources } => {
@@ -139,14 +137,6 @@ pub(crate) fn identity(ex: &Exchange, core: &Core, plan: &LambdaPlan) -> Result<
         }
     }
     Ok(Identity { id: TokenId::new(plan.number, &key), token })
-}
-
-/// The value of a header that is there once. Of two, nobody knows which one the backend would believe.
-fn only_header<'x>(ex: &'x Exchange, name: &str) -> Option<&'x str> {
-    let bytes = ex.bytes.as_slice();
-    let mut lines = ex.head.headers.iter().filter(|h| h.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()));
-    let value = str::from_utf8(lines.next()?.value.of(bytes)).ok()?;
-    (lines.next().is_none() && !value.is_empty()).then_some(value)
 }
 
 /// What is known of an identity already.

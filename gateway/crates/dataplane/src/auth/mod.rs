@@ -15,15 +15,20 @@ mod lambda;
 mod signed;
 mod token;
 
-use crate::core::Core;
+use crate::core::{Core, View};
 use crate::exchange::{Exchange, Held, Refused};
+use crate::respond::gateway_response;
 use crate::rest;
 use asked::Asked;
-use sluice_iam::{Authentication, AwsCaller, Caller, Denied, Outcome, combine, denied_before_authorizer};
+use lambda::Identity;
+use sluice_iam::{
+    Authentication, AwsCaller, Caller, Denied, Outcome, Policy, combine, denied_before_authorizer,
+};
 use sluice_server::Conn;
 use sluice_snapshot::{AccessKey, Authorizer, TokenPlan};
 use sluice_telemetry::Refusal;
 use std::rc::Rc;
+use std::str;
 use std::sync::Arc;
 use token::Judged;
 
@@ -85,23 +90,39 @@ pub(crate) enum Wait {
     Body,
     /// The token's key is not known: this provider's set may have it.
     Keys(u32),
-    /// The function has to be asked.
-    Function,
+    /// The function has to be asked about this identity.
+    Function(Box<Identity>),
 }
 
 /// Finds out who calls and whether that one may. `Some`: not yet.
 #[inline]
 pub(crate) fn identify(ex: &mut Exchange, core: &Core) -> Result<Option<Wait>, Refused> {
     let is_open = ex.route().is_none_or(|route| route.authorizer.is_none());
-    let has_policy = ex.within.is_some_and(|at| {
-        ex.view.snapshot.rest.deployed(at).is_some_and(|deployed| deployed.policy.is_some())
-    });
-    if is_open && !has_policy { Ok(None) } else { judged(ex, core) }
+    if is_open && resource_policy(ex).is_none() { Ok(None) } else { judged(ex, core) }
+}
+
+/// Who is to be asked who calls. Of the view by itself, so that the exchange may be told meanwhile.
+fn authorizer<'v>(view: &'v View, ex: &Exchange) -> Option<&'v Authorizer> {
+    view.snapshot.route(ex.route?)?.authorizer.as_ref()
+}
+
+/// The resource policy of the API.
+#[inline]
+fn resource_policy(ex: &Exchange) -> Option<&Policy> {
+    ex.view.snapshot.rest.deployed(ex.within?)?.policy.as_ref()
+}
+
+/// The value of a header that is there once. Of two, nobody knows which one the backend would believe.
+fn only_header<'x>(ex: &'x Exchange, name: &str) -> Option<&'x str> {
+    let bytes = ex.bytes.as_slice();
+    let mut lines = ex.head.headers.iter().filter(|h| h.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()));
+    let value = str::from_utf8(lines.next()?.value.of(bytes)).ok()?;
+    (lines.next().is_none() && !value.is_empty()).then_some(value)
 }
 
 fn judged(ex: &mut Exchange, core: &Core) -> Result<Option<Wait>, Refused> {
     let view = Rc::clone(&ex.view);
-    match ex.route.and_then(|at| view.snapshot.route(at)).and_then(|route| route.authorizer.as_ref()) {
+    match authorizer(&view, ex) {
         None => allowed(ex, core, Authentication::None, Outcome::ImplicitDeny)?,
         Some(Authorizer::Iam) => {
             if signed::covers_body(ex) {
@@ -119,7 +140,7 @@ fn judged(ex: &mut Exchange, core: &Core) -> Result<Option<Wait>, Refused> {
             not_denied(ex, core)?;
             match lambda::known(ex, core, plan, &key) {
                 Some(vouched) => by_policy(ex, core, vouched)?,
-                None => return Ok(Some(Wait::Function)),
+                None => return Ok(Some(Wait::Function(Box::new(key)))),
             }
         }
     }
@@ -147,14 +168,12 @@ pub(crate) async fn wait(core: &Core, conn: &mut Conn, ex: &mut Exchange, wait: 
             ex.body = Held::Here(body);
             verdict
         }
-        Wait::Function => {
+        Wait::Function(key) => {
             conn.client.out().flush();
             let view = Rc::clone(&ex.view);
-            let route = ex.route.and_then(|at| view.snapshot.route(at));
-            let Some(Authorizer::Lambda(plan)) = route.and_then(|route| route.authorizer.as_ref()) else {
+            let Some(Authorizer::Lambda(plan)) = authorizer(&view, ex) else {
                 return Err(Refusal::Internal.into());
             };
-            let key = lambda::identity(ex, core, plan)?;
             let vouched = lambda::ask(ex, core, plan, &key).await?;
             by_policy(ex, core, vouched)
         }
@@ -162,8 +181,7 @@ pub(crate) async fn wait(core: &Core, conn: &mut Conn, ex: &mut Exchange, wait: 
             conn.client.out().flush();
             core.keys.refresh(provider).await;
             let view = Rc::clone(&ex.view);
-            let route = ex.route.and_then(|at| view.snapshot.route(at));
-            match route.and_then(|route| route.authorizer.as_ref()) {
+            match authorizer(&view, ex) {
                 Some(Authorizer::Token(plan)) => by_token(ex, core, plan, true).map(|_| ()),
                 _ => Err(Refusal::Internal.into()),
             }
@@ -185,9 +203,7 @@ fn by_token(ex: &mut Exchange, core: &Core, plan: &TokenPlan, last: bool) -> Res
 
 /// What the resource policy denies is denied before anybody is asked.
 fn not_denied(ex: &Exchange, core: &Core) -> Result<(), Refused> {
-    let Some(policy) = ex.within.and_then(|at| ex.view.snapshot.rest.deployed(at)?.policy.as_ref()) else {
-        return Ok(());
-    };
+    let Some(policy) = resource_policy(ex) else { return Ok(()) };
     let asked = Asked::new(ex, core, None);
     let request = asked.request(INVOKE, Caller::Anonymous);
     if denied_before_authorizer(Some(&policy.evaluate(&request))) {
@@ -199,20 +215,23 @@ fn not_denied(ex: &Exchange, core: &Core) -> Result<(), Refused> {
 /// Asks the policy that a function returned about this method, together with the resource policy.
 fn by_policy(ex: &mut Exchange, core: &Core, vouched: Rc<Vouched>) -> Result<(), Refused> {
     let outcome = {
-        let resource = ex.within.and_then(|at| ex.view.snapshot.rest.deployed(at)?.policy.as_ref());
         let asked = Asked::new(ex, core, None);
         let request = asked.request(INVOKE, Caller::Anonymous);
         let own = vouched.policy.evaluate(&request).outcome;
-        let resource = resource.map(|policy| policy.evaluate(&request));
+        let resource = resource_policy(ex).map(|policy| policy.evaluate(&request));
         combine(Authentication::SameAccount, own, resource.as_ref())
     };
     ex.principal = Some(Principal::Vouched(vouched));
-    const MESSAGE: &str = "User is not authorized to access this resource";
     match outcome {
         Outcome::Allow => Ok(()),
-        Outcome::ImplicitDeny => Err(denied(MESSAGE.to_owned())),
-        Outcome::ExplicitDeny => Err(denied(format!("{MESSAGE} with an explicit deny"))),
+        Outcome::ImplicitDeny => Err(not_authorized("")),
+        Outcome::ExplicitDeny => Err(not_authorized(" with an explicit deny")),
     }
+}
+
+/// As a function's policy denies, and a user pool that has not granted the scope.
+fn not_authorized(more: &str) -> Refused {
+    denied(format!("{}{more}", gateway_response(Refusal::AccessDenied).message))
 }
 
 fn denied(message: String) -> Refused {
@@ -256,7 +275,7 @@ fn caller(key: Option<&AccessKey>) -> Caller<'_> {
 
 /// What the resource policy and the caller's own say together.
 fn allowed(ex: &Exchange, core: &Core, how: Authentication, own: Outcome) -> Result<(), Refused> {
-    let policy = ex.within.and_then(|at| ex.view.snapshot.rest.deployed(at)?.policy.as_ref());
+    let policy = resource_policy(ex);
     if policy.is_none() && own == Outcome::Allow && how != Authentication::CrossAccount {
         return Ok(());
     }

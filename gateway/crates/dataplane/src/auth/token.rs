@@ -1,6 +1,7 @@
 //! Tokens of user pools and other issuers.
 
 use crate::auth::keyring::Keyring;
+use crate::auth::{not_authorized, only_header};
 use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
 use sluice_jwt::{Audience, Claims, Error, Expected, TokenId, verify};
@@ -8,7 +9,6 @@ use sluice_snapshot::{TokenPlan, TokenStyle};
 use sluice_telemetry::Refusal;
 use sluice_wire::enc;
 use std::rc::Rc;
-use std::str;
 
 /// How far the issuer's clock and ours may differ.
 const SKEW_S: u64 = 30;
@@ -64,15 +64,9 @@ pub(crate) fn judge(ex: &Exchange, core: &Core, plan: &TokenPlan, last: bool) ->
     Ok(Judged::Accepted(bearer))
 }
 
-/// The token, without `Bearer`. Several are none: which of them the backend would believe is anyone's guess.
+/// The token, without `Bearer`.
 fn sent<'x>(ex: &'x Exchange, plan: &TokenPlan) -> Option<&'x str> {
-    let bytes = ex.bytes.as_slice();
-    let name = plan.header.as_bytes();
-    let mut values = ex.head.headers.iter().filter(|h| h.name.of(bytes).eq_ignore_ascii_case(name));
-    let value = str::from_utf8(values.next()?.value.of(bytes)).ok()?.trim_ascii();
-    if values.next().is_some() {
-        return None;
-    }
+    let value = only_header(ex, &plan.header)?.trim_ascii();
     let is_bearer = value.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("bearer "));
     let token = if is_bearer { value.get(7..).unwrap_or_default().trim_ascii() } else { value };
     (!token.is_empty()).then_some(token)
@@ -176,8 +170,7 @@ fn unauthorized(plan: &TokenPlan, why: Option<&'static str>) -> Refused {
 /// User pools deny access as policies do.
 fn out_of_scope(plan: &TokenPlan) -> Refused {
     if plan.style == TokenStyle::Cognito {
-        let message = "User is not authorized to access this resource";
-        return Refused { message: Some(message.into()), ..Refused::from(Refusal::AccessDenied) };
+        return not_authorized("");
     }
     let scopes: Vec<&str> = plan.scopes.iter().map(|scope| &**scope).collect();
     let scopes = scopes.join(" ").replace(['"', '\\'], "");
