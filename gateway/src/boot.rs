@@ -180,21 +180,23 @@ struct Running {
 /// Drains the cores and ends the threads.
 fn finish(end: End, running: Running, notifier: &Notifier) -> Result<(), Failure> {
     let Running { publisher, keeper, kernel, handles, mut control, log } = running;
-    let succeeded = match end {
+    let succeeded = matches!(end, End::Succeeded(_));
+    match end {
         End::Told => {
             notifier.stopping();
-            false
+            publisher.drain(false);
         }
         End::Succeeded(successor) => {
             if let Err(error) = kernel.apply(None) {
                 eprintln!("sluice: warning: {error}");
             }
             notifier.main_pid(successor.pid);
-            drop(successor);
-            true
+            publisher.drain(true);
+            // Once the cores are told: what is answered after this line asks its client to leave. And while the successor
+            // waits: it writes to the same stream.
+            eprintln!("sluice: upgraded: process {} serves, this one drains", successor.pid);
         }
-    };
-    publisher.drain(succeeded);
+    }
     if succeeded && let Some(control) = control.take() {
         // The successor answers there, too.
         control.stop().map_err(|error| runtime("the admin listener failed", &error))?;

@@ -204,14 +204,11 @@ async fn finished(upgrade: &mut Option<Upgrade>) -> Result<Successor, String> {
     }
 }
 
-/// Tells the outcome on stderr and to who has asked.
+/// Tells the outcome to who has asked, and a failure on stderr.
 fn tell(upgrade: Option<Upgrade>, outcome: Result<Successor, String>) -> Option<Successor> {
     let answer = upgrade.and_then(|upgrade| upgrade.answer);
     let summary = match &outcome {
-        Ok(successor) => {
-            eprintln!("sluice: upgraded: process {} serves, this one drains", successor.pid);
-            Ok(successor.pid)
-        }
+        Ok(successor) => Ok(successor.pid),
         Err(why) => {
             eprintln!("sluice: upgrade failed: {why}");
             Err(why.clone())
