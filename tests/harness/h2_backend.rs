@@ -65,12 +65,12 @@ impl Peer {
     /// The next request whose head has come, by its stream.
     pub fn head(&mut self) -> Option<u32> {
         let mut id = 0;
-        self.h2.until(|_, frame| {
+        let came = self.h2.until(|_, frame| {
             id = frame.stream;
             frame.kind == HEADERS
         });
-        self.requests.fetch_add(usize::from(id != 0), Ordering::SeqCst);
-        (id != 0).then_some(id)
+        self.requests.fetch_add(usize::from(came), Ordering::SeqCst);
+        came.then_some(id)
     }
 
     /// The next whole request; its fields are the trailers, as a client would see them.
