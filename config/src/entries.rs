@@ -4,7 +4,7 @@ use crate::aws;
 use crate::diagnostic::{Diagnostic, Located, Position, Reporter};
 use crate::functions;
 use crate::read::Fields;
-use crate::secure::{certificate, tls, upstream_tls};
+use crate::secure::{acme, certificate, tls, upstream_tls};
 use crate::settings::{
     AccessLog, ApiKey, Bans, Cache, CacheKey, CacheMode, Certificate, Engine, Forwarded, Limit, LogFormat,
     Mock, Protocol, Route, RouteCache, Scope, Secret, Server, Settings, Target, Upstream, Wait, Xdp,
@@ -60,6 +60,8 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
     let server = server(&file_tables.single("server", &mut out), &mut out);
     let certificates: Vec<Certificate> = file_tables.entries("certificates", &mut out, certificate);
     let tls = tls(&file_tables.single("tls", &mut out), &server, &certificates, &mut out);
+    let issuer = file_tables.has("acme").then(|| file_tables.single("acme", &mut out));
+    let acme = acme(issuer.as_ref(), &server, &certificates, &mut out);
     let mut upstreams: Vec<Upstream> =
         file_tables.entries("upstreams", &mut out, |name, fields, out| upstream(name, fields, demo, out));
     let routes =
@@ -83,34 +85,34 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
     let vpc_links = file_tables.entries("vpc_links", &mut out, functions::vpc_link);
     implicit_upstreams(&routes, &mut upstreams, &mut out);
     unique_key_values(&keys, &mut out);
-    if out.is_clean() {
-        Ok(Settings {
-            file,
-            server,
-            tls,
-            certificates,
-            upstreams,
-            routes,
-            keys,
-            limits,
-            cache,
-            access_log,
-            xdp,
-            bans,
-            store,
-            aws: aws_settings,
-            access_keys,
-            functions: functions.into_iter().flatten().collect(),
-            lambda,
-            services,
-            credentials,
-            authorizers,
-            user_pools,
-            vpc_links: vpc_links.into_iter().flatten().collect(),
-        })
-    } else {
-        Err(out.finish())
+    if !out.is_clean() {
+        return Err(out.finish());
     }
+    Ok(Settings {
+        file,
+        server,
+        tls,
+        certificates,
+        acme,
+        upstreams,
+        routes,
+        keys,
+        limits,
+        cache,
+        access_log,
+        xdp,
+        bans,
+        store,
+        aws: aws_settings,
+        access_keys,
+        functions: functions.into_iter().flatten().collect(),
+        lambda,
+        services,
+        credentials,
+        authorizers,
+        user_pools,
+        vpc_links: vpc_links.into_iter().flatten().collect(),
+    })
 }
 
 /// The top level of the file.

@@ -16,6 +16,7 @@ mod schema;
 mod secure;
 mod settings;
 mod spec;
+mod spec_secure;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -25,10 +26,11 @@ pub use diagnostic::{Diagnostic, Located, Position, Severity};
 pub use ipnet::IpNet;
 pub use schema::schema;
 pub use settings::{
-    AccessKey, AccessLog, ApiKey, Aws, Cache, CacheKey, CacheMode, Certificate, ClientAuth, Code,
-    Credentials, Engine, Forwarded, Function, JwtAuthorizer, Lambda, Limit, LogFormat, Mock, PolicySource,
-    Protocol, Route, RouteCache, Runtime, Scope, Secret, Server, Service, Settings, Store, Target, Tls,
-    Upstream, UpstreamTls, UserPool, VpcLink, Wait, Xdp, XdpLimits, XdpMode, XdpRate,
+    AccessKey, AccessLog, Acme, AcmeChallenge, ApiKey, Aws, Cache, CacheKey, CacheMode, Certificate,
+    CertificateSource, ClientAuth, Code, Credentials, Engine, Forwarded, Function, JwtAuthorizer, Lambda,
+    Limit, LogFormat, Mock, PolicySource, Protocol, Route, RouteCache, Runtime, Scope, Secret, Server,
+    Service, Settings, Store, Target, Tls, Upstream, UpstreamTls, UserPool, VpcLink, Wait, Xdp, XdpLimits,
+    XdpMode, XdpRate,
 };
 pub use suggest::{known_names, nearest};
 

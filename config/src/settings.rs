@@ -18,6 +18,8 @@ pub struct Settings {
     pub tls: Tls,
     /// `[certificates.*]`.
     pub certificates: Vec<Certificate>,
+    /// `[acme]`; present if a certificate needs it.
+    pub acme: Option<Acme>,
     /// `[upstreams.*]`, then the implicit groups of routes that name an address.
     pub upstreams: Vec<Upstream>,
     /// `[routes.*]`.
@@ -227,16 +229,56 @@ pub enum ClientAuth {
 pub struct Certificate {
     /// Name.
     pub name: Located<Arc<str>>,
-    /// PEM chain.
-    pub cert_file: Located<PathBuf>,
-    /// PEM key.
-    pub key_file: Located<PathBuf>,
+    /// Where it comes from.
+    pub source: CertificateSource,
     /// DER response to staple.
     pub ocsp_file: Option<Located<PathBuf>>,
     /// Names it is served for; empty: those in the certificate.
     pub names: Vec<Located<String>>,
     /// For clients that name no other.
     pub default: bool,
+    /// What is asked of clients; `None`: what `[tls]` says.
+    pub client_auth: Option<ClientAuth>,
+    /// Authorities of client certificates; `None`: those of `[tls]`.
+    pub client_ca_file: Option<Located<PathBuf>>,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Debug)]
+pub enum CertificateSource {
+    /// Files of the operator's.
+    Files {
+        /// PEM chain.
+        cert: Located<PathBuf>,
+        /// PEM key.
+        key: Located<PathBuf>,
+    },
+    /// The authority of `[acme]`.
+    Acme(AcmeChallenge),
+}
+
+/// How an ACME authority is shown that a name is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcmeChallenge {
+    /// An answer over plain HTTP on port 80 (RFC 8555 8.3).
+    Http01,
+    /// A certificate over TLS on port 443 (RFC 8737).
+    TlsAlpn01,
+}
+
+/// `[acme]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// URL of the directory.
+    pub directory: Located<String>,
+    /// `mailto:` addresses.
+    pub contact: Vec<String>,
+    /// Authorities of the directory's own certificate, `None`: the system's.
+    pub ca_file: Option<Located<PathBuf>>,
+    /// Where account, keys and certificates are kept.
+    pub state_dir: PathBuf,
+    /// After a first failure, milliseconds.
+    pub retry_ms: u64,
 }
 
 /// `tls*` of an upstream group.

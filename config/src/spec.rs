@@ -4,6 +4,7 @@ mod aws;
 mod functions;
 mod tokens;
 
+use crate::spec_secure::{ACME, CERTIFICATES, TLS};
 use aws::{ACCESS_KEYS, AWS, STORE};
 use functions::{CREDENTIALS, FUNCTIONS, LAMBDA, SERVICES, VPC_LINKS};
 use tokens::{AUTHORIZERS, USER_POOLS};
@@ -71,12 +72,12 @@ pub(crate) enum Default {
     EmptyList,
 }
 
-const fn key(name: &'static str, kind: Kind, default: Default, doc: &'static str) -> Key {
+pub(crate) const fn key(name: &'static str, kind: Kind, default: Default, doc: &'static str) -> Key {
     Key { name, kind, default, doc }
 }
 
 /// A day: longer timeouts are slips of the unit.
-const TIMEOUT: Kind = Kind::Integer(1, 86_400_000, "ms");
+pub(crate) const TIMEOUT: Kind = Kind::Integer(1, 86_400_000, "ms");
 /// Tokens: up to 100 Gbit/s in bytes, and an hour of them.
 const RATE: Kind = Kind::Integer(0, 1 << 45, "");
 /// JSON and TOML tools agree on integers up to here.
@@ -86,6 +87,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     SERVER,
     TLS,
     CERTIFICATES,
+    ACME,
     UPSTREAMS,
     ROUTES,
     KEYS,
@@ -234,79 +236,6 @@ const SERVER: Section = Section {
             Kind::Choice(&["balanced", "low_latency", "efficient"]),
             Default::Text("balanced"),
             "What an idle core does: sleep, poll for a moment first, or let completions gather.",
-        ),
-    ],
-};
-
-const TLS: Section = Section {
-    name: "tls",
-    named: false,
-    doc: "TLS of the client side.",
-    keys: &[
-        key(
-            "min_version",
-            Kind::Choice(&["1.2", "1.3"]),
-            Default::Text("1.2"),
-            "Oldest version of TLS that is spoken.",
-        ),
-        key(
-            "client_auth",
-            Kind::Choice(&["off", "optional", "required"]),
-            Default::Text("off"),
-            "Whether clients are asked for a certificate, and refused without one. A bad one is always refused.",
-        ),
-        key(
-            "client_ca_file",
-            Kind::Text,
-            Default::Absent,
-            "PEM file of the authorities whose client certificates are accepted.",
-        ),
-        key(
-            "strict_sni",
-            Kind::Bool,
-            Default::Bool(false),
-            "Refuse clients that name no configured certificate, instead of showing them the default one.",
-        ),
-        key(
-            "session_tickets",
-            Kind::Bool,
-            Default::Bool(true),
-            "Let clients resume sessions; ticket keys are shared by the cores and change every six hours.",
-        ),
-        key("handshake_timeout_ms", TIMEOUT, Default::Integer(10_000), "For a whole TLS handshake."),
-        key(
-            "max_handshakes",
-            Kind::Integer(1, 65_536, "handshakes"),
-            Default::Integer(512),
-            "Handshakes under way at once, per core; more connections are closed.",
-        ),
-    ],
-};
-
-const CERTIFICATES: Section = Section {
-    name: "certificates",
-    named: true,
-    doc: "Certificates of the TLS listeners, chosen by the name that the client asks for (SNI).",
-    keys: &[
-        key("cert_file", Kind::Text, Default::Required, "PEM file of the certificate and its chain."),
-        key("key_file", Kind::Text, Default::Required, "PEM file of the private key."),
-        key(
-            "ocsp_file",
-            Kind::Text,
-            Default::Absent,
-            "DER file of an OCSP response to staple; read again at each reload.",
-        ),
-        key(
-            "names",
-            Kind::TextList,
-            Default::EmptyList,
-            "Names it is served for, exact or `*.example.com`. Default: those in the certificate.",
-        ),
-        key(
-            "default",
-            Kind::Bool,
-            Default::Bool(false),
-            "Serve it to clients that name no other. Default: the first certificate is the default.",
         ),
     ],
 };

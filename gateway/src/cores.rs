@@ -24,6 +24,8 @@ pub(crate) enum Order {
     Publish(Arc<Snapshot>, Arc<TlsPlan>),
     /// Verify tokens with these keys.
     Keys(Arc<Keyring>),
+    /// Drop this: it tells that all orders before have been carried out.
+    Reached(tokio::sync::mpsc::Sender<()>),
     /// Tell of these sources when they are admitted.
     Watch(Arc<Watch>),
     /// Stop accepting, finish what is under way, end.
@@ -168,6 +170,7 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
         match inbox.recv().await {
             Some(Order::Publish(snapshot, tls)) => core.publish(snapshot, tls),
             Some(Order::Keys(ring)) => core.set_keyring(ring),
+            Some(Order::Reached(told)) => drop(told),
             Some(Order::Watch(watch)) => core.watch(watch),
             Some(Order::Drain(how)) => break how,
             // The control thread is gone: nobody would tell this core to end.

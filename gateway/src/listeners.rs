@@ -8,6 +8,15 @@ use sluice_rt::Inherited;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+/// What a socket is for, as a successor is told.
+const PLAIN: &str = "data";
+const TLS: &str = "tls";
+const ADMIN: &str = "admin";
+
+const fn role(tls: bool) -> &'static str {
+    if tls { TLS } else { PLAIN }
+}
+
 /// The sockets of all cores, and the addresses they are bound to.
 pub(crate) struct Bound {
     /// One list for each core.
@@ -28,7 +37,7 @@ pub(crate) struct Listening {
 
 /// A socket as a successor gets it.
 pub(crate) struct Kept {
-    /// `data/ADDRESS` or `admin/ADDRESS`, the address as configured: port 0 means the same port again.
+    /// `data/ADDRESS`, `tls/ADDRESS` or `admin/ADDRESS`, the address as configured: port 0 means the same port again.
     pub(crate) name: String,
     pub(crate) socket: TcpListener,
 }
@@ -55,10 +64,12 @@ impl Given {
 
     /// Takes those for `address`, by the name that [`Kept`] gave them, or a service manager's by where they listen.
     fn claim(&mut self, role: &str, address: SocketAddr) -> Vec<Candidate> {
-        let name = format!("{role}/{address}");
+        // What was plain may speak TLS from now on, and the other way round; port 0 alone does not say which socket is meant.
+        let others: &[&str] = if address.port() == 0 || role == ADMIN { &[] } else { &[PLAIN, TLS] };
+        let names: Vec<_> = [role].iter().chain(others).map(|role| format!("{role}/{address}")).collect();
         let wanted = |candidate: &Candidate| {
             let at = || candidate.socket.local_addr().is_ok_and(|at| at == address);
-            if candidate.handed_over { candidate.name == name } else { at() }
+            if candidate.handed_over { names.contains(&candidate.name) } else { at() }
         };
         let (claimed, left) = std::mem::take(&mut self.0).into_iter().partition(wanted);
         self.0 = left;
@@ -92,7 +103,7 @@ pub(crate) fn bind(
     };
     for (address, tls) in addresses {
         let failed = |error: io::Error| format!("can't listen on {address}: {error}");
-        let inherited = given.claim("data", address);
+        let inherited = given.claim(role(tls), address);
         let exact = if inherited.is_empty() {
             bound.bind_fresh(address, tls).map_err(failed)?
         } else {
@@ -102,11 +113,11 @@ pub(crate) fn bind(
     }
     if let Some(address) = admin {
         let failed = |error: io::Error| format!("can't listen on {address} (admin): {error}");
-        let socket = match given.claim("admin", address).pop() {
+        let socket = match given.claim(ADMIN, address).pop() {
             Some(candidate) => candidate.socket,
             None => TcpListener::bind(address).map_err(failed)?,
         };
-        bound.keep("admin", address, &socket).map_err(failed)?;
+        bound.keep(ADMIN, address, &socket).map_err(failed)?;
         bound.admin = Some(socket);
     }
     given.report();
@@ -140,7 +151,7 @@ impl Bound {
         for core in 0..self.sockets.len() {
             let socket = sluice_rt::bind_reuseport(exact)?;
             exact = socket.local_addr()?;
-            self.keep("data", address, &socket)?;
+            self.keep(role(tls), address, &socket)?;
             self.give(core, tls, socket);
         }
         Ok(exact)
@@ -156,7 +167,7 @@ impl Bound {
             let socket = candidate.socket;
             exact = socket.local_addr()?;
             handed_over |= candidate.handed_over;
-            self.keep("data", address, &socket)?;
+            self.keep(role(tls), address, &socket)?;
             shared.push(socket.try_clone()?);
             self.give(at % cores, tls, socket);
         }
@@ -165,7 +176,7 @@ impl Bound {
             let own = if handed_over { sluice_rt::bind_reuseport(exact).ok() } else { None };
             match own {
                 Some(socket) => {
-                    self.keep("data", address, &socket)?;
+                    self.keep(role(tls), address, &socket)?;
                     self.give(core, tls, socket);
                 }
                 None => self.give(core, tls, other.try_clone()?),

@@ -3,6 +3,7 @@
 // A command line tool talks to people on stdout and stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod acme;
 mod affinity;
 mod args;
 mod bans;

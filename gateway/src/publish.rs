@@ -10,16 +10,20 @@ use crate::slots::HubSlots;
 use crate::store;
 use crate::tls::Tls;
 use crate::xdp::{self, Kernel};
+use sluice_acme::{Answers, Options, Store, Wanted};
 use sluice_catalog::Catalog;
 use sluice_compile::{Now, QuotaCounted, QuotaList, Registry, compile};
-use sluice_config::{Diagnostic, Settings, Severity};
+use sluice_config::{AcmeChallenge, CertificateSource, Diagnostic, Settings, Severity};
 use sluice_control::{Access, Publish, Reload, Trial, TrialError};
 use sluice_dataplane::TlsPlan;
 use sluice_rt::Sender;
 use sluice_snapshot::Snapshot;
 use sluice_telemetry::Hub;
+use sluice_tls::Identity;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Reads and checks a file.
 pub(crate) fn read(file: &Path) -> Result<Settings, Failure> {
@@ -133,6 +137,7 @@ impl Publisher {
         let wanted = functions::wanted(&settings).map_err(Failure::Config)?;
         workshop.host_functions(&functions, &wanted).map_err(|lines| Failure::Runtime(lines.join("\n")))?;
         let current = workshop.compile(&settings, &catalog, &hub, false).map_err(Failure::Config)?;
+        workshop.tls.settle();
         workshop.tls.add_backends(&mut tls, &current);
         functions.apply(wanted);
         keys.want(current.aws.providers.clone());
@@ -223,6 +228,65 @@ impl Publisher {
         }
     }
 
+    /// Serves a certificate that has been issued, from the next handshake on. May block as long as a publication.
+    pub(crate) fn install(&self, name: &str, identity: Identity) {
+        let mut workshop = self.workshop();
+        let plan = workshop.tls.install(&self.settings(), name, identity);
+        self.publish_tls(&mut workshop, plan);
+    }
+
+    /// Serves these answers to ACME challenges and no others. What is returned is closed once every core does. May block as
+    /// long as a publication.
+    pub(crate) fn present(&self, answers: Answers) -> mpsc::Receiver<()> {
+        let (reached, waiting) = mpsc::channel(1);
+        let mut workshop = self.workshop();
+        let plan = workshop.tls.present(&self.settings(), answers);
+        self.publish_tls(&mut workshop, plan);
+        for core in &self.state().cores {
+            let _ = core.send(Order::Reached(reached.clone()));
+        }
+        waiting
+    }
+
+    fn publish_tls(&self, workshop: &mut Workshop, plan: Result<TlsPlan, Vec<String>>) {
+        match plan {
+            Ok(mut plan) => {
+                workshop.tls.add_backends(&mut plan, &self.current());
+                self.state().swap_tls(plan);
+            }
+            // What was read before can be put together again, but for lack of randomness.
+            Err(errors) => errors.iter().for_each(|error| eprintln!("{error}")),
+        }
+    }
+
+    /// Which certificates are to be had from which authority.
+    pub(crate) fn acme(&self) -> Option<(sluice_config::Acme, Vec<Wanted>)> {
+        let state = self.state();
+        let wanted = |certificate: &sluice_config::Certificate| {
+            let challenge = match certificate.source {
+                CertificateSource::Files { .. } => return None,
+                CertificateSource::Acme(AcmeChallenge::Http01) => sluice_acme::Challenge::Http01,
+                CertificateSource::Acme(AcmeChallenge::TlsAlpn01) => sluice_acme::Challenge::TlsAlpn01,
+            };
+            let names = certificate.names.iter().map(|name| name.value.clone()).collect();
+            Some(Wanted { name: Arc::clone(&certificate.name.value), names, challenge })
+        };
+        let wanted = state.settings.certificates.iter().filter_map(wanted).collect();
+        Some((state.settings.acme.clone()?, wanted))
+    }
+
+    /// How to reach that authority, and where what it issues is kept. `None` during a publication.
+    pub(crate) fn issuer(&self, acme: &sluice_config::Acme) -> Option<(Options, Store)> {
+        let workshop = self.workshop.try_lock().ok()?;
+        let options = Options {
+            directory: acme.directory.value.clone(),
+            contact: acme.contact.clone(),
+            tls: workshop.tls.issuer()?,
+            retry: Duration::from_millis(acme.retry_ms),
+        };
+        Some((options, Store::new(&acme.state_dir, &acme.directory.value)))
+    }
+
     /// Reads, checks and compiles everything before the first change, then swaps.
     fn try_reload(&self) -> Result<u64, Vec<String>> {
         let settings = self.origin.read().map_err(Failure::into_lines)?;
@@ -232,6 +296,7 @@ impl Publisher {
         let functions = functions::wanted(&settings)?;
         workshop.host_functions(&self.functions, &functions)?;
         let next = workshop.compile(&settings, &self.catalog(), &self.hub, false)?;
+        workshop.tls.settle();
         workshop.tls.add_backends(&mut tls, &next);
         self.functions.apply(functions);
         // The kernel's part may fail on its own (an interface that is gone): the routes are served all the same.
@@ -355,6 +420,16 @@ impl State {
         let old = std::mem::replace(&mut self.current, next);
         self.retired.push(old);
         generation
+    }
+
+    /// Serves the same with other certificates.
+    fn swap_tls(&mut self, plan: TlsPlan) {
+        let next = Arc::new(plan);
+        for core in &self.cores {
+            let _ = core.send(Order::Publish(Arc::clone(&self.current), Arc::clone(&next)));
+        }
+        let old = std::mem::replace(&mut self.current_tls, next);
+        self.retired_tls.push(old);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The main thread's loop: signals, upgrades, the watchdog and upkeep.
 
 use crate::Failure;
+use crate::acme::Keeper;
 use crate::notify::Notifier;
 use crate::publish::Publisher;
 use crate::upgrade::{Successor, Upgrader};
@@ -141,6 +142,7 @@ impl Main<'_> {
         let mut resolve = tokio::time::interval(RESOLVE);
         let mut watch = self.notifier.watchdog_interval().map(tokio::time::interval);
         let mut upgrade: Option<Upgrade> = None;
+        let mut keeper = Keeper::default();
         loop {
             tokio::select! {
                 _ = terminate.recv() => return End::Told,
@@ -161,7 +163,10 @@ impl Main<'_> {
                     return End::Succeeded(successor);
                 },
                 () = tick(&mut watch) => self.watchdog.check(self.notifier),
-                _ = sweep.tick() => self.publisher.sweep(),
+                _ = sweep.tick() => {
+                    self.publisher.sweep();
+                    keeper.follow(self.publisher);
+                }
                 _ = resolve.tick() => {
                     let publisher = Arc::clone(self.publisher);
                     drop(spawn_blocking(move || publisher.refresh_backends()));

@@ -163,6 +163,13 @@ pub fn client(
     })
 }
 
+/// A client that trusts these authorities.
+pub fn client_of(roots: RootCertStore, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_protocol_versions(versions).unwrap();
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// Connects and shakes hands.
 pub fn connect(config: &Arc<ClientConfig>, addr: SocketAddr, name: &str) -> io::Result<TlsConn> {
     let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;

@@ -38,6 +38,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "chromium", package: "chromium", test: true, bench: false, why: "a browser" },
     Program { name: "systemd-analyze", package: "systemd", test: true, bench: false, why: "a reader of units that is not ours" },
     Program { name: "ab", package: "apache2-utils", test: true, bench: false, why: "an HTTP/1.0 client that keeps connections" },
+    Program { name: "pebble", package: "pebble", test: true, bench: false, why: "an ACME authority" },
     Program { name: "haproxy", package: "haproxy", test: true, bench: true, why: "a balancer in front, and a peer of the benchmark" },
     Program { name: "setpriv", package: "util-linux", test: true, bench: false, why: "a gateway without root, with capabilities" },
     Program { name: "unshare", package: "util-linux", test: false, bench: true, why: "a private network namespace" },

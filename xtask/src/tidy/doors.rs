@@ -43,6 +43,7 @@ const DOORS: &[(&str, &str)] = &[
     ("fetch", "tls"),
     ("fetch", "wire"),
     ("xdp", "common"),
+    ("acme", "tls"),
     // Gateway: the nouns.
     ("store", "catalog"),
     ("openapi", "catalog"),

@@ -267,7 +267,9 @@ const fn rate(limit: &config::Limit) -> Rate {
     Rate { per_second: limit.rate, burst: limit.burst }
 }
 
-pub(crate) fn mock(status: u16, body: &str, content_type: &str) -> MockResponse {
+/// A fixed answer.
+#[must_use]
+pub fn mock(status: u16, body: &str, content_type: &str) -> MockResponse {
     let typed = [("content-type", content_type)];
     mock_with(status, body, if body.is_empty() { &[] } else { &typed })
 }

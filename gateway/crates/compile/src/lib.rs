@@ -25,6 +25,7 @@ mod tokens;
 mod trial;
 mod undeployed;
 
+pub use build::mock as fixed_answer;
 pub use cors::{CorsRoute, Seen, cors};
 pub use registry::{FunctionHost, Registry};
 pub use rest::{Credentials, QuotaCounted, QuotaHandle, QuotaList, look_up, period};

@@ -266,6 +266,9 @@ impl<'x> Received<'x> {
             // A gateway is no tunnel: CONNECT is never forwarded (RFC 9110 9.3.6).
             return Err(Refusal::NotImplemented.into());
         }
+        if ex.view.tls.is_misdirected(ex) {
+            return Err(Refusal::Misdirected.into());
+        }
         let rest = &ex.view.snapshot.rest;
         if !rest.is_empty() {
             match rest.address(head.authority.of(bytes), head.path.of(bytes)) {

@@ -60,6 +60,7 @@ pub(crate) fn gateway_response(why: Refusal) -> GatewayResponse {
         Refusal::Authorizer | Refusal::AuthorizerFailure => (500, "", "AuthorizerConfigurationException"),
         Refusal::Throttled => (429, "Too Many Requests", "TooManyRequestsException"),
         Refusal::TooLarge => (413, "Request Entity Too Large", "RequestEntityTooLargeException"),
+        Refusal::Misdirected => (421, "Misdirected Request", "BadRequestException"),
         Refusal::UriTooLong => (414, "URI Too Long", "BadRequestException"),
         Refusal::HeadersTooLarge => (431, "Request Header Fields Too Large", "BadRequestException"),
         Refusal::NotImplemented => (501, "Not Implemented", "BadRequestException"),

@@ -1,9 +1,12 @@
 //! TLS as a core sees it: what listeners serve, how upstreams are reached, and how many handshakes are under way.
 
 use crate::core::Core;
+use crate::exchange::Exchange;
 use sluice_server::Secure;
+use sluice_snapshot::{MockResponse, host_of};
 use sluice_telemetry::HandshakeFailure;
-use sluice_tls::{ClientConfig, Facts, HandshakeError, ServerConfig, ServerName};
+use sluice_tls::{ClientConfig, Endpoint, Facts, HandshakeError, ServerName};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 pub struct TlsPlan {
     /// For the TLS listeners; `None` where there are none.
-    pub server: Option<Arc<ServerConfig>>,
+    pub server: Option<Arc<Endpoint>>,
     /// For a whole handshake, milliseconds.
     pub handshake_timeout_ms: u64,
     /// Handshakes at once, per core.
@@ -22,6 +25,32 @@ pub struct TlsPlan {
     pub backends: Option<Arc<ClientConfig>>,
     /// The same, of unknown issuers too.
     pub backends_of_any_issuer: Option<Arc<ClientConfig>>,
+    /// Answers that ACME servers wait for, by token (RFC 8555 8.3).
+    pub http_challenges: HashMap<Box<str>, Arc<MockResponse>>,
+}
+
+impl TlsPlan {
+    /// What answers a challenge over plain HTTP, ahead of all routes.
+    #[inline]
+    pub(crate) fn challenge(&self, ex: &Exchange) -> Option<Arc<MockResponse>> {
+        if self.http_challenges.is_empty() || ex.tls.is_some() {
+            return None;
+        }
+        let path = std::str::from_utf8(ex.head.path.of(ex.bytes.as_slice())).ok()?;
+        self.http_challenges.get(path.strip_prefix("/.well-known/acme-challenge/")?).cloned()
+    }
+
+    /// Whether a request names a host with other rules for client certificates than the one that its connection was made
+    /// for: who may reach that one must not reach this one by it (RFC 9110 7.4).
+    #[inline]
+    pub(crate) fn is_misdirected(&self, ex: &Exchange) -> bool {
+        let (Some(facts), Some(endpoint)) = (&ex.tls, &self.server) else { return false };
+        if endpoint.is_uniform() {
+            return false;
+        }
+        let host = std::str::from_utf8(host_of(ex.head.authority.of(ex.bytes.as_slice()))).ok();
+        endpoint.policy_of(host) != endpoint.policy_of(facts.server_name.as_deref())
+    }
 }
 
 /// TLS towards one upstream group.
@@ -55,13 +84,13 @@ impl Core {
     /// How to shake hands with a client, unless too many are at it.
     pub(crate) fn handshake_begins(&self) -> Option<Secure> {
         let view = self.view();
-        let config = view.tls.server.clone()?;
+        let endpoint = view.tls.server.clone()?;
         if self.handshakes.get() >= view.tls.max_handshakes {
             self.metrics.handshake_failed(HandshakeFailure::TooMany);
             return None;
         }
         self.handshakes.set(self.handshakes.get() + 1);
-        Some(Secure { config, timeout_ms: view.tls.handshake_timeout_ms })
+        Some(Secure { endpoint, timeout_ms: view.tls.handshake_timeout_ms })
     }
 
     pub(crate) fn handshake_ended(&self, outcome: Option<Result<&Facts, &HandshakeError>>) {

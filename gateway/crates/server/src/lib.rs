@@ -29,7 +29,7 @@ mod proxy_header;
 use sluice_h1::{HeadBytes, HeadError, Scratch, Wire};
 use sluice_h2::Side;
 use sluice_rt::Listener;
-use sluice_tls::{Facts, HandshakeError, ServerConfig, Stream};
+use sluice_tls::{Endpoint, Facts, HandshakeError, Stream};
 use sluice_wire::{Limits, RequestError, RequestHead, Version};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -107,7 +107,7 @@ pub enum Welcome {
 /// How to shake hands with a client.
 pub struct Secure {
     /// Certificates and protocol.
-    pub config: Arc<ServerConfig>,
+    pub endpoint: Arc<Endpoint>,
     /// For the whole handshake, milliseconds.
     pub timeout_ms: u64,
 }
@@ -335,6 +335,9 @@ async fn connection<H: Handler>(
     let stream = if tls {
         // Boxed: a handshake's state would stay part of the connection's for as long as that lives.
         match Box::pin(shake_hands(socket, (peer, via_balancer), &*handler)).await {
+            Some(stream) if stream.tls().is_some_and(|facts| facts.is_challenge()) => {
+                return linger(&stream).await;
+            }
             Some(stream) => stream,
             None => return,
         }
@@ -394,10 +397,10 @@ async fn shake_hands<H: Handler>(
     (peer, via_balancer): (SocketAddr, bool),
     handler: &H,
 ) -> Option<Stream> {
-    let Secure { config, timeout_ms } = handler.handshake_begins()?;
+    let Secure { endpoint, timeout_ms } = handler.handshake_begins()?;
     let mut shaking = Shaking { handler, peer, via_balancer, over: false };
     socket.set_deadline_ms(Some(sluice_rt::now_ms() + timeout_ms));
-    let result = sluice_tls::accept(socket, config).await;
+    let result = sluice_tls::accept(socket, &endpoint).await;
     shaking.over = true;
     match result {
         Ok(stream) => {

@@ -30,7 +30,7 @@ pub use route::{
     MockResponse, PathPiece, ProxyPlan, QuotaPlan, Refresh, Route, RouteId, Source, Target, TunnelPlan,
     Upstream, UpstreamId,
 };
-pub use router::{Captures, Match, Router, RouterBuilder, RouterError};
+pub use router::{Captures, Match, Router, RouterBuilder, RouterError, host_of};
 
 use sluice_cache::{Cache, Flights};
 use std::collections::HashMap;

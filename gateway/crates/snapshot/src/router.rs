@@ -26,11 +26,11 @@ mod words;
 mod tests;
 
 pub use build::{RouterBuilder, RouterError};
+pub use hosts::host_of;
 
 use crate::pattern::{CAPTURES_MAX, SEGMENT_MAX_BYTES};
 use crate::route::RouteId;
 use hosts::Hosts;
-pub(crate) use hosts::host_of;
 use hygiene::Hygiene;
 use sluice_wire::{Method, Span};
 use words::{Key, MAPPED_BYTES};

@@ -228,6 +228,8 @@ labelled! {
         HeadersTooLarge => "headers_too_large",
         /// Not HTTP, or HTTP that must not be forwarded.
         Malformed => "malformed",
+        /// Over a TLS connection that was made for a host with other rules for client certificates.
+        Misdirected => "misdirected",
         /// A method, transfer coding, expectation or upgrade that the gateway doesn't do.
         NotImplemented => "not_implemented",
         /// A version of HTTP that the gateway doesn't speak.
@@ -296,6 +298,7 @@ impl Refusal {
             | Self::UriTooLong
             | Self::HeadersTooLarge
             | Self::Malformed
+            | Self::Misdirected
             | Self::NotImplemented
             | Self::VersionNotSupported
             | Self::HeaderTimeout

@@ -1,9 +1,9 @@
 //! Which certificate answers which name.
 
+use crate::names::Names;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,9 +21,7 @@ pub(crate) fn asked() -> Option<Box<str>> {
 /// The certificates of one listener by SNI (RFC 6066 3): exact name, then wildcard for its first label, then the default.
 #[derive(Default)]
 pub struct Certificates {
-    exact: HashMap<Box<str>, Arc<CertifiedKey>>,
-    /// By what follows `*.`.
-    wildcard: HashMap<Box<str>, Arc<CertifiedKey>>,
+    by_name: Names<Arc<CertifiedKey>>,
     default: Option<Arc<CertifiedKey>>,
 }
 
@@ -36,12 +34,7 @@ impl Certificates {
 
     /// Serves `key` for `name`, exact or `*.` wildcard, in any case. The first certificate for a name stays.
     pub fn add(&mut self, name: &str, key: &Arc<CertifiedKey>) {
-        let name = name.to_ascii_lowercase();
-        let (map, name) = match name.strip_prefix("*.") {
-            Some(parent) => (&mut self.wildcard, parent),
-            None => (&mut self.exact, name.as_str()),
-        };
-        map.entry(name.into()).or_insert_with(|| Arc::clone(key));
+        self.by_name.add(name, Arc::clone(key));
     }
 
     /// Serves `key` for names that no other certificate has, and to clients that name none.
@@ -52,8 +45,7 @@ impl Certificates {
     /// The certificate for `name`, lower case.
     #[must_use]
     pub fn find(&self, name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
-        let known =
-            name.and_then(|name| self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1)));
+        let known = name.and_then(|name| self.by_name.find(name));
         known.or(self.default.as_ref())
     }
 }
@@ -61,8 +53,8 @@ impl Certificates {
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificates")
-            .field("exact", &self.exact.keys())
-            .field("wildcard", &self.wildcard.keys())
+            .field("exact", &self.by_name.exact().collect::<Vec<_>>())
+            .field("wildcard", &self.by_name.wildcard().collect::<Vec<_>>())
             .field("default", &self.default.is_some())
             .finish()
     }

@@ -2,7 +2,8 @@
 
 use crate::any_issuer::AnyIssuer;
 use crate::certificates::Certificates;
-use crate::files::{Identity, chain};
+use crate::endpoint::ACME_TLS_ALPN;
+use crate::files::chain;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::pki_types::PrivateKeyDer;
@@ -81,6 +82,17 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
+/// Shows ACME servers the certificates that meet their challenges, and nobody else anything (RFC 8737 3): no other
+/// protocol, no resumption, no client certificate.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn challenge_config(certificates: Certificates) -> Result<Arc<ServerConfig>, String> {
+    let alpn = vec![ACME_TLS_ALPN.to_vec()];
+    let options = ServerOptions { tls12: true, client_auth: ClientAuth::Off, alpn, tickets: None };
+    server_config(certificates, options)
+}
+
 /// The authorities that the system trusts.
 ///
 /// # Errors
@@ -144,13 +156,4 @@ pub fn any_issuer_config(alpn: &[u8]) -> Result<Arc<ClientConfig>, String> {
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
     Ok(Arc::new(config))
-}
-
-/// Adds an identity under `names`, or under its own names where there are none.
-pub fn serve(certificates: &mut Certificates, identity: &Identity, names: &[&str]) {
-    if names.is_empty() {
-        identity.names.iter().for_each(|name| certificates.add(name, &identity.key));
-    } else {
-        names.iter().for_each(|name| certificates.add(name, &identity.key));
-    }
 }

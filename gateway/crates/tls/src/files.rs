@@ -16,7 +16,9 @@ pub struct Identity {
     pub key: Arc<CertifiedKey>,
     /// DNS names of the certificate, lower case.
     pub names: Vec<String>,
-    /// End of its validity, seconds since 1970.
+    /// Begin of its validity, seconds since 1970.
+    pub not_before_unix_s: i64,
+    /// End of it.
     pub not_after_unix_s: i64,
 }
 
@@ -57,11 +59,12 @@ pub fn identity_from(
 ) -> Result<Identity, (Fault, String)> {
     let leaf =
         chain.first().ok_or_else(|| (Fault::Certificate, "expected a certificate, found none".to_owned()))?;
-    let (names, not_after_unix_s) = facts(leaf).map_err(|why| (Fault::Certificate, why))?;
+    let (names, [not_before_unix_s, not_after_unix_s]) =
+        facts(leaf).map_err(|why| (Fault::Certificate, why))?;
     let mut certified = CertifiedKey::from_der(chain, key, &default_provider())
         .map_err(|error| (Fault::Key, format!("the key does not serve this certificate: {error}")))?;
     certified.ocsp = ocsp;
-    Ok(Identity { key: Arc::new(certified), names, not_after_unix_s })
+    Ok(Identity { key: Arc::new(certified), names, not_before_unix_s, not_after_unix_s })
 }
 
 /// Reads a PEM file of authorities.
@@ -103,14 +106,15 @@ fn told(file: &Path, expected: &str, error: &pem::Error) -> String {
     }
 }
 
-fn facts(leaf: &CertificateDer<'_>) -> Result<(Vec<String>, i64), String> {
+fn facts(leaf: &CertificateDer<'_>) -> Result<(Vec<String>, [i64; 2]), String> {
     let (_, cert) = X509Certificate::from_der(leaf).map_err(|error| format!("not a certificate: {error}"))?;
-    let not_after = cert.validity().not_after.timestamp();
+    let validity = cert.validity();
+    let validity = [validity.not_before.timestamp(), validity.not_after.timestamp()];
     let alternatives = cert.subject_alternative_name().ok().flatten();
     let names =
         alternatives.into_iter().flat_map(|ext| &ext.value.general_names).filter_map(|name| match name {
             GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
             _ => None,
         });
-    Ok((names.collect(), not_after))
+    Ok((names.collect(), validity))
 }

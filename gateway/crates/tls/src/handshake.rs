@@ -1,6 +1,7 @@
 //! Handshakes of both sides.
 
 use crate::certificates;
+use crate::endpoint::{Endpoint, Heard, Listener};
 use crate::machine::{Machine, Next, Send};
 use crate::pool;
 use crate::session::Session;
@@ -81,13 +82,37 @@ impl From<io::Error> for HandshakeError {
     }
 }
 
-/// Shakes hands with a client, within the deadline set on `stream`.
+/// Shakes hands with a client, within the deadline set on `stream`, as `endpoint` says for the name that it asks for.
 ///
 /// # Errors
 /// See [`HandshakeError`]. The client has been sent an alert where the protocol has one for it.
-pub async fn accept(stream: sluice_rt::Stream, config: Arc<ServerConfig>) -> Result<Stream, HandshakeError> {
+pub async fn accept(stream: sluice_rt::Stream, endpoint: &Endpoint) -> Result<Stream, HandshakeError> {
+    let mut incoming = pool::get();
+    let config = match endpoint.only() {
+        Some(config) => Arc::clone(config),
+        None => hello(&stream, endpoint, &mut incoming).await?,
+    };
     let server = UnbufferedServerConnection::new(config).map_err(HandshakeError::Tls)?;
-    shake(stream, Machine::Server(server)).await
+    shake(stream, Machine::Server(server), incoming).await
+}
+
+/// Receives the client's first message, which stays in `incoming`, and chooses by it.
+async fn hello(
+    stream: &sluice_rt::Stream,
+    endpoint: &Endpoint,
+    incoming: &mut Vec<u8>,
+) -> Result<Arc<ServerConfig>, HandshakeError> {
+    let mut listener = Listener::default();
+    loop {
+        let buf = stream.recv().await?.ok_or(HandshakeError::Closed)?;
+        incoming.extend_from_slice(&buf);
+        if let Heard::Chosen(config) = listener.hear(&buf, endpoint) {
+            return Ok(config);
+        }
+        if incoming.len() > INCOMING_MAX_BYTES {
+            return Err(HandshakeError::Tls(rustls::Error::PeerSentOversizedRecord));
+        }
+    }
 }
 
 /// Shakes hands with a server, within the deadline set on `stream`, and verifies that it is `name`.
@@ -100,13 +125,17 @@ pub async fn connect(
     name: ServerName<'static>,
 ) -> Result<Stream, HandshakeError> {
     let client = UnbufferedClientConnection::new(config, name).map_err(HandshakeError::Tls)?;
-    shake(stream, Machine::Client(client)).await
+    shake(stream, Machine::Client(client), pool::get()).await
 }
 
 /// Boxed in the session from the beginning: a handshake's future is as small as it can be.
-async fn shake(stream: sluice_rt::Stream, machine: Machine) -> Result<Stream, HandshakeError> {
+/// `incoming`: what the peer has sent already.
+async fn shake(
+    stream: sluice_rt::Stream,
+    machine: Machine,
+    mut incoming: Vec<u8>,
+) -> Result<Stream, HandshakeError> {
     let mut session = Box::new(Session::new(stream, machine));
-    let mut incoming = pool::get();
     let mut asked = None;
     loop {
         let established = advance(&mut session, &mut incoming)?;

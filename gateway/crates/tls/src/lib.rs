@@ -19,9 +19,11 @@
 mod any_issuer;
 mod certificates;
 mod configs;
+mod endpoint;
 mod files;
 mod handshake;
 mod machine;
+mod names;
 mod peer;
 mod pool;
 mod session;
@@ -29,11 +31,13 @@ mod stream;
 
 pub use certificates::Certificates;
 pub use configs::{
-    ClientAuth, ServerOptions, any_issuer_config, client_config, serve, server_config, system_authorities,
-    tickets,
+    ClientAuth, ServerOptions, any_issuer_config, challenge_config, client_config, server_config,
+    system_authorities, tickets,
 };
+pub use endpoint::{ACME_TLS_ALPN, Endpoint};
 pub use files::{Fault, Identity, authorities, identity, identity_from};
 pub use handshake::{HandshakeError, accept, connect};
+pub use names::Names;
 pub use peer::PeerCertificate;
 pub use rustls;
 pub use rustls::pki_types::ServerName;

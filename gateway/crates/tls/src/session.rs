@@ -49,6 +49,14 @@ pub struct Facts {
     pub log: Box<[u8]>,
 }
 
+impl Facts {
+    /// The client is an ACME server that has seen what it wanted to: there is nothing more to say (RFC 8737 3).
+    #[must_use]
+    pub fn is_challenge(&self) -> bool {
+        self.alpn.as_deref() == Some(crate::endpoint::ACME_TLS_ALPN)
+    }
+}
+
 /// A TLS session and its socket.
 pub struct Session {
     stream: sluice_rt::Stream,

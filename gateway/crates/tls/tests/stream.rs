@@ -69,7 +69,7 @@ async fn pair(version: &'static SupportedProtocolVersion) -> (Stream, Stream) {
     let (accepted, connected) = sockets().await;
     let done = Rc::new(Cell::new(None));
     let for_server = Rc::clone(&done);
-    spawn(async move { for_server.set(Some(accept(accepted, server).await)) });
+    spawn(async move { for_server.set(Some(accept(accepted, &server.into()).await)) });
     let connected = connect(connected, client, name("a.test")).await.unwrap();
     let accepted = loop {
         match done.take() {
@@ -195,7 +195,7 @@ fn a_server_of_another_name_is_refused_and_told() {
         let (accepted, connected) = sockets().await;
         let done = Rc::new(Cell::new(None));
         let for_server = Rc::clone(&done);
-        spawn(async move { for_server.set(Some(accept(accepted, server).await)) });
+        spawn(async move { for_server.set(Some(accept(accepted, &server.into()).await)) });
         let error = connect(connected, client, name("b.test")).await.unwrap_err();
         assert_eq!(error.label(), "bad_certificate", "{error}");
         let served = loop {
@@ -215,17 +215,17 @@ fn garbage_and_silence_end_a_handshake() {
         let (accepted, connected) = sockets().await;
         connected.write(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
         connected.flush();
-        let error = accept(accepted, Arc::clone(&config)).await.unwrap_err();
+        let error = accept(accepted, &Arc::clone(&config).into()).await.unwrap_err();
         assert_eq!(error.label(), "malformed", "{error}");
 
         let (accepted, _silent) = sockets().await;
         accepted.set_deadline_ms(Some(now_ms() + 20));
-        let error = accept(accepted, Arc::clone(&config)).await.unwrap_err();
+        let error = accept(accepted, &Arc::clone(&config).into()).await.unwrap_err();
         assert!(matches!(error, HandshakeError::TimedOut), "{error}");
 
         let (accepted, connected) = sockets().await;
         drop(connected);
-        let error = accept(accepted, config).await.unwrap_err();
+        let error = accept(accepted, &config.into()).await.unwrap_err();
         assert!(matches!(error, HandshakeError::Closed), "{error}");
     });
 }

@@ -51,7 +51,8 @@ impl Hosts {
 }
 
 /// The host of an authority: without port and without the dot of a fully qualified name.
-pub(crate) fn host_of(authority: &[u8]) -> &[u8] {
+#[must_use]
+pub fn host_of(authority: &[u8]) -> &[u8] {
     let host = match authority.iter().rposition(|b| !b.is_ascii_digit()) {
         Some(colon) if authority.get(colon) == Some(&b':') => authority.get(..colon).unwrap_or(authority),
         _ => authority,
