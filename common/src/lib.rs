@@ -148,6 +148,8 @@ pub mod stage {
     pub const DROP_UDP: u32 = 1 << 14;
     /// Fragments to served ports are dropped.
     pub const DROP_FRAGMENTS: u32 = 1 << 15;
+    /// Fragments of TCP other than the first are dropped.
+    pub const DROP_LATER_FRAGMENTS: u32 = 1 << 18;
     /// The bitmap of /20s says no often enough to be asked.
     pub const BLOCK20: u32 = 1 << 16;
     /// The bitmap of /24s says no often enough to be asked.

@@ -14,7 +14,7 @@ pub enum Reason {
     NotIp = 2,
     /// IP, but not TCP to a served port: none of this program's business.
     NotServed = 3,
-    /// A fragment other than the first: it carries no port and is useless without the first.
+    /// A fragment other than the first that is let pass: it carries no port and is useless without the first.
     Fragment = 4,
     /// Of a banned source, but let through so that it can learn how it stands.
     Probe = 5,
@@ -22,7 +22,8 @@ pub enum Reason {
     Malformed = 6,
     /// UDP to a served port, where the gateway has nothing that would answer.
     Udp = 7,
-    /// The first fragment of a packet to a served port: TCP fits its segments to the path and needs no fragments.
+    /// The first fragment of a packet to a served port, or a later one of TCP to any: TCP fits its segments to the path and
+    /// needs no fragments.
     Fragmented = 8,
     /// The source's network is on a block list.
     Blocked = 9,

@@ -657,6 +657,7 @@ fn xdp(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Option<Xdp> {
         syn_budget: xdp_rate(fields, "syn_budget", 1, out),
         drop_udp: fields.bool("drop_udp"),
         drop_fragments: fields.bool("drop_fragments"),
+        drop_later_fragments: fields.bool("drop_later_fragments"),
         dry_run: fields.bool("dry_run"),
         drop_capabilities: fields.bool("drop_capabilities"),
         events_per_s: fields.integer("events_per_s"),

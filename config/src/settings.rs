@@ -551,8 +551,10 @@ pub struct Xdp {
     pub syn_budget: Option<XdpRate>,
     /// Drop UDP to the gateway's ports.
     pub drop_udp: bool,
-    /// Drop fragments of packets to the gateway's ports.
+    /// Drop first fragments of packets to the gateway's ports.
     pub drop_fragments: bool,
+    /// Drop the other fragments of TCP, which tell no port.
+    pub drop_later_fragments: bool,
     /// Drop nothing, only count.
     pub dry_run: bool,
     /// Give up the capabilities for it once it is attached.

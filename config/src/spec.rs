@@ -612,7 +612,13 @@ const XDP: Section = Section {
             "drop_fragments",
             Kind::Bool,
             Default::Bool(true),
-            "Drop fragments of packets to the gateway's ports.",
+            "Drop first fragments of packets to the gateway's ports.",
+        ),
+        key(
+            "drop_later_fragments",
+            Kind::Bool,
+            Default::Bool(true),
+            "Drop the other fragments of TCP, which tell no port.",
         ),
         key("dry_run", Kind::Bool, Default::Bool(false), "Drop nothing, only count what would be dropped."),
         key(

@@ -57,6 +57,8 @@ const IS_SYN: u64 = 1 << 7;
 const IS_UDP: u64 = 1 << 8;
 /// Only the first part of it; others have no ports.
 const IS_FRAGMENT: u64 = 1 << 9;
+/// A fragment of TCP other than the first. It has a source, and neither ports nor flags.
+const IS_LATER_OF_TCP: u64 = 1 << 27;
 const BYTES_SHIFT: u32 = 10;
 /// As large as an IPv6 packet with a header and 65,535 more.
 const BYTES_MASK: u64 = 0x1_ffff;
@@ -92,6 +94,11 @@ impl Packet {
     #[inline(always)]
     pub(crate) const fn is_fragment(&self) -> bool {
         self.has(IS_FRAGMENT)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_later_of_tcp(&self) -> bool {
+        self.has(IS_LATER_OF_TCP)
     }
 
     /// Why, by discriminant, if there is no segment.
@@ -200,7 +207,7 @@ fn ipv4(at: usize, end: usize) -> Packet {
         return settled(Reason::Malformed, total_bytes);
     }
     if fragment & IPV4_FRAGMENT_OFFSET != 0 {
-        return settled(Reason::Fragment, total_bytes);
+        return Packet { head: later(total_bytes, protocol) | IS_V4, source: Source::from_v4_word(source) };
     }
     let is_fragment = fragment & IPV4_MORE_FRAGMENTS != 0;
     let found = Network { at: at + header_bytes, end, total_bytes, header_bytes, is_fragment };
@@ -234,7 +241,11 @@ fn ipv6(at: usize, end: usize) -> Packet {
             NEXT_FRAGMENT => {
                 let fragment = u16::from_be_bytes([high, low]);
                 if fragment & IPV6_FRAGMENT_OFFSET != 0 {
-                    return settled(Reason::Fragment, total_bytes);
+                    // What the fragments are of may begin with more headers, and then TCP is not seen here.
+                    return Packet {
+                        head: later(total_bytes, following),
+                        source: Source::from_v6_words(source),
+                    };
                 }
                 is_first_fragment = fragment & 1 != 0;
                 8
@@ -318,6 +329,13 @@ fn segment(network: &Network, ports: u32) -> u64 {
     let is_fragment = if network.is_fragment { IS_FRAGMENT } else { 0 };
     let ports = u64::from(u32::from_be(ports)) << DESTINATION_SHIFT;
     verdict(Reason::NotServed, network.total_bytes) | HAS_SEGMENT | is_fragment | ports
+}
+
+/// A fragment other than the first.
+#[inline(always)]
+fn later(total_bytes: usize, protocol: u8) -> u64 {
+    let of_tcp = if protocol == PROTOCOL_TCP { IS_LATER_OF_TCP } else { 0 };
+    verdict(Reason::Fragment, total_bytes) | of_tcp
 }
 
 #[inline(always)]

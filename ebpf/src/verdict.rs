@@ -29,6 +29,12 @@ pub(crate) fn judge(packet: &Packet, cpu: *mut Cpu, interface: impl FnOnce() -> 
     let stages = config.settings.stages;
     let verdict = if packet.has_segment() && is_served(packet, config) {
         judge_served(packet, cpu, generation, config)
+    } else if packet.is_later_of_tcp() && stages & stage::DROP_LATER_FRAGMENTS != 0 {
+        // To whichever port: that is in the first one. Nobody's TCP comes in fragments (RFC 9293 3.7.1), but for a path that
+        // misbehaves; what floods the reassembly queue does.
+        let is_allowed =
+            stages & (stage::ALLOW4 | stage::ALLOW6) != 0 && is_allowed(packet, generation, stages);
+        Verdict::of(if is_allowed { Reason::Allowed } else { Reason::Fragmented })
     } else {
         Verdict { reason: packet.reason(), rule: 0 }
     };
@@ -41,7 +47,7 @@ pub(crate) fn judge(packet: &Packet, cpu: *mut Cpu, interface: impl FnOnce() -> 
         let kind = Drop {
             reason: verdict.reason as u8,
             is_dry,
-            has_source: packet.has_segment(),
+            has_source: packet.has_segment() || packet.is_later_of_tcp(),
             port: packet.destination_port(),
             rule: verdict.rule,
         };

@@ -119,6 +119,7 @@ fn read_lists(origin: ListOrigin) -> Result<Wanted, Vec<String>> {
         syn_budget: xdp.syn_budget.map(rate),
         drop_udp: xdp.drop_udp,
         drop_fragments: xdp.drop_fragments,
+        drop_later_fragments: xdp.drop_later_fragments,
         served_ports: ports.clone(),
         dry_run: xdp.dry_run,
         events_per_s: xdp.events_per_s,

@@ -83,6 +83,7 @@ fn few() -> Options {
         served_ports: vec![PORT],
         drop_udp: true,
         drop_fragments: true,
+        drop_later_fragments: true,
         ..Options::default()
     }
 }

@@ -45,8 +45,10 @@ pub struct Options {
     pub served_ports: Vec<u16>,
     /// Drop UDP to these ports.
     pub drop_udp: bool,
-    /// Drop the first fragments of packets to these ports. Others have no port: they pass, useless without the first.
+    /// Drop the first fragments of packets to these ports. Others have no port: what they belong to is incomplete.
     pub drop_fragments: bool,
+    /// Drop the other fragments of TCP, to whichever port they are, so that a flood of them costs the host nothing.
+    pub drop_later_fragments: bool,
     /// Drop nothing, only count what would be.
     pub dry_run: bool,
     /// Samples of drops that each CPU reports in a second at most, see [`Xdp::events`](crate::Xdp::events). 0: none.
@@ -152,6 +154,7 @@ impl Options {
             event_interval_ns: 1_000_000_000u64.checked_div(self.events_per_s.into()).unwrap_or_default(),
             drops_udp: self.drop_udp,
             drops_fragments: self.drop_fragments,
+            drops_later_fragments: self.drop_later_fragments,
             is_dry: self.dry_run,
         })
     }

@@ -33,6 +33,7 @@ pub(crate) struct Rates {
     pub(crate) event_interval_ns: u64,
     pub(crate) drops_udp: bool,
     pub(crate) drops_fragments: bool,
+    pub(crate) drops_later_fragments: bool,
     pub(crate) is_dry: bool,
 }
 
@@ -158,6 +159,7 @@ impl Rates {
             (self.syn_budget.is_some(), stage::SYN_BUDGET),
             (self.drops_udp, stage::DROP_UDP),
             (self.drops_fragments, stage::DROP_FRAGMENTS),
+            (self.drops_later_fragments, stage::DROP_LATER_FRAGMENTS),
             (self.is_dry, stage::DRY_RUN),
         ])
     }

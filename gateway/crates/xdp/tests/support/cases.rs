@@ -74,6 +74,7 @@ fn setting(at: &str, line: &str, all: &mut Cases) {
         ["ban", net] => all.bans.push(net.parse().unwrap()),
         ["drop_udp"] => all.options.drop_udp = true,
         ["drop_fragments"] => all.options.drop_fragments = true,
+        ["drop_later_fragments"] => all.options.drop_later_fragments = true,
         ["dry_run"] => all.options.dry_run = true,
         _ => panic!("{at}: expected a setting, found `{line}`"),
     }
