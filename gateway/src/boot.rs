@@ -10,7 +10,7 @@ use crate::operate::Operator;
 use crate::publish::{Helpers, Origin, Publisher};
 use crate::serving::Served;
 use crate::signals::{Asker, EarlySignals, End, Main};
-use crate::upgrade::{self, Predecessor, Upgrader};
+use crate::upgrade::{self, PassedOn, Predecessor, Upgrader};
 use crate::usage::{self, Keeper};
 use crate::watchdog::Watchdog;
 use crate::xdp::Kernel;
@@ -24,6 +24,7 @@ use sluice_dataplane::Connections;
 use sluice_promote::Report;
 use sluice_store::{Store, StoreError};
 use sluice_telemetry::{Exposition, Hub, Kind, LogFormat, LogOptions, LogTarget, LogThread, Options};
+use sluice_xdp::Handed;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use std::time::Duration;
 pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let early = EarlySignals::catch()?;
     let notifier = Notifier::from_env();
-    let (given, predecessor) = inherit()?;
+    let Inheritance { given, predecessor, filter } = inherit()?;
     let origin = match config {
         Some(file) => Origin::File(file.to_owned()),
         None => Origin::QuickStart(demo::start().map_err(|e| runtime("can't start the demo backend", &e))?),
@@ -54,9 +55,8 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let ports: Vec<u16> = bound.addresses.iter().map(SocketAddr::port).collect();
     let wanted = xdp::options(&settings, &ports).map_err(Failure::Config)?;
     let kernel = Kernel::default();
-    if predecessor.is_none() {
-        start_kernel(&kernel, &settings, wanted.clone())?;
-    }
+    start_kernel(&kernel, &settings, wanted.clone(), predecessor.as_ref().map(|_| &filter))?;
+    let drops_capabilities = drops_capabilities(&settings);
     let (log, store) = (start_log(&settings, &hub)?, store::open(&settings)?);
     let quick_start = matches!(origin, Origin::QuickStart(_));
     let (bans, reports) = Bans::start(cores, Arc::clone(&hub), kernel.clone())
@@ -74,13 +74,15 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let plane = control_plane(&publisher, &keeper, store, shared.engine.clone())?;
     let operator = Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections) };
     drop(shared);
-    let upgrader = Upgrader::new(bound.kept, Arc::clone(&plane.store), Arc::clone(&keeper))
-        .map_err(|e| runtime("can't find the program's own path", &e))?;
+    let passed_on =
+        PassedOn { store: Arc::clone(&plane.store), keeper: Arc::clone(&keeper), kernel: kernel.clone() };
+    let upgrader =
+        Upgrader::new(bound.kept, passed_on).map_err(|e| runtime("can't find the program's own path", &e))?;
     let (asker, asks) = signals::asking();
     let draining = Arc::new(AtomicBool::new(false));
     let control = start_control(bound.admin, &publisher, plane, operator, &draining, asker)?;
     if let Some(predecessor) = predecessor {
-        take_over(predecessor, &kernel, wanted);
+        take_over(predecessor, filter, &kernel, wanted, drops_capabilities);
     }
     announce(&bound.addresses, plain, control.as_ref(), quick_start);
     notifier.ready("serving");
@@ -115,10 +117,25 @@ fn steer(settings: &Settings, bound: &Bound, cpus: &[usize]) {
     }
 }
 
-/// Attaches XDP. Before the first thread is started: each has capabilities of its own.
-fn start_kernel(kernel: &Kernel, settings: &Settings, wanted: Option<xdp::Wanted>) -> Result<(), Failure> {
-    kernel.apply(wanted).map_err(Failure::Runtime)?;
-    if settings.xdp.as_ref().is_some_and(|xdp| xdp.drop_capabilities) {
+fn drops_capabilities(settings: &Settings) -> bool {
+    settings.xdp.as_ref().is_some_and(|xdp| xdp.drop_capabilities)
+}
+
+/// Attaches XDP. Before the first thread is started: each has capabilities of its own. A process that replaces another
+/// has to wait until that one lets go; going on with its `filter` takes no capability.
+fn start_kernel(
+    kernel: &Kernel,
+    settings: &Settings,
+    wanted: Option<xdp::Wanted>,
+    filter: Option<&Handed>,
+) -> Result<(), Failure> {
+    match filter {
+        None => kernel.apply(wanted).map_err(Failure::Runtime)?,
+        Some(filter) if filter.is_ours() => {}
+        // It will be attached later, and that does take capabilities.
+        Some(_) => return Ok(()),
+    }
+    if drops_capabilities(settings) {
         affinity::drop_bpf_capabilities().map_err(|error| runtime("can't drop capabilities", &error))?;
     }
     Ok(())
@@ -150,18 +167,41 @@ fn engine(settings: &Settings) -> sluice_rt::Config {
     sluice_rt::Config { engine, wait, ..sluice_rt::Config::default() }
 }
 
-/// The sockets that the process was started with, and the link to the process that it replaces.
-fn inherit() -> Result<(Given, Option<Predecessor>), Failure> {
-    let inherited =
-        sluice_rt::inherited().map_err(|error| runtime("can't take inherited sockets", &error))?;
-    let (mut links, sockets): (Vec<_>, Vec<_>) =
-        inherited.into_iter().partition(|given| given.handed_over && given.name == upgrade::LINK);
-    Ok((Given::new(sockets), links.pop().map(|link| Predecessor::new(link.socket))))
+/// What the process was started with: sockets, the link to the process that it replaces, and that one's packet filter.
+struct Inheritance {
+    given: Given,
+    predecessor: Option<Predecessor>,
+    filter: Handed,
 }
 
-/// Serving already: the old process may go. Only then is the network interface free for our program.
-fn take_over(predecessor: Predecessor, kernel: &Kernel, wanted: Option<xdp::Wanted>) {
-    let taken = predecessor.take_over().and_then(|()| kernel.apply(wanted));
+fn inherit() -> Result<Inheritance, Failure> {
+    let inherited =
+        sluice_rt::inherited().map_err(|error| runtime("can't take inherited sockets", &error))?;
+    let (mut links, others): (Vec<_>, Vec<_>) =
+        inherited.into_iter().partition(|given| given.handed_over && given.name == upgrade::LINK);
+    let (parts, sockets): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|given| given.handed_over && Handed::is_part(&given.name));
+    Ok(Inheritance {
+        given: Given::new(sockets),
+        predecessor: links.pop().map(|link| Predecessor::new(link.socket)),
+        filter: Handed::new(parts.into_iter().map(|part| (part.name, part.socket)).collect()),
+    })
+}
+
+/// Serving already: the old process may go. Only then may its packet filter be changed, or the interface be had for our own.
+fn take_over(
+    predecessor: Predecessor,
+    filter: Handed,
+    kernel: &Kernel,
+    wanted: Option<xdp::Wanted>,
+    drops_capabilities: bool,
+) {
+    if drops_capabilities && wanted.is_some() && !filter.is_ours() {
+        eprintln!(
+            "sluice: warning: the filter is attached anew, and `drop_capabilities` takes effect with the next start only"
+        );
+    }
+    let taken = predecessor.take_over().and_then(|()| kernel.take_over(filter, wanted));
     if let Err(error) = taken {
         eprintln!("sluice: warning: {error}");
     }
@@ -187,9 +227,7 @@ fn finish(end: End, running: Running, notifier: &Notifier) -> Result<(), Failure
             publisher.drain(false);
         }
         End::Succeeded(successor) => {
-            if let Err(error) = kernel.apply(None) {
-                eprintln!("sluice: warning: {error}");
-            }
+            kernel.leave();
             notifier.main_pid(successor.pid);
             publisher.drain(true);
             // Once the cores are told: what is answered after this line asks its client to leave. And while the successor

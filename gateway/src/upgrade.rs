@@ -1,14 +1,15 @@
 //! Replacing the running process by a new one without losing a connection.
 //!
 //! ```text
-//! old:  SIGUSR2 or `sluice upgrade` -> spawn new binary with the listening sockets -> wait ----------> let go of XDP -> drain -> exit
-//! new:                                 read, check, compile, start cores, accept ----> "ready" \-> wait for that \-> attach XDP
+//! old:  SIGUSR2 or `sluice upgrade` -> spawn new binary with the listening sockets and XDP -> wait ---> let go of XDP -> drain -> exit
+//! new:                                 read, check, compile, start cores, accept ----> "ready" \-> wait for that \-> go on with XDP
 //! ```
 //! Both accept from the very same sockets for a moment, so a connection that the kernel has queued finds one of them in any
 //! case. A new process that ends, or says nothing for [`PATIENCE`], leaves the old one as it was.
 
 use crate::listeners::Kept;
 use crate::usage::Keeper;
+use crate::xdp::Kernel;
 use rustix::io::{FdFlags, fcntl_setfd};
 use sluice_store::Store;
 use std::ffi::OsString;
@@ -38,6 +39,14 @@ pub(crate) struct Upgrader {
     kept: Vec<Kept>,
     store: Arc<Store>,
     keeper: Arc<Keeper>,
+    kernel: Kernel,
+}
+
+/// What only one of two processes can have, or can change.
+pub(crate) struct PassedOn {
+    pub(crate) store: Arc<Store>,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) kernel: Kernel,
 }
 
 /// The new process, serving. Dropping it tells it that this one has let go.
@@ -49,9 +58,10 @@ pub(crate) struct Successor {
 
 impl Upgrader {
     /// Notes the program's path now: once a package manager has put another file there, `/proc` calls it deleted.
-    pub(crate) fn new(kept: Vec<Kept>, store: Arc<Store>, keeper: Arc<Keeper>) -> std::io::Result<Self> {
+    pub(crate) fn new(kept: Vec<Kept>, passed_on: PassedOn) -> std::io::Result<Self> {
         let program = std::env::current_exe()?;
-        Ok(Self { program, arguments: std::env::args_os().skip(1).collect(), kept, store, keeper })
+        let PassedOn { store, keeper, kernel } = passed_on;
+        Ok(Self { program, arguments: std::env::args_os().skip(1).collect(), kept, store, keeper, kernel })
     }
 
     /// Starts the program that is at our path now and waits until it serves. Blocks.
@@ -85,15 +95,17 @@ impl Upgrader {
 
     fn spawn(&self, link: UnixStream) -> std::io::Result<Child> {
         // Duplicates of our own, which this call ends: only they are without close-on-exec.
-        let mut passed: Vec<(OwnedFd, &str)> = Vec::new();
+        let mut passed: Vec<(OwnedFd, String)> = Vec::new();
         for kept in &self.kept {
-            passed.push((kept.socket.try_clone()?.into(), &kept.name));
+            passed.push((kept.socket.try_clone()?.into(), kept.name.clone()));
         }
-        passed.push((link.into(), LINK));
+        passed.push((link.into(), LINK.to_owned()));
+        passed.extend(self.kernel.hand_over().into_iter().map(|(name, fd)| (fd, name)));
         for (fd, _) in &passed {
             fcntl_setfd(fd, FdFlags::empty())?;
         }
-        let handover = sluice_rt::handover_value(passed.iter().map(|(fd, name)| (fd.as_raw_fd(), *name)));
+        let handover =
+            sluice_rt::handover_value(passed.iter().map(|(fd, name)| (fd.as_raw_fd(), name.as_str())));
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).env(sluice_rt::HANDOVER_VARIABLE, handover);
         // Meant for this process by number, or, the watchdog's, for whoever is the service.

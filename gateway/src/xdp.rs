@@ -4,8 +4,11 @@ use crate::{Failure, operate};
 use ipnet::IpNet;
 use sluice_config::{Settings, XdpLimits, XdpMode, XdpRate};
 use sluice_control::{BanReport, XdpCount, XdpInterface, XdpReport, client, refused_table, xdp_top};
-use sluice_xdp::{LetThrough, Limits, Mode, Options, Rate, Xdp, read_block_file, subscriber};
+use sluice_xdp::{
+    Handed, LetThrough, Limits, Mode, Options, Rate, Xdp, XdpError, read_block_file, subscriber,
+};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +31,23 @@ struct State {
     note: Option<String>,
     /// What its lists were made of, to make them anew when a file changes.
     origin: Option<ListOrigin>,
+}
+
+impl State {
+    fn note_applied(&mut self, wanted: Wanted) {
+        self.rules = wanted.rules;
+        self.block = wanted.options.block;
+        self.allow = wanted.options.allow;
+        self.note = None;
+        self.origin = Some(wanted.origin);
+    }
+}
+
+fn tell_attached(at: sluice_xdp::Attachment) {
+    let why = at.fallback.map_or_else(String::new, |why| format!("; native mode was refused: {why}"));
+    let pinned = if at.is_pinned { ", pinned" } else { "" };
+    let instead = at.replaced.map_or_else(String::new, |other| format!("; in place of {other}"));
+    eprintln!("sluice: xdp attached to {} ({}{pinned}{why}{instead})", at.interface, at.mode.label());
 }
 
 /// Where lists come from, and how the files looked when they were read.
@@ -141,29 +161,13 @@ impl Kernel {
         let result = match state.xdp.as_mut() {
             Some(xdp) => xdp.reconcile(&options),
             None => Xdp::start(&options).map(|xdp| {
-                for at in xdp.attachments() {
-                    let why = at
-                        .fallback
-                        .map_or_else(String::new, |why| format!("; native mode was refused: {why}"));
-                    let pinned = if at.is_pinned { ", pinned" } else { "" };
-                    let instead =
-                        at.replaced.map_or_else(String::new, |other| format!("; in place of {other}"));
-                    eprintln!(
-                        "sluice: xdp attached to {} ({}{pinned}{why}{instead})",
-                        at.interface,
-                        at.mode.label()
-                    );
-                }
+                xdp.attachments().into_iter().for_each(tell_attached);
                 state.xdp = Some(xdp);
             }),
         };
         match result {
             Ok(()) => {
-                state.rules = rules;
-                state.block = options.block;
-                state.allow = options.allow;
-                state.note = None;
-                state.origin = Some(origin);
+                state.note_applied(Wanted { options, rules, origin });
                 Ok(())
             }
             Err(error) if error.is_unavailable() => {
@@ -175,6 +179,49 @@ impl Kernel {
                 Ok(())
             }
             Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What a successor needs to go on with the program; nothing if it does not run.
+    pub(crate) fn hand_over(&self) -> Vec<(String, OwnedFd)> {
+        match self.state().xdp.as_mut().map(Xdp::hand_over) {
+            Some(Ok(parts)) => parts,
+            Some(Err(error)) => {
+                eprintln!("sluice: warning: the packet filter is not handed over: {error}");
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Leaves the program to the successor: what is attached stays so for as long as that one wants.
+    pub(crate) fn leave(&self) {
+        *self.state() = State::default();
+    }
+
+    /// Goes on with what the process before has left, if it is of this version; else attaches anew.
+    pub(crate) fn take_over(&self, handed: Handed, wanted: Option<Wanted>) -> Result<(), String> {
+        let told = |error: XdpError| error.to_string();
+        let Some(Wanted { options, rules, origin }) = wanted.clone() else {
+            return handed.let_go(None).map_err(told);
+        };
+        if !handed.is_ours() {
+            handed.let_go(options.pin_path.as_deref()).map_err(told)?;
+            return self.apply(wanted);
+        }
+        match Xdp::take_over(handed, &options) {
+            Ok(xdp) => {
+                let names: Vec<String> = xdp.attachments().into_iter().map(|at| at.interface).collect();
+                eprintln!("sluice: xdp taken over on {}", names.join(", "));
+                let mut state = self.state();
+                state.xdp = Some(xdp);
+                state.note_applied(Wanted { options, rules, origin });
+                Ok(())
+            }
+            Err(error) => {
+                eprintln!("sluice: warning: the packet filter can't be taken over: {error}");
+                self.apply(wanted)
+            }
         }
     }
 

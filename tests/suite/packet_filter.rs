@@ -1,4 +1,4 @@
-//! The packet filter's life beside the process: pinned over a kill and an upgrade, block files that change. In
+//! The packet filter's life beside the process: pinned over a kill and an upgrade, handed to a successor, block files that change. In
 //! network namespaces.
 
 use std::fs;
@@ -7,12 +7,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 use sluice_harness::netns::may_load_bpf;
-use sluice_harness::{Call, Conn, GATEWAY, Gateway, Net, TempDir, eventually, skip, sluice_binary};
+use sluice_harness::{Call, Conn, GATEWAY, Gateway, Net, TempDir, eventually, skip, sluice_binary, tool};
 
 const ROUTES: &str = "[routes.open]\npath = \"/open\"\nmock_body = \"open\"\n";
 /// A client that is dropped gets no answer for so long.
@@ -156,4 +157,101 @@ fn block_files_are_read_anew_when_they_change_and_faults_are_told_by_line() {
     write(&format!("{second}\n"));
     gateway.wait_for_line(lines, "sluice: xdp block files have changed: 1 networks");
     assert_eq!((fate(&net, 0, addr), fate(&net, 1, addr)), (Fate::Served, Fate::Silence));
+}
+
+/// Metrics of a gateway in its namespace.
+fn dropped(net: &Net, gateway: &Arc<Gateway>) -> f64 {
+    let gateway = Arc::clone(gateway);
+    net.gateway.run(move || gateway.metrics().sum("sluice_xdp_packets_total", &[("reason", "blocked")]))
+}
+
+fn reload(net: &Net, gateway: &Arc<Gateway>, config: &str) {
+    gateway.write_config(config);
+    let gateway = Arc::clone(gateway);
+    net.gateway.run(move || assert_eq!(gateway.reload().status, 200));
+}
+
+/// The kernel's numbers of NET_ADMIN, PERFMON and BPF (linux/capability.h).
+const GIVEN_UP: u64 = 1 << 12 | 1 << 38 | 1 << 39;
+
+fn assert_without_capabilities(pid: u32) {
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        for set in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:"] {
+            let field = status.lines().find_map(|line| line.strip_prefix(set)).unwrap().trim();
+            assert_eq!(u64::from_str_radix(field, 16).unwrap() & GIVEN_UP, 0, "{set} in {status}");
+        }
+    }
+}
+
+/// The filter goes on while processes change: a client that is blocked gets nothing through at any moment.
+fn assert_taken_over(net: &Net, gateway: Gateway, config: impl Fn(usize) -> String) {
+    let addr = gateway.addr();
+    assert_eq!((fate(net, 0, addr), fate(net, 1, addr)), (Fate::Silence, Fate::Served));
+    let done = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&done);
+    let blocked = net.clients[0].spawn(move || {
+        while !stop.load(Ordering::SeqCst) {
+            let got_in = TcpStream::connect_timeout(&addr, Duration::from_millis(100));
+            assert!(got_in.is_err(), "a packet went unjudged");
+        }
+    });
+    let mut gateway = gateway;
+    for _ in 0..2 {
+        let lines = gateway.stderr().len();
+        gateway.signal(Signal::USR2);
+        gateway.wait_for_successor(lines);
+        gateway.wait_for_line(lines, "sluice: xdp taken over on gw0");
+        assert_eq!(fate(net, 1, addr), Fate::Served);
+    }
+    done.store(true, Ordering::SeqCst);
+    blocked.join().unwrap();
+    assert_without_capabilities(gateway.pid());
+    assert!(!gateway.stderr().iter().any(|line| line.contains("warning")), "{:#?}", gateway.stderr());
+    // The maps are ours to change, and counters go on.
+    let gateway = Arc::new(gateway);
+    let before = dropped(net, &gateway);
+    assert!(before > 0.0);
+    assert_eq!(fate(net, 0, addr), Fate::Silence);
+    assert!(dropped(net, &gateway) > before);
+    reload(net, &gateway, &config(1));
+    assert_eq!((fate(net, 0, addr), fate(net, 1, addr)), (Fate::Served, Fate::Silence));
+    reload(net, &gateway, ROUTES);
+    assert_eq!(fate(net, 1, addr), Fate::Served, "detached without a capability");
+}
+
+#[test]
+fn a_successor_without_capabilities_takes_the_filter_over() {
+    if tool("setpriv").is_none() {
+        skip!("XDP over an upgrade without root", "no `setpriv` (util-linux)");
+    }
+    let net = match may_load_bpf().and_then(|()| Net::new(2)) {
+        Ok(net) => net,
+        Err(why) => skip!("XDP over an upgrade without root", "{why}"),
+    };
+    let config = |client: usize| {
+        config(&format!("drop_capabilities = true\nblock = [\"{}\"]\n", Net::client_address(client)))
+    };
+    let first = config(0);
+    let gateway = net.gateway.run(move || {
+        let caps = "-all,+bpf,+net_admin,+perfmon";
+        let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs";
+        let builder = Gateway::builder().under(&format!("{nobody} --inh-caps={caps} --ambient-caps={caps}"));
+        builder.server(&listen(0)).start(&first)
+    });
+    assert_taken_over(&net, gateway, config);
+}
+
+#[test]
+fn a_successor_of_root_takes_the_filter_over_and_gives_capabilities_up() {
+    let net = match may_load_bpf().and_then(|()| Net::new(2)) {
+        Ok(net) => net,
+        Err(why) => skip!("XDP over an upgrade as root", "{why}"),
+    };
+    let config = |client: usize| {
+        config(&format!("drop_capabilities = true\nblock = [\"{}\"]\n", Net::client_address(client)))
+    };
+    let first = config(0);
+    let gateway = net.gateway.run(move || Gateway::builder().server(&listen(0)).start(&first));
+    assert_taken_over(&net, gateway, config);
 }

@@ -19,7 +19,7 @@ const FIRST_ACTIVATED: RawFd = 3;
 /// More sockets than anybody listens on.
 const SOCKETS_MAX: i32 = 65_536;
 
-/// A socket that was handed to this process.
+/// A socket that was handed to this process; from the process that this one replaces it may be another descriptor.
 #[derive(Debug)]
 pub struct Inherited {
     /// What the giver calls it; `unknown` from a service manager that names nothing.
@@ -106,7 +106,7 @@ fn handed_over(value: Option<String>, parent: u32) -> io::Result<Vec<Given>> {
     Ok(given)
 }
 
-/// Makes a descriptor ours, once it has proved to be a socket.
+/// Makes a descriptor ours, once it has proved to be open, and a service manager's to be a socket.
 fn take(given: Given) -> io::Result<Inherited> {
     let Given { fd, name, handed_over } = given;
     let failed = |error: io::Error| {
@@ -117,7 +117,10 @@ fn take(given: Given) -> io::Result<Inherited> {
     let asked =
         unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &mut len) };
     if asked < 0 {
-        return Err(failed(io::Error::last_os_error()));
+        let error = io::Error::last_os_error();
+        if !(handed_over && error.raw_os_error() == Some(libc::ENOTSOCK)) {
+            return Err(failed(error));
+        }
     }
     // SAFETY: changes a flag of a descriptor, touches no memory.
     if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
@@ -162,6 +165,17 @@ mod tests {
             assert!(handed_over(some(bad), 1).is_err(), "{bad:?}");
         }
         assert!(handed_over(None, 1).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_a_predecessor_gives_what_is_no_socket() {
+        use std::os::fd::IntoRawFd as _;
+        let given = |handed_over| {
+            let fd = std::fs::File::open("/dev/null").unwrap().into_raw_fd();
+            take(Given { fd, name: "null".to_owned(), handed_over })
+        };
+        assert!(given(true).is_ok());
+        assert!(given(false).unwrap_err().to_string().contains("no socket to serve on"));
     }
 
     #[test]

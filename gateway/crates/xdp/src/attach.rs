@@ -9,16 +9,16 @@
 //! A link lives as long as its descriptor, so the end of the process, however it comes, detaches the program. A pinned
 //! one lives as long as its file in the BPF file system.
 
-use aya::{Ebpf, programs::loaded_links};
+use aya::programs::loaded_links;
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use crate::{
-    Mode, XdpError, load,
+    Mode, XdpError,
     netlink::{self, Attached},
     pins, sys,
 };
@@ -62,6 +62,20 @@ pub(crate) struct How<'a> {
 }
 
 impl Place {
+    /// A place that another process has given; none if the program is there no more.
+    pub(crate) fn handed(interface: &str, link: OwnedFd, pin_path: Option<&Path>) -> Option<Self> {
+        let index = interface_index(interface).ok()?;
+        sys::link_info(link.as_fd()).ok().filter(|info| info.interface == index)?;
+        let Attached { mode, .. } = netlink::attached(index).ok().flatten()?;
+        let pin = pin_path.map(|directory| pins::link_path(directory, interface));
+        Some(Self { link, pin, index, mode, fallback: None, replaced: None })
+    }
+
+    /// For another process.
+    pub(crate) fn link(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+
     pub(crate) fn attachment(&self, interface: &str) -> Attachment {
         Attachment {
             interface: interface.to_owned(),
@@ -99,17 +113,17 @@ impl Place {
 }
 
 /// Attaches the program to an interface.
-pub(crate) fn attach(ebpf: &mut Ebpf, name: &str, interface: &str, how: How<'_>) -> Result<Place, XdpError> {
+pub(crate) fn attach(program: BorrowedFd<'_>, interface: &str, how: How<'_>) -> Result<Place, XdpError> {
     let index = interface_index(interface)?;
     if let Some(directory) = how.pin_path
-        && let Some(place) = adopt(ebpf, name, index, how.mode, pins::link_path(directory, interface))?
+        && let Some(place) = adopt(program, index, how.mode, pins::link_path(directory, interface))?
     {
         return Ok(place);
     }
-    let mut place = match attach_anew(ebpf, name, interface, index, how.mode) {
-        Err(XdpError::Foreign { program, .. }) if how.force => {
+    let mut place = match attach_anew(program, interface, index, how.mode) {
+        Err(XdpError::Foreign { program: foreign, .. }) if how.force => {
             remove_foreign(interface, index)?;
-            Place { replaced: Some(program), ..attach_anew(ebpf, name, interface, index, how.mode)? }
+            Place { replaced: Some(foreign), ..attach_anew(program, interface, index, how.mode)? }
         }
         result => result?,
     };
@@ -118,20 +132,14 @@ pub(crate) fn attach(ebpf: &mut Ebpf, name: &str, interface: &str, how: How<'_>)
 }
 
 /// Puts the program into the link that a run before has pinned, if that is alive and in a mode that is wanted.
-fn adopt(
-    ebpf: &mut Ebpf,
-    name: &str,
-    index: u32,
-    mode: Mode,
-    path: PathBuf,
-) -> Result<Option<Place>, XdpError> {
+fn adopt(program: BorrowedFd<'_>, index: u32, mode: Mode, path: PathBuf) -> Result<Option<Place>, XdpError> {
     let Ok(link) = sys::get_pinned(&path) else {
         return Ok(None);
     };
     let is_here = sys::link_info(link.as_fd()).is_ok_and(|info| info.interface == index);
     let found = if is_here { netlink::attached(index).ok().flatten() } else { None };
     if let Some(Attached { mode: found, .. }) = found.filter(|found| mode == Mode::Auto || mode == found.mode)
-        && sys::update_link(link.as_fd(), load::program_fd(ebpf, name)?).is_ok()
+        && sys::update_link(link.as_fd(), program).is_ok()
     {
         return Ok(Some(Place { link, pin: Some(path), index, mode: found, fallback: None, replaced: None }));
     }
@@ -140,14 +148,7 @@ fn adopt(
     Ok(None)
 }
 
-fn attach_anew(
-    ebpf: &mut Ebpf,
-    name: &str,
-    interface: &str,
-    index: u32,
-    mode: Mode,
-) -> Result<Place, XdpError> {
-    let program = load::program_fd(ebpf, name)?;
+fn attach_anew(program: BorrowedFd<'_>, interface: &str, index: u32, mode: Mode) -> Result<Place, XdpError> {
     let modes: &[Mode] = match mode {
         Mode::Auto => &[Mode::Native, Mode::Generic],
         Mode::Native => &[Mode::Native],

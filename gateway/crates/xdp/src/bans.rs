@@ -4,7 +4,9 @@
 //! The program never adds or removes a ban, so this copy is the truth, and only counters are read back.
 
 use ipnet::{IpNet, Ipv6Net};
-use sluice_common::{BAN_CHAIN_MAX, BAN_HEADS, BANS_MAX, Source, ban_head, filter_slot, policy};
+use sluice_common::{
+    BAN_CHAIN_MAX, BAN_HEADS, BANS_MAX, BanEntry, Source, ban_head, filter_slot, first_slot, policy,
+};
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
@@ -153,6 +155,46 @@ pub(crate) fn dropped_by(ban: &sluice_common::Ban) -> Stat {
 }
 
 impl BanTable {
+    /// The table that the program's words and slots are of: whoever is led to by a chain is banned.
+    pub(crate) fn resume(
+        entries: &[BanEntry],
+        first: &[u64],
+        next: &[u64],
+        hash: impl Fn(Source) -> u64,
+    ) -> Self {
+        let mut table = Self::default();
+        for head in 0..BAN_HEADS as u32 {
+            let mut at = first.get(head as usize / 2).map_or(0, |word| first_slot(*word, head));
+            let mut chain = Vec::new();
+            // The bound is for a table that somebody else has broken.
+            while let Some(slot) = at.checked_sub(1)
+                && let Some(entry) = entries.get(slot as usize)
+                && chain.len() < BAN_CHAIN_MAX
+            {
+                table.hold(entry, slot);
+                table.mark(hash(entry.source));
+                chain.push((slot, entry.source));
+                at = next.get(slot as usize).map_or(0, |link| *link as u32);
+            }
+            if !chain.is_empty() {
+                table.chains.insert(head, chain);
+            }
+        }
+        let used = table.held.values().map(|held| held.slot);
+        table.slots.unused = used.clone().max().map_or(0, |slot| slot + 1);
+        let taken: BTreeSet<u32> = used.collect();
+        // Packets may be under way that have come to one of them.
+        table.slots.left = (0..table.slots.unused).filter(|slot| !taken.contains(slot)).collect();
+        table
+    }
+
+    fn hold(&mut self, entry: &BanEntry, slot: u32) {
+        let (source, until_ns) = (entry.source, entry.ban.until_ns);
+        self.held.insert(source, Held { until_ns, slot });
+        self.ends.insert((until_ns, source));
+        self.wide += usize::from(source.wide_prefix().is_some());
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
@@ -309,7 +351,6 @@ fn link(slot: Option<&(u32, Source)>) -> u64 {
 mod tests {
     use super::*;
     use proptest::{collection::vec, prelude::*};
-    use sluice_common::first_slot;
 
     fn net(text: &str) -> IpNet {
         text.parse().unwrap()

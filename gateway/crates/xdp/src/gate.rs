@@ -6,7 +6,7 @@ use sluice_common::{BanEntry, Source, stage};
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher as _, RandomState},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
     time::Duration,
 };
@@ -17,6 +17,7 @@ use crate::{
     bans::{BanTable, dropped_by, key_of},
     counters::{client_of, worst},
     events,
+    handover::{Handed, Parts},
     load::{self, EMBEDDED_OBJECT},
     maps::Maps,
     pins, sys,
@@ -27,9 +28,7 @@ use crate::{
 ///
 /// It is used by one thread, the control thread; the data path is the kernel's.
 pub struct Xdp {
-    ebpf: Ebpf,
-    /// Which of the object's programs the kernel took.
-    program: &'static str,
+    program: Program,
     maps: Maps,
     /// Which generation the program goes by.
     active: u32,
@@ -67,10 +66,20 @@ impl Xdp {
             return Err(XdpError::Off);
         }
         options.resolve()?;
-        let (mut ebpf, program) = load::load(object)?;
+        let (mut ebpf, name) = load::load(object)?;
         let maps = Maps::take(&mut ebpf)?;
-        let mut xdp = Self {
-            ebpf,
+        let program = Program::Loaded(Box::new(ebpf), name);
+        let seed = RandomState::new().hash_one(std::process::id());
+        let mut xdp = Self::with(program, maps, seed, options.mode);
+        if let Some(directory) = &options.pin_path {
+            xdp.take_over_bans(pins::pinned_bans(directory))?;
+        }
+        xdp.reconcile(options)?;
+        Ok(xdp)
+    }
+
+    fn with(program: Program, maps: Maps, seed: u64, mode: Mode) -> Self {
+        Self {
             program,
             maps,
             active: 0,
@@ -78,13 +87,56 @@ impl Xdp {
             leftover: None,
             bans: BanTable::default(),
             written_ban_stages: 0,
-            seed: RandomState::new().hash_one(std::process::id()),
-            mode: options.mode,
+            seed,
+            mode,
             places: BTreeMap::new(),
             pin_path: None,
-        };
-        if let Some(directory) = &options.pin_path {
-            xdp.take_over_bans(pins::pinned_bans(directory))?;
+        }
+    }
+
+    /// What the process that replaces this one needs to go on with this very filter. This one must not change it any
+    /// more once the other has it; dropping this value detaches nothing then.
+    ///
+    /// # Errors
+    /// If descriptors are used up.
+    pub fn hand_over(&mut self) -> Result<Vec<(String, OwnedFd)>, XdpError> {
+        let mut parts = Parts::new();
+        parts.add("program", self.program.fd()?)?;
+        for (name, fd) in self.maps.all() {
+            parts.add(&format!("map/{name}"), fd)?;
+        }
+        for (interface, place) in &self.places {
+            parts.add(&format!("link/{interface}"), place.link())?;
+        }
+        if let Some(folder) = &self.pin_path {
+            parts.add(&format!("pins/{}", folder.display()), self.program.fd()?)?;
+        }
+        Ok(parts.finish())
+    }
+
+    /// Goes on with the filter that another process has [handed over](Self::hand_over), and turns it into what `options`
+    /// say. Takes no capability unless an interface is to be attached to that was not before.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); and if it is not [this version's](Handed::is_ours).
+    pub fn take_over(mut handed: Handed, options: &Options) -> Result<Self, XdpError> {
+        options.resolve()?;
+        let is_ours = handed.is_ours();
+        let program = handed.program.take().filter(|_| is_ours);
+        let program = program.ok_or_else(|| XdpError::Kernel("a filter of another version".to_owned()))?;
+        let maps = Maps::take(&mut handed)?;
+        let (active, seed) = maps.generation_and_seed()?;
+        let mut xdp = Self::with(Program::Handed(program), maps, seed, options.mode);
+        xdp.active = active;
+        xdp.tables.lists = xdp.maps.lists(active)?;
+        // Ports are not in the way of those that will be filled in.
+        xdp.leftover = Some(xdp.maps.lists(1 - active)?);
+        xdp.bans = xdp.maps.ban_table(seed)?;
+        xdp.pin_path = handed.pin_path.take();
+        for (interface, link) in std::mem::take(&mut handed.links) {
+            if let Some(place) = Place::handed(&interface, link, xdp.pin_path.as_deref()) {
+                xdp.places.insert(interface, place);
+            }
         }
         xdp.reconcile(options)?;
         Ok(xdp)
@@ -312,15 +364,18 @@ impl Xdp {
     /// Runs the program on a frame, `repeat` times: whether it drops the frame, and the mean time it takes.
     #[doc(hidden)]
     pub fn test_run(&mut self, frame: &[u8], repeat: u32) -> Result<(bool, Duration), XdpError> {
-        let program = self.program;
-        self.runner(program)?.run(frame, repeat)
+        let fd = self.program.fd()?.try_clone_to_owned();
+        fd.map(Runner).map_err(|error| XdpError::Kernel(error.to_string()))?.run(frame, repeat)
     }
 
     /// Runs a program of the object apart from this value, in other threads too.
     #[doc(hidden)]
     pub fn runner(&mut self, program: &str) -> Result<Runner, XdpError> {
-        load::load_if_needed(&mut self.ebpf, program)?;
-        let fd = load::program_fd(&mut self.ebpf, program)?.try_clone_to_owned();
+        let Program::Loaded(ebpf, _) = &mut self.program else {
+            return Err(XdpError::Kernel("a program that was handed over has no object".to_owned()));
+        };
+        load::load_if_needed(ebpf, program)?;
+        let fd = load::program_fd(ebpf, program)?.try_clone_to_owned();
         fd.map(Runner).map_err(|error| XdpError::Kernel(error.to_string()))
     }
 
@@ -366,7 +421,7 @@ impl Xdp {
         let how = How { mode: self.mode, pin_path: options.pin_path.as_deref(), force: options.force };
         for name in &options.interfaces {
             if options.mode != Mode::Off && !self.places.contains_key(name) {
-                let place = attach::attach(&mut self.ebpf, self.program, name, how)?;
+                let place = attach::attach(self.program.fd()?, name, how)?;
                 self.places.insert(name.clone(), place);
             }
         }
@@ -390,6 +445,23 @@ impl Xdp {
             self.pin_path = Some(directory.clone());
         }
         Ok(())
+    }
+}
+
+/// The program, and where this process has it from.
+enum Program {
+    /// Of an object, by the name of the one that the kernel took.
+    Loaded(Box<Ebpf>, &'static str),
+    /// Of the process that this one has replaced.
+    Handed(OwnedFd),
+}
+
+impl Program {
+    fn fd(&mut self) -> Result<BorrowedFd<'_>, XdpError> {
+        match self {
+            Self::Loaded(ebpf, name) => load::program_fd(ebpf, name),
+            Self::Handed(fd) => Ok((*fd).as_fd()),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod counters;
 mod error;
 mod events;
 mod gate;
+mod handover;
 mod load;
 mod maps;
 mod netlink;
@@ -33,6 +34,7 @@ pub use events::Event;
 #[doc(hidden)]
 pub use gate::Runner;
 pub use gate::Xdp;
+pub use handover::Handed;
 pub use options::{Limits, Mode, Options, Rate};
 pub use pins::detach_pinned;
 pub use sluice_common::{Reason, Stat};

@@ -2,10 +2,13 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf},
+    maps::{
+        Array, IterableMap as _, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf, lpm_trie::Key,
+    },
 };
 use sluice_common::{
-    Ban, BanEntry, CLIENT_SETS, Client, ClientSet, Config, Cpu, GENERATIONS, Reason, Source, Stat, map,
+    ALLOW_ENTRIES_MAX, BLOCK_ENTRIES_MAX, Ban, BanEntry, CLIENT_SETS, Client, ClientSet, Config, Cpu,
+    GENERATIONS, Reason, Source, Stat, map,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +19,7 @@ use std::{
 
 use crate::{
     XdpError,
-    bans::BanWord,
+    bans::{BanTable, BanWord},
     counters::{ReasonCount, RuleCount},
     pins, sys,
     tables::{Entries, Lists},
@@ -49,9 +52,20 @@ struct Tries {
 
 struct Trie(&'static str, MapData);
 
+/// Where maps come from, by name.
+pub(crate) trait MapSource {
+    fn take(&mut self, name: &str) -> Option<Map>;
+}
+
+impl MapSource for Ebpf {
+    fn take(&mut self, name: &str) -> Option<Map> {
+        self.take_map(name)
+    }
+}
+
 impl Trie {
-    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, XdpError> {
-        match ebpf.take_map(name) {
+    fn take(source: &mut impl MapSource, name: &'static str) -> Result<Self, XdpError> {
+        match source.take(name) {
             Some(Map::LpmTrie(data)) => Ok(Self(name, data)),
             _ => Err(XdpError::Kernel(format!("no trie `{name}` in the object"))),
         }
@@ -59,6 +73,11 @@ impl Trie {
 
     fn fd(&self) -> BorrowedFd<'_> {
         self.1.fd().as_fd()
+    }
+
+    /// What it has, `most` entries at most.
+    fn entries<K: Pod>(&self, zero: K, most: usize) -> Result<Vec<(K, u32)>, XdpError> {
+        sys::read_trie(self.fd(), zero, most).map_err(|error| XdpError::Map { map: self.0, error })
     }
 
     fn insert<K: Pod>(&self, (keys, values): &(Vec<K>, Vec<u32>)) -> Result<(), XdpError> {
@@ -71,8 +90,8 @@ impl Trie {
 }
 
 impl Maps {
-    /// Takes the maps out of a loaded object.
-    pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, XdpError> {
+    /// Takes the maps out of a loaded object, or of what another process has given.
+    pub(crate) fn take(ebpf: &mut impl MapSource) -> Result<Self, XdpError> {
         let mut tries = |generation: usize| {
             let mut trie = |names: [&'static str; 2]| {
                 let name = names.get(generation).copied().unwrap_or_default();
@@ -101,6 +120,62 @@ impl Maps {
             clients: typed(ebpf, map::CLIENTS)?,
             events: typed(ebpf, map::EVENTS)?,
         })
+    }
+
+    /// All of them by name, for another process.
+    pub(crate) fn all(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
+        let mut all = vec![
+            (map::ACTIVE, self.active.map().fd().as_fd()),
+            (map::CONFIG, self.config.map().fd().as_fd()),
+            (map::BLOCK20, self.block20.fd().as_fd()),
+            (map::BLOCK24, self.block24.fd().as_fd()),
+            (map::BANS, self.bans.map().fd().as_fd()),
+            (map::BAN_FIRST, self.ban_first.map().fd().as_fd()),
+            (map::BAN_NEXT, self.ban_next.map().fd().as_fd()),
+            (map::BAN_FILTER, self.ban_filter.map().fd().as_fd()),
+            (map::CPU, self.cpu.map().fd().as_fd()),
+            (map::RULES, self.rules.map().fd().as_fd()),
+            (map::CLIENTS, self.clients.map().fd().as_fd()),
+            (map::EVENTS, self.events.as_fd()),
+        ];
+        let tries = self.tries.iter().flat_map(|t| [&t.allow4, &t.allow6, &t.block4, &t.block6]);
+        all.extend(tries.map(|trie| (trie.0, trie.fd())));
+        all
+    }
+
+    /// The generation that counts, and the seed that sources are hashed with.
+    pub(crate) fn generation_and_seed(&self) -> Result<(u32, u64), XdpError> {
+        let active = self.active.get(&0, 0).map_err(in_map(map::ACTIVE))? & 1;
+        let config = self.config.get(&active, 0).map_err(in_map(map::CONFIG))?;
+        Ok((active, config.settings.seed))
+    }
+
+    /// The lists of a generation as they are in the kernel.
+    pub(crate) fn lists(&self, generation: u32) -> Result<Lists, XdpError> {
+        let config = self.config.get(&generation, 0).map_err(in_map(map::CONFIG))?;
+        let mut lists = Lists::of_ports(&config.ports);
+        let Some(tries) = self.tries.get(generation as usize) else { return Ok(lists) };
+        let (v4, v6) = (Key::new(0, [0; 4]), Key::new(0, [0; 16]));
+        lists.add_allowed(
+            tries.allow4.entries(v4, ALLOW_ENTRIES_MAX)?,
+            tries.allow6.entries(v6, ALLOW_ENTRIES_MAX)?,
+        );
+        lists.add_blocked(
+            tries.block4.entries(v4, BLOCK_ENTRIES_MAX)?,
+            tries.block6.entries(v6, BLOCK_ENTRIES_MAX)?,
+        );
+        Ok(lists)
+    }
+
+    /// The bans as they are in the kernel.
+    pub(crate) fn ban_table(&self, seed: u64) -> Result<BanTable, XdpError> {
+        let read = |map: &'static str| move |error| XdpError::Map { map, error };
+        let (bans, first, next) = (self.bans.map(), self.ban_first.map(), self.ban_next.map());
+        let entries: Vec<BanEntry> =
+            sys::read_all(bans.fd().as_fd(), self.bans.len()).map_err(read(map::BANS))?;
+        let first = sys::read_all(first.fd().as_fd(), self.ban_first.len()).map_err(read(map::BAN_FIRST))?;
+        let next = sys::read_all(next.fd().as_fd(), self.ban_next.len()).map_err(read(map::BAN_NEXT))?;
+        Ok(BanTable::resume(&entries, &first, &next, |source| source.hash(seed)))
     }
 
     pub(crate) fn set_config(&mut self, generation: u32, config: &Config) -> Result<(), XdpError> {
@@ -227,16 +302,18 @@ fn set_words(bitmap: &MapData, name: &'static str, generation: u32, words: &[u64
     sys::insert_all(bitmap.fd().as_fd(), &indexes, words).map_err(|error| XdpError::Map { map: name, error })
 }
 
-fn array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, XdpError> {
-    match ebpf.take_map(name) {
+fn array(ebpf: &mut impl MapSource, name: &'static str) -> Result<MapData, XdpError> {
+    match ebpf.take(name) {
         Some(Map::Array(data)) => Ok(data),
         _ => Err(XdpError::Kernel(format!("no array `{name}` in the object"))),
     }
 }
 
-fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, XdpError> {
-    let map =
-        ebpf.take_map(name).ok_or_else(|| XdpError::Kernel(format!("no map `{name}` in the object")))?;
+fn typed<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut impl MapSource,
+    name: &'static str,
+) -> Result<T, XdpError> {
+    let map = ebpf.take(name).ok_or_else(|| XdpError::Kernel(format!("no map `{name}` in the object")))?;
     map.try_into().map_err(|error: MapError| XdpError::Kernel(format!("map `{name}`: {error}")))
 }
 

@@ -216,6 +216,30 @@ pub(crate) fn read_all<V: aya::Pod + Default>(map: BorrowedFd<'_>, count: u32) -
     Ok(values)
 }
 
+/// Reads a trie of at most `most` entries by one call; `zero` is any key.
+pub(crate) fn read_trie<K: aya::Pod>(map: BorrowedFd<'_>, zero: K, most: usize) -> io::Result<Vec<(K, u32)>> {
+    // Where to go on, in a form of the map's own: a key, for tries.
+    let mut next = zero;
+    let (mut keys, mut values) = (vec![zero; most], vec![0u32; most]);
+    let mut attributes = Batch {
+        out_batch: &raw mut next as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: u32::try_from(most).map_err(io::Error::other)?,
+        map_fd: map.as_raw_fd() as u32,
+        ..Batch::default()
+    };
+    // SAFETY: the buffers live through the call, have `most` elements of the map's key and value types, and any bits are a
+    // value; a position in a trie is one key.
+    match unsafe { bpf(MAP_LOOKUP_BATCH, &raw mut attributes) } {
+        // That there are no more is told in this way.
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
+        _ => {}
+    }
+    keys.truncate(attributes.count as usize);
+    Ok(keys.into_iter().zip(values).collect())
+}
+
 /// Removes all of `keys`, each of which must be there, as [`insert_all`] adds them.
 pub(crate) fn remove_all<K: aya::Pod>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
     if keys.is_empty() {

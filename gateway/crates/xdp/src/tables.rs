@@ -66,6 +66,25 @@ pub(crate) struct Entries {
 }
 
 impl Lists {
+    /// Those that a generation's bitmap has, and no lists.
+    pub(crate) fn of_ports(words: &[u64]) -> Self {
+        let is_set = |&port: &u16| {
+            let (index, mask) = port_slot(port);
+            words.get(index as usize).is_some_and(|word| word & mask != 0)
+        };
+        Self { ports: (0..=u16::MAX).filter(is_set).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn add_allowed(&mut self, v4: Vec<(Key<[u8; 4]>, u32)>, v6: Vec<(Key<[u8; 16]>, u32)>) {
+        self.allow.extend(v4.iter().filter_map(|(key, _)| net_of(key)));
+        self.allow.extend(v6.iter().filter_map(|(key, _)| net_of(key)));
+    }
+
+    pub(crate) fn add_blocked(&mut self, v4: Vec<(Key<[u8; 4]>, u32)>, v6: Vec<(Key<[u8; 16]>, u32)>) {
+        self.block.extend(v4.iter().filter_map(|(key, rule)| Some((net_of(key)?, *rule))));
+        self.block.extend(v6.iter().filter_map(|(key, rule)| Some((net_of(key)?, *rule))));
+    }
+
     pub(crate) fn allow_entries(&self) -> Entries {
         entries(self.allow.iter().map(|net| (*net, 0)))
     }
@@ -122,6 +141,11 @@ impl Lists {
             (self.block.keys().any(v6), stage::BLOCK6),
         ])
     }
+}
+
+/// The network of a trie's key.
+fn net_of<A: aya::Pod + Into<std::net::IpAddr>>(key: &Key<A>) -> Option<IpNet> {
+    IpNet::new(key.data().into(), u8::try_from(key.prefix_len()).ok()?).ok()
 }
 
 fn count_ones(words: &[u64]) -> u32 {
@@ -238,6 +262,25 @@ mod tests {
             | stage::DROP_UDP
             | stage::BANS;
         assert_eq!(tables.settings(1, stage::BANS).stages, expected);
+    }
+
+    #[test]
+    fn lists_are_known_again_by_their_entries() {
+        let lists = Lists {
+            ports: [22, 443, 65_535].into(),
+            allow: ["10.0.0.0/8", "2001:db8::1/128"].map(net).into(),
+            block: [("0.0.0.0/0", 1), ("198.51.100.7/32", 2), ("2001:db8:bad::/48", 3)]
+                .map(|(text, rule)| (net(text), rule))
+                .into(),
+        };
+        let config = Tables { lists: lists.clone(), ..Tables::default() }.config(1, 0);
+        let mut again = Lists::of_ports(&config.ports);
+        let zip = |keys: V4Keys, values: Vec<u32>| keys.into_iter().zip(values).collect();
+        let zip6 = |keys: V6Keys, values: Vec<u32>| keys.into_iter().zip(values).collect();
+        let (allow, block) = (lists.allow_entries(), lists.block_entries());
+        again.add_allowed(zip(allow.v4.0, allow.v4.1), zip6(allow.v6.0, allow.v6.1));
+        again.add_blocked(zip(block.v4.0, block.v4.1), zip6(block.v6.0, block.v6.1));
+        assert_eq!(again, lists);
     }
 
     #[test]
