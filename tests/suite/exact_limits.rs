@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+use sluice_harness::rest::{RestApi, catalog, mock};
 use sluice_harness::{Call, Conn, Gateway};
 
 const RATE: f64 = 200.0;
@@ -99,6 +101,60 @@ fn buckets() -> Vec<Bucket> {
         pool("global", vec![Call::get("/one"), Call::get("/two")]),
         client("client 127.0.0.2", 2),
         client("client 127.0.0.3", 3),
+    ]
+}
+
+/// The same bucket as a throttle of REST APIs.
+fn throttle() -> Value {
+    json!({ "burstLimit": BURST as u32, "rateLimit": RATE })
+}
+
+/// A stage for each limit that REST APIs know: a plan for its keys, a plan's for a method, a stage's, a method's.
+fn rest_catalog() -> Value {
+    let limit = json!({ "throttlingBurstLimit": BURST as u32, "throttlingRateLimit": RATE });
+    let keyed = |path: &str, api: RestApi| {
+        api.method_with("GET", path, mock("in"), json!({ "apiKeyRequired": true }))
+    };
+    let api = keyed("/x", keyed("/", RestApi::new("a")))
+        .method("GET", "/open", mock("in"))
+        .deploy("plan")
+        .deploy("planned")
+        .deploy_with("stage", json!({ "methodSettings": { "*/*": limit.clone() } }))
+        .deploy_with("method", json!({ "methodSettings": { "open/GET": limit } }));
+    let mut catalog = catalog(&[api]);
+    let key = |id: &str| json!({ "id": id, "name": id, "value": rest_key(id), "enabled": true });
+    let member = |id: &str| json!({ "id": id, "type": "API_KEY" });
+    catalog["apiKeys"] = json!({ "k1": key("k1"), "k2": key("k2"), "k3": key("k3") });
+    catalog["usagePlans"] = json!({
+        "p1": {
+            "id": "p1", "name": "its keys", "throttle": throttle(),
+            "apiStages": [{ "apiId": "a", "stage": "plan" }],
+            "keys": { "k1": member("k1"), "k2": member("k2") }
+        },
+        "p2": {
+            "id": "p2", "name": "a method",
+            "apiStages": [{ "apiId": "a", "stage": "planned", "throttle": { "/x/GET": throttle() } }],
+            "keys": { "k3": member("k3") }
+        }
+    });
+    catalog
+}
+
+fn rest_key(id: &str) -> String {
+    format!("rest-key-{id}-0123456789")
+}
+
+fn rest_buckets() -> Vec<Bucket> {
+    let pool = |name, calls| Bucket { name, calls, source: 1, lent: BURST / 16.0 };
+    let keyed = |target: &str, key: &str| Call::get(target).header("x-api-key", &rest_key(key));
+    let plan = |path: &str, key: &str| keyed(&format!("/restapis/a/plan/_user_request_{path}"), key);
+    let open = |stage: &str| Call::get(&format!("/restapis/a/{stage}/_user_request_/open"));
+    vec![
+        pool("plan, first key", vec![plan("/", "k1"), plan("/x", "k1")]),
+        pool("plan, second key", vec![plan("/", "k2")]),
+        pool("method of a plan", vec![keyed("/restapis/a/planned/_user_request_/x", "k3")]),
+        pool("stage", vec![open("stage")]),
+        pool("method", vec![open("method")]),
     ]
 }
 
@@ -243,4 +299,38 @@ fn a_rate_that_a_reload_raises_holds_from_then_on() {
     for (bucket, asked) in buckets.iter().zip(&asked) {
         check(bucket, asked, &Refill { rate: RATE, change });
     }
+}
+
+/// Hammers while the catalog is published again and again, and the configuration loaded.
+fn hammer_rest(catalog: &Value, buckets: &[Bucket]) {
+    let gateway = Gateway::builder().server("cores = 2").start("");
+    gateway.serve_catalog(catalog);
+    let epoch = Instant::now();
+    let asked = hammer(&gateway, buckets, epoch, || {
+        let until = epoch + Duration::from_secs_f64(seconds());
+        for round in (0_u32..).take_while(|_| Instant::now() < until) {
+            let mut catalog = catalog.clone();
+            catalog["restApis"]["a"]["description"] = json!(format!("round {round}"));
+            gateway.serve_catalog(&catalog);
+            assert_eq!(gateway.reload().status, 200);
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    for (bucket, asked) in buckets.iter().zip(&asked) {
+        check(bucket, asked, &Refill::steady());
+    }
+}
+
+#[test]
+fn the_limits_of_plans_stages_and_methods_are_exact_also_through_publications() {
+    hammer_rest(&rest_catalog(), &rest_buckets());
+}
+
+#[test]
+fn the_limit_of_the_account_is_exact_over_all_apis_and_stages() {
+    let mut catalog = rest_catalog();
+    catalog["account"] = json!({ "throttleSettings": throttle() });
+    let open = |stage: &str| Call::get(&format!("/restapis/a/{stage}/_user_request_/open"));
+    let calls = vec![open("plan"), open("planned")];
+    hammer_rest(&catalog, &[Bucket { name: "account", calls, source: 1, lent: BURST / 16.0 }]);
 }

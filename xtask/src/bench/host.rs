@@ -108,6 +108,15 @@ impl Server {
         self.0.try_wait().ok().flatten()
     }
 
+    /// Stops the process and its descendants until [`Self::resume`].
+    pub(crate) fn pause(&self) {
+        tree(self.0.id()).into_iter().for_each(|pid| signal("-STOP", pid));
+    }
+
+    pub(crate) fn resume(&self) {
+        tree(self.0.id()).into_iter().for_each(|pid| signal("-CONT", pid));
+    }
+
     /// CPU time used so far by the process and its descendants, every thread and io_uring worker included.
     pub(crate) fn cpu_ns(&self) -> u64 {
         tree(self.0.id()).into_iter().map(process_cpu_ns).sum()
@@ -119,6 +128,7 @@ impl Drop for Server {
         if self.ended().is_some() {
             return;
         }
+        self.resume();
         // By signal, so that masters take their workers along.
         signal("-TERM", self.0.id());
         let deadline = Instant::now() + Duration::from_secs(3);

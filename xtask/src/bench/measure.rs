@@ -7,7 +7,7 @@ use super::{h2load, pace, peers, wrk};
 use crate::sh;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,16 @@ pub(crate) struct Sample {
     pub(crate) p99_us: f64,
     /// How much of its core the peer used: near 1 at saturation.
     pub(crate) busy: f64,
+}
+
+/// A peer that was started, stopped by signal while it is not measured: even what waits by spinning costs the others nothing.
+pub(crate) struct Running {
+    pub(crate) peer: Peer,
+    server: Server,
+    port: u16,
+    log: PathBuf,
+    /// Asked and warmed up.
+    warm: Vec<Shape>,
 }
 
 /// What all measurements share: the responder, the cores, the folder.
@@ -47,17 +57,53 @@ impl Bench {
         Ok(Self { cores, work, upstream, _responder: responder })
     }
 
+    /// Starts a peer for these shapes, and stops it once it has given the first one's right answer.
+    pub(crate) fn start_peer(&self, peer: Peer, shapes: &[Shape]) -> Result<Running, String> {
+        let port = free_address()?.rsplit(':').next().and_then(|port| port.parse().ok()).ok_or("no port")?;
+        let command = peer.command(&self.work, port, &self.upstream)?;
+        let log = self.work.path(&format!("{}.log", peer.name()));
+        let server = Server::start(&command, self.cores.gateway, &log)?;
+        if shapes.iter().any(|shape| shape.is_rest()) && peer == Peer::Sluice {
+            publish(&log, &self.upstream)?;
+        }
+        let mut running = Running { peer, server, port, log, warm: Vec::new() };
+        if let Some(&shape) = shapes.iter().find(|shape| peer.serves(**shape)) {
+            running.await_answer(shape)?;
+        }
+        running.server.pause();
+        Ok(running)
+    }
+
     /// Measures one peer in one shape.
     pub(crate) fn measure(
         &self,
         round: u64,
-        peer: Peer,
+        running: &mut Running,
         shape: Shape,
         seconds: u64,
     ) -> Result<Sample, String> {
-        let (server, address) = self.serve(peer, shape)?;
-        // Fills the cache, the pools and the branch predictors.
-        self.load(&address, shape, 1)?;
+        running.server.resume();
+        let sample = self.measure_awake(round, running, shape, seconds);
+        running.server.pause();
+        sample
+    }
+
+    fn measure_awake(
+        &self,
+        round: u64,
+        running: &mut Running,
+        shape: Shape,
+        seconds: u64,
+    ) -> Result<Sample, String> {
+        let peer = running.peer;
+        let address = format!("127.0.0.1:{}", peer.port(running.port, shape));
+        if !running.warm.contains(&shape) {
+            running.await_answer(shape)?;
+            // Fills the cache, the pools and the branch predictors.
+            self.load(&address, shape, 1)?;
+            running.warm.push(shape);
+        }
+        let server = &running.server;
         let (cpu_before, began) = (server.cpu_ns(), Instant::now());
         let load = self.load(&address, shape, seconds)?;
         let cpu_us = (server.cpu_ns() - cpu_before) as f64 / 1e3;
@@ -92,24 +138,24 @@ impl Bench {
         }
     }
 
-    /// Starts a peer and waits until it gives the shape's right answer.
-    pub(crate) fn serve(&self, peer: Peer, shape: Shape) -> Result<(Server, String), String> {
-        let port = free_address()?.rsplit(':').next().and_then(|port| port.parse().ok()).ok_or("no port")?;
-        let command = peer.command(&self.work, port, &self.upstream)?;
-        let log = self.work.path(&format!("{}.log", peer.name()));
-        let mut server = Server::start(&command, self.cores.gateway, &log)?;
-        let address = format!("127.0.0.1:{}", peer.port(port, shape));
+    /// Starts a peer that answers rightly in this shape.
+    pub(crate) fn serve(&self, peer: Peer, shape: Shape) -> Result<(Running, String), String> {
+        let running = self.start_peer(peer, &[shape])?;
+        running.server.resume();
+        let address = format!("127.0.0.1:{}", peer.port(running.port, shape));
+        Ok((running, address))
+    }
+}
+
+impl Running {
+    fn await_answer(&mut self, shape: Shape) -> Result<(), String> {
         // Asked in HTTP/1, which a listener for HTTP/2 alone would not understand.
         let asked = if shape == Shape::H2 { Shape::Mock } else { shape };
-        if shape.is_rest() {
-            publish(&log, &self.upstream)?;
-        }
-        let plain = format!("127.0.0.1:{}", peer.port(port, asked));
-        await_answer(&mut server, &plain, asked).map_err(|error| {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            format!("{} {}: {error}\n{}", peer.name(), shape.name(), text.trim())
-        })?;
-        Ok((server, address))
+        let plain = format!("127.0.0.1:{}", self.peer.port(self.port, asked));
+        await_answer(&mut self.server, &plain, asked).map_err(|error| {
+            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+            format!("{} {}: {error}\n{}", self.peer.name(), shape.name(), text.trim())
+        })
     }
 }
 

@@ -92,6 +92,15 @@ impl Shape {
         )
     }
 
+    /// The shape that this one is compared with, and next to which it is measured.
+    pub(crate) fn base(self) -> Option<Self> {
+        match self {
+            Shape::RestMock => Some(Shape::Mock),
+            Shape::RestProxied | Shape::Jwt | Shape::Sigv4 => Some(Shape::Proxied),
+            _ => None,
+        }
+    }
+
     /// Whether it is asked over TLS.
     pub(crate) fn is_tls(self) -> bool {
         matches!(self, Shape::Tls | Shape::TlsProxied | Shape::TlsLarge | Shape::TlsHandshake)
@@ -234,27 +243,68 @@ pub(crate) fn run(mut args: Args) -> Result<(), String> {
     sh::run(&mut command)
 }
 
+/// The shapes by what they are compared with, in their order.
+fn groups(shapes: &[Shape]) -> Vec<Vec<Shape>> {
+    let mut groups: Vec<(Shape, Vec<Shape>)> = Vec::new();
+    for &shape in shapes {
+        let base = shape.base().unwrap_or(shape);
+        match groups.iter_mut().find(|(of, _)| *of == base) {
+            Some((_, group)) => group.push(shape),
+            None => groups.push((base, vec![shape])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// Measures some shapes in all rounds. Every other round goes backwards, so that no peer always comes after the same one.
+fn measure_group(
+    bench: &measure::Bench,
+    options: &Options,
+    group: &[Shape],
+    samples: &mut Vec<measure::Sample>,
+) -> Result<(), String> {
+    let is_vital = |peer| peer == Peer::Sluice || peer == Peer::Nginx;
+    let mut peers = Vec::new();
+    for &peer in options.peers.iter().filter(|peer| group.iter().any(|shape| peer.serves(*shape))) {
+        match bench.start_peer(peer, group) {
+            Ok(running) => peers.push(running),
+            Err(error) if is_vital(peer) => return Err(error),
+            Err(error) => println!("SKIPPED {}: {error}", peer.name()),
+        }
+    }
+    for round in 1..=options.rounds {
+        let pairs = group.iter().flat_map(|shape| (0..peers.len()).map(|at| (*shape, at)));
+        let mut order: Vec<_> = pairs.collect();
+        if round % 2 == 0 {
+            order.reverse();
+        }
+        for (shape, at) in order {
+            let Some(running) = peers.get_mut(at).filter(|running| running.peer.serves(shape)) else {
+                continue;
+            };
+            match bench.measure(round, running, shape, options.seconds) {
+                Ok(sample) => {
+                    println!("round {round}  {}", report::line(&sample));
+                    samples.push(sample);
+                }
+                Err(error) if is_vital(running.peer) => return Err(error),
+                Err(error) => {
+                    println!("round {round}  SKIPPED {} {}: {error}", running.peer.name(), shape.name())
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn run_inside(options: &Options) -> Result<(), String> {
     let bench = measure::Bench::start()?;
     if options.k6 {
         return k6::run(&bench);
     }
     let mut samples = Vec::new();
-    for round in 1..=options.rounds {
-        for &shape in &options.shapes {
-            for &peer in options.peers.iter().filter(|peer| peer.serves(shape)) {
-                match bench.measure(round, peer, shape, options.seconds) {
-                    Ok(sample) => {
-                        println!("round {round}  {}", report::line(&sample));
-                        samples.push(sample);
-                    }
-                    Err(error) if peer == Peer::Sluice || peer == Peer::Nginx => return Err(error),
-                    Err(error) => {
-                        println!("round {round}  SKIPPED {} {}: {error}", peer.name(), shape.name())
-                    }
-                }
-            }
-        }
+    for group in groups(&options.shapes) {
+        measure_group(&bench, options, &group, &mut samples)?;
     }
     let results = report::medians(&samples);
     let versions: Vec<_> = options.peers.iter().map(|peer| prepare::version(*peer)).collect();

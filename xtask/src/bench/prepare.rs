@@ -7,11 +7,11 @@ use std::process::Command;
 /// Makes every peer ready; those that cannot be are dropped from the list, except the two that everything refers to.
 pub(crate) fn all(peers: &mut Vec<Peer>) -> Result<(), String> {
     setup::run(setup::Need::Bench)?;
-    let mut build = sh::cargo(["build", "--release", "--package", "sluice-bench", "--bins"]);
+    sh::run(&mut sh::cargo(["build", "--release", "--package", "sluice-bench", "--bins"]))?;
     if peers.iter().any(|peer| peer.is_sluice()) {
-        build.args(["--package", "sluice"]);
+        // On its own: built together, they would share the features that either asks of a crate.
+        sh::run(&mut sh::cargo(["build", "--release", "--package", "sluice"]))?;
     }
-    sh::run(&mut build)?;
     peers.retain(|&peer| match one(peer) {
         Ok(()) => true,
         Err(error) => {

@@ -15,6 +15,9 @@ pub(crate) struct Row {
     pub(crate) cpu_us_per_request: f64,
     /// Missing where nginx was not measured in the same run.
     pub(crate) ratio_to_nginx: Option<f64>,
+    /// To the shape that this one is compared with, where it was measured in the same run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ratio_to_base: Option<f64>,
     pub(crate) requests_per_s: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
@@ -50,7 +53,8 @@ pub(crate) fn medians(samples: &[Sample]) -> Vec<Row> {
                 shape: shape.name(),
                 peer: peer.name(),
                 cpu_us_per_request: round(cpu_us_per_request, 100.0),
-                ratio_to_nginx: paired_ratio(samples, &cell).map(|ratio| round(ratio, 1000.0)),
+                ratio_to_nginx: paired_ratio(samples, &cell, Peer::Nginx, shape),
+                ratio_to_base: shape.base().and_then(|base| paired_ratio(samples, &cell, peer, base)),
                 requests_per_s: of(|sample| sample.requests_per_s).unwrap_or_default().round(),
                 p50_us: of(|sample| sample.p50_us).unwrap_or_default(),
                 p99_us: of(|sample| sample.p99_us).unwrap_or_default(),
@@ -61,15 +65,13 @@ pub(crate) fn medians(samples: &[Sample]) -> Vec<Row> {
     rows
 }
 
-/// The median ratio of these samples to nginx's of the same round and shape.
-fn paired_ratio(samples: &[Sample], cell: &[&Sample]) -> Option<f64> {
+/// The median ratio of these samples to those of the same round that this peer had in this shape.
+fn paired_ratio(samples: &[Sample], cell: &[&Sample], peer: Peer, shape: Shape) -> Option<f64> {
     let ratio = |sample: &&Sample| {
-        let twin = samples.iter().find(|other| {
-            other.peer == Peer::Nginx && (other.round, other.shape) == (sample.round, sample.shape)
-        })?;
-        Some(sample.cpu_us_per_request / twin.cpu_us_per_request)
+        let is_twin = |other: &&Sample| (other.round, other.peer, other.shape) == (sample.round, peer, shape);
+        Some(sample.cpu_us_per_request / samples.iter().find(is_twin)?.cpu_us_per_request)
     };
-    median(cell.iter().filter_map(ratio).collect())
+    median(cell.iter().filter_map(ratio).collect()).map(|ratio| round(ratio, 1000.0))
 }
 
 fn median(mut figures: Vec<f64>) -> Option<f64> {

@@ -1,4 +1,4 @@
-//! The load generator: wrk with 64 connections on one thread.
+//! The load generator: wrk with 64 connections on one thread; 8 where each request takes a process of its own.
 
 use super::host::{self, Cores};
 use super::{Shape, peers};
@@ -6,6 +6,8 @@ use crate::sh;
 use std::process::Command;
 
 const CONNECTIONS: u32 = 64;
+/// Fewer than a function may have instances: the rest would be throttled.
+const FUNCTION_CONNECTIONS: u32 = 8;
 
 /// What wrk saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,9 +23,10 @@ pub(crate) struct Load {
 /// Loads `address` for some seconds.
 pub(crate) fn run(cores: Cores, address: &str, shape: Shape, seconds: u64) -> Result<Load, String> {
     let script = sh::root().join("bench/load/request.lua");
+    let connections = if shape == Shape::Function { FUNCTION_CONNECTIONS } else { CONNECTIONS };
     let mut wrk = Command::new("wrk");
     wrk.arg("--threads=1")
-        .arg(format!("--connections={CONNECTIONS}"))
+        .arg(format!("--connections={connections}"))
         .arg(format!("--duration={seconds}s"))
         .args(["--timeout", "5s", "--script"])
         .arg(script)
