@@ -136,6 +136,7 @@ fn a_client_that_opens_windows_by_a_byte_gets_as_much_and_is_cut_off() {
         .server("body_timeout_ms = 300")
         .start("[routes.m]\npath = \"/m\"\nmock_body = \"a mock\"\n");
     let mut h2 = H2::with_settings(gateway.addr(), &[(4, 0)]);
+    h2.greedy = false;
     let id = h2.request(&get("/m"), true);
     for byte in "a mo".bytes() {
         h2.window_update(id, 1);
