@@ -277,6 +277,30 @@ async fn aws_own_python_client() {
     }
 }
 
+#[tokio::test]
+async fn aws_own_rust_client() {
+    // Cargo builds examples before it runs tests: this executable is TARGET/PROFILE/deps/NAME.
+    let exe = std::env::current_exe().unwrap();
+    let example = exe.ancestors().nth(2).unwrap().join("examples/provided");
+    if !example.is_file() {
+        eprintln!("SKIPPED: {} is not built", example.display());
+        return;
+    }
+    let code = Code::new(&[]);
+    std::fs::copy(example, code.path().join("bootstrap")).unwrap();
+    let host = host(Config { runtime: Runtime::Provided, ..node(&code, "any.name") });
+    for number in 0..3 {
+        let answer = ask(&host, json!(number)).await.unwrap();
+        assert_eq!(
+            answer,
+            json!({"event": number, "arn": "arn:aws:lambda:us-east-1:000000000000:function:f"})
+        );
+    }
+    let (_, body) = function_error(ask(&host, json!("fail")).await);
+    assert_eq!(body["errorMessage"], "no luck");
+    assert_eq!(ask(&host, json!(7)).await.unwrap()["event"], 7, "the instance goes on");
+}
+
 const SLEEPER: &str = "import os, signal, time\n\
     def handler(event, context):\n\
     \x20   if event == 'pid': return os.getpid()\n\
