@@ -3,6 +3,8 @@
 use crate::bufring::Buf;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
 
 /// Shorter payloads are copied behind what is queued: a separate segment costs more than the copy.
 const COPY_BELOW_BYTES: usize = 512;
@@ -79,6 +81,11 @@ impl OutQueue {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.segment_bytes + self.tail.len()
+    }
+
+    /// Whether one batch takes it all.
+    pub(crate) fn is_one_batch(&self) -> bool {
+        self.segments.len() < GATHER_SEGMENTS
     }
 
     /// Takes the vector to append to; give it back with [`OutQueue::put_tail`].
@@ -184,6 +191,22 @@ impl Flight {
                 gather.segments.iter().map(|segment| segment.bytes().len()).sum::<usize>() - gather.sent
             }
         }
+    }
+
+    /// Sends as much as the socket takes at once. `more`: what follows may share its last segment.
+    pub(crate) fn send_now(&mut self, fd: RawFd, more: bool) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
+        let count = match self {
+            Flight::Idle => 0,
+            Flight::One { segment, sent } => {
+                let rest = segment.bytes().get(*sent..).unwrap_or_default();
+                // SAFETY: reads a slice that outlives the call.
+                unsafe { libc::send(fd, rest.as_ptr().cast(), rest.len(), flags) }
+            }
+            // SAFETY: just prepared; the call is over before anything changes.
+            Flight::Many(gather) => unsafe { libc::sendmsg(fd, gather.prepare(), flags) },
+        };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
 
     /// Notes that the kernel took `count` bytes; recycles what is done. True: nothing is left.

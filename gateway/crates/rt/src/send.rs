@@ -99,6 +99,33 @@ impl Ios {
         }
     }
 
+    /// Takes what is written out of the queue for [`Self::send_now`]; false: the kernel has some of it, or it is too much.
+    pub(crate) fn take_flight(&mut self, index: u32) -> bool {
+        let Some(io) = self.slots.get_mut(index as usize) else { return false };
+        let free = io.flight.is_idle() && io.send_error == 0 && io.out.is_one_batch();
+        if free {
+            io.flight = io.out.take_batch(&mut self.vecs);
+        }
+        free
+    }
+
+    /// Sends what [`Self::take_flight`] took, without the ring; false: the socket is full. `more`: what follows may share
+    /// the last segment.
+    pub(crate) fn send_now(&mut self, index: u32, more: bool) -> io::Result<bool> {
+        let Some(io) = self.slots.get_mut(index as usize) else { return Err(gone()) };
+        while !io.flight.is_idle() {
+            match io.flight.send_now(io.fd, more) {
+                Ok(count) => {
+                    io.flight.advance(count, &mut self.vecs);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     /// Everything written has been taken by the kernel.
     fn sent_all(&mut self, index: u32) {
         let Some(io) = self.slots.get_mut(index as usize) else { return };

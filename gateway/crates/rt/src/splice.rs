@@ -2,10 +2,11 @@
 //!
 //! Order of events:
 //! 1. the source leaves multishot receive: cancelled, and waited for, because what it has taken already must go first;
-//! 2. those buffers are written to the destination the ordinary way, and flushed;
+//! 2. those buffers are written to the destination the ordinary way, and flushed if a send is under way already;
 //! 3. both descriptors become non-blocking (splice(2) on sockets ignores its own flag and looks at theirs), and the
 //!    ring waits for readiness. Only for the duration: ring operations on a non-blocking descriptor don't wait;
-//! 4. source to pipe, pipe to destination, until the length is reached or the source ends;
+//! 4. source to pipe; what is written and not yet sent, together with the first of what is in the pipe; pipe to
+//!    destination, until the length is reached or the source ends;
 //! 5. blocking again, receive armed again, the pipe goes back to its pool.
 //!
 //! A pipe that still holds bytes is closed, never reused, and both streams fail from then on: bytes are missing.
@@ -294,21 +295,27 @@ impl Splice<'_> {
             return Err(io::Error::from_raw_os_error(error));
         }
         self.source_ended = eof;
+        let to = self.to.index();
+        if self.wanted > 0 && !eof && self.ios(|io| io.take_flight(to)) {
+            return self.switch();
+        }
         self.to.flush();
         self.step = Step::Drain;
         Ok(())
     }
 
-    /// The destination has nothing left to send: on to the pipe, if there is anything left to move.
+    /// The destination is not sending: on to the pipe, if there is anything left to move.
     fn switch(&mut self) -> io::Result<()> {
         if self.wanted == 0 || self.source_ended {
             self.step = Step::Done;
             return Ok(());
         }
-        let pipe = self.ios(|io| io.pipes.get())?;
         let (from, to) = (self.from.index(), self.to.index());
-        self.ios(|io| {
+        let pipe = self.ios(|io| {
             io.get(to).ok_or_else(gone)?.hold_send = true;
+            io.pipes.get()
+        })?;
+        self.ios(|io| {
             io.enter_nonblocking(from)?;
             io.enter_nonblocking(to).inspect_err(|_| io.leave_nonblocking(from))
         })?;
@@ -335,10 +342,16 @@ impl Splice<'_> {
                         self.moved += count as u64;
                     }
                     // With bytes in the pipe this may also mean that its slots are full: those first.
-                    Moved::WouldBlock if self.in_pipe == 0 => return Ok(Pumped::WaitSource),
+                    Moved::WouldBlock if self.in_pipe == 0 => {
+                        let sent = self.ios(|io| io.send_now(to, false))?;
+                        return Ok(if sent { Pumped::WaitSource } else { Pumped::WaitDestination });
+                    }
                     Moved::WouldBlock => {}
                     Moved::End => self.source_ended = true,
                 }
+            }
+            if !self.ios(|io| io.send_now(to, self.in_pipe > 0))? {
+                return Ok(Pumped::WaitDestination);
             }
             if self.in_pipe == 0 {
                 return Ok(Pumped::Done);
@@ -373,8 +386,8 @@ impl Splice<'_> {
                 } else {
                     io.pipes.put(pipe);
                 }
-                io.resume_sending(to);
             }
+            io.resume_sending(to);
             if let Some(io) = io.get(from) {
                 io.hold_recv = false;
             }
@@ -455,9 +468,13 @@ impl Ios {
     }
 
     fn resume_sending(&mut self, index: u32) {
-        let Some(io) = self.get(index) else { return };
+        let Some(io) = self.get(index).filter(|io| io.hold_send) else { return };
         io.hold_send = false;
-        if io.flush_wanted {
+        if !io.flight.is_idle() {
+            // The socket was full: the rest goes out the ordinary way.
+            io.flush_wanted = true;
+            self.submit_send(index);
+        } else if io.flush_wanted {
             self.flush(index);
         }
     }

@@ -352,3 +352,40 @@ fn ordinary_traffic_the_other_way_goes_on() {
         }
     });
 }
+
+const BEFORE_BYTES: usize = 8 << 20;
+
+#[test]
+fn what_was_written_before_goes_first_though_the_socket_is_full() {
+    core(|| async {
+        let (source, feeder) = pair().await;
+        let (sink, reader) = pair().await;
+        let (before, body) = (pattern(BEFORE_BYTES), vec![7; 1 << 20]);
+        sink.write_bytes(before.clone().into());
+        feeder.write(&body);
+        feeder.flush();
+        spawn(async move {
+            assert_eq!(source.splice_to(&sink, 1 << 20).await.unwrap(), 1 << 20);
+            sink.write(b"after");
+            sink.flushed().await.unwrap();
+            sink.shutdown_write();
+        });
+        assert!(read_exact(&reader, BEFORE_BYTES).await == before);
+        assert!(read_exact(&reader, 1 << 20).await == body);
+        assert_eq!(read_exact(&reader, 5).await, b"after");
+    });
+}
+
+#[test]
+fn a_splice_that_is_late_behind_what_was_written_before_leaves_no_connection_open() {
+    core(|| async {
+        let (source, _feeder) = pair().await;
+        let (sink, reader) = pair().await;
+        sink.write_bytes(vec![1; BEFORE_BYTES].into());
+        let error = source.splice_to(&sink, 1 << 20).idle_timeout_ms(50).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop((source, sink));
+        // To its end, whichever it is.
+        while let Ok(Some(_)) = reader.recv().await {}
+    });
+}
