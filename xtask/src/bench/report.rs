@@ -95,10 +95,13 @@ pub(crate) fn write(rows: &[Row], versions: &[String], options: &Options) -> Res
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| error.to_string())?;
     let page = format!(
-        "# Results\n\nWritten by `cargo xtask bench`; what is measured and promised: [SPEC.md](SPEC.md); the packet \
-         filter: [XDP.md](XDP.md). Trust the ratios: they come from interleaved runs on one machine; the microseconds \
-         are that machine's.\n\n{}\n{table}",
-        circumstances(versions, options)
+        "# Results\n\nWritten by `cargo xtask bench`; what is measured and promised: [SPEC.md](SPEC.md). Trust the ratios: \
+         they come from interleaved runs on one machine; the microseconds are that machine's.\n\n{}\n{table}\n\
+         ## The packet filter\n\nFrom [XDP.md](XDP.md), which says how it was measured.\n\n{}\n\
+         ## Good clients under attack\n\nFrom [LAB.md](LAB.md), written by `cargo xtask lab`.\n\n{}",
+        circumstances(versions, options),
+        tables_of("XDP.md")?,
+        tables_of("LAB.md")?,
     );
     for (name, text) in [("results.json", format!("[\n  {}\n]\n", json.join(",\n  "))), ("RESULTS.md", page)]
     {
@@ -108,6 +111,20 @@ pub(crate) fn write(rows: &[Row], versions: &[String], options: &Options) -> Res
             .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
+}
+
+/// The tables of another page of results.
+fn tables_of(page: &str) -> Result<String, String> {
+    let text = host::read(&sh::root().join("bench").join(page).display().to_string())?;
+    let mut tables = String::new();
+    for line in text.lines() {
+        let is_row = line.starts_with('|');
+        if is_row || (line.is_empty() && tables.ends_with("|\n")) {
+            tables.push_str(line);
+            tables.push('\n');
+        }
+    }
+    Ok(format!("{}\n", tables.trim_end()))
 }
 
 fn table(rows: &[Row]) -> String {
