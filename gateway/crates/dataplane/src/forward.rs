@@ -4,7 +4,9 @@ use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::head_out::HeadOut;
 use crate::respond::{connection_header, refresh_warning, request_id_header};
+use crate::rest::compress::Coding;
 use crate::rest::proxy;
+use crate::rest::write::coding_fields;
 use crate::standard::Forwarded;
 use crate::tunnel;
 use sluice_cache::standard::Stored;
@@ -301,6 +303,8 @@ pub(crate) struct ResponseOut<'a> {
     pub(crate) delivery: Delivery,
     pub(crate) keep: bool,
     pub(crate) cache: CacheNote,
+    /// The body is compressed on its way.
+    pub(crate) coding: Option<Coding>,
 }
 
 /// What a response says of the cache.
@@ -340,7 +344,7 @@ pub(crate) fn response_head(to: Out<'_>, core: &Core, ex: &Exchange, response: &
 
 /// Status and fields of the response, but those that only HTTP/1 has.
 fn response_fields(out: &mut impl HeadOut, core: &Core, ex: &Exchange, response: &ResponseOut<'_>) {
-    let ResponseOut { head, bytes, delivery, cache, .. } = *response;
+    let ResponseOut { head, bytes, delivery, cache, coding, .. } = *response;
     out.status(head.status);
     let add_via = ex.view.snapshot.server.via;
     let remaps = proxy::remaps(ex);
@@ -393,6 +397,9 @@ fn response_fields(out: &mut impl HeadOut, core: &Core, ex: &Exchange, response:
                 out.extend_from_slice(if stored { b"; stored" } else { b"" });
             });
         }
+    }
+    if let Some(coding) = coding {
+        coding_fields(out, coding);
     }
     if let Delivery::Sized(n) = delivery {
         out.content_length(n);

@@ -4,6 +4,8 @@ use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::forward::{self, CacheNote, Delivery};
 use crate::integrate::{Timeouts, high_water};
+use crate::rest::compress::Encoder;
+use crate::rest::write::coding_of_relayed;
 use crate::standard::{self, Ask};
 use bytes::Bytes;
 use sluice_cache::standard::{Moment, Stored};
@@ -14,6 +16,7 @@ use sluice_server::After;
 use sluice_snapshot::CacheKeyPart;
 use sluice_telemetry::{CacheOutcome, Refusal};
 use sluice_wire::{BodyFraming, KnownHeader, Method, ResponseHead, enc};
+use std::io;
 
 /// Bodies at least this long go from socket to socket by splice(2).
 const SPLICE_BYTES: u64 = 64 * 1024;
@@ -78,7 +81,12 @@ impl Relay<'_> {
         // Only an integration that asks with another method than the client's has a body for HEAD.
         let unasked = ex.head.method == Method::Head
             && !matches!(head.framing, BodyFraming::None | BodyFraming::Length(0));
-        let delivery = if unasked { Delivery::NoBody } else { Delivery::of(head.framing, ex.is_http10()) };
+        let coding = if unasked { None } else { coding_of_relayed(ex, head) };
+        let delivery = match (unasked, coding) {
+            (true, _) => Delivery::NoBody,
+            (false, Some(_)) => Delivery::Chunked,
+            (false, None) => Delivery::of(head.framing, ex.is_http10()),
+        };
         let keep = self.keep && delivery != Delivery::Close;
         ex.report.status = head.status;
         let mut copy = self.copy(head, bytes.as_slice());
@@ -93,7 +101,7 @@ impl Relay<'_> {
                 }
             }
         };
-        let response = forward::ResponseOut { head, bytes: bytes.as_slice(), delivery, keep, cache };
+        let response = forward::ResponseOut { head, bytes: bytes.as_slice(), delivery, keep, cache, coding };
         let written = forward::response_head(self.cs, self.core, ex, &response);
         ex.report.bytes_out += written as u64;
         if !matches!(head.framing, BodyFraming::Length(SPLICE_BYTES..)) {
@@ -106,8 +114,9 @@ impl Relay<'_> {
         }
         // The limits bound trailers; those of the client's side serve both.
         let mut body = Body::new(head.framing, &ex.view.snapshot.server.limits);
-        let result = self.body(ui, &mut body, delivery, &mut copy).await;
-        ex.report.bytes_out += body.received;
+        let mut encoder = coding.map(Encoder::new);
+        let result = self.body(ui, &mut body, delivery, &mut copy, &mut encoder).await;
+        ex.report.bytes_out += encoder.map_or(body.received, |encoder| encoder.total);
         match result {
             Ok(()) => Relayed {
                 after: if keep { After::KeepAlive } else { After::Close },
@@ -141,6 +150,7 @@ impl Relay<'_> {
         body: &mut Body,
         delivery: Delivery,
         copy: &mut Option<Copy>,
+        encoder: &mut Option<Encoder>,
     ) -> Result<(), Broken> {
         let mut trailers = Vec::new();
         let chunked = delivery == Delivery::Chunked;
@@ -148,8 +158,12 @@ impl Relay<'_> {
             // What has come already goes out with the head.
             let mut data = ui.ready(body, &mut trailers).map_err(upstream_error)?;
             if data.is_empty() && !body.is_done() {
+                if let Some(encoder) = encoder.as_mut().filter(|_| body.remaining().is_none()) {
+                    self.coded(encoder.flush())?;
+                }
                 self.cs.flush();
                 if copy.is_none()
+                    && encoder.is_none()
                     && let Some(left) = body.remaining()
                     && left >= SPLICE_BYTES
                     && let (Some(from), Some(to)) = (self.us.socket(), self.cs.socket())
@@ -163,7 +177,13 @@ impl Relay<'_> {
             if data.is_empty() {
                 break;
             }
-            self.pass(data, chunked, body.is_done(), copy);
+            match encoder {
+                Some(encoder) => self.coded(encoder.push(data))?,
+                None => self.cs.piece(data, chunked, body.is_done() && !chunked),
+            }
+            if copy.as_mut().is_some_and(|c| !c.push(data)) {
+                *copy = None;
+            }
             if self.cs.is_broken() {
                 return Err(Broken::Client);
             }
@@ -174,19 +194,22 @@ impl Relay<'_> {
                 self.cs.flushed().await.map_err(|_| Broken::Client)?;
             }
         }
+        if let Some(encoder) = encoder {
+            self.coded(encoder.finish())?;
+        }
         if chunked {
             forward::end_body(self.cs, &trailers);
         }
         Ok(())
     }
 
-    /// Hands one piece of the body on.
-    #[inline]
-    fn pass(&self, data: &[u8], chunked: bool, done: bool, copy: &mut Option<Copy>) {
-        self.cs.piece(data, chunked, done && !chunked);
-        if copy.as_mut().is_some_and(|c| !c.push(data)) {
-            *copy = None;
+    /// Sends what an encoder has made, if it has made anything.
+    fn coded(&self, made: io::Result<&[u8]>) -> Result<(), Broken> {
+        let made = made.map_err(|_| Broken::Upstream(Refusal::Internal))?;
+        if !made.is_empty() {
+            self.cs.piece(made, true, false);
         }
+        Ok(())
     }
 
     /// Moves the rest of a sized body without it passing through user space.
@@ -205,9 +228,7 @@ impl Relay<'_> {
                 body.skip(moved);
                 if moved < left { Err(Broken::Upstream(Refusal::UpstreamReset)) } else { Ok(()) }
             }
-            Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
-                Err(Broken::Upstream(Refusal::UpstreamTimeout))
-            }
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(Broken::Upstream(Refusal::UpstreamTimeout)),
             Err(_) => Err(Broken::Client),
         }
     }
@@ -215,7 +236,7 @@ impl Relay<'_> {
 
 fn upstream_error(error: BodyError) -> Broken {
     Broken::Upstream(match error {
-        BodyError::Io(e) if e.kind() == std::io::ErrorKind::TimedOut => Refusal::UpstreamTimeout,
+        BodyError::Io(e) if e.kind() == io::ErrorKind::TimedOut => Refusal::UpstreamTimeout,
         BodyError::Io(_) | BodyError::Truncated => Refusal::UpstreamReset,
         BodyError::Chunk(_) => Refusal::UpstreamMalformed,
     })

@@ -8,6 +8,8 @@ use crate::exchange::{Exchange, Refused};
 use crate::head_out::{HeadOut, digits};
 use crate::ids::RequestId;
 use crate::rest;
+use crate::rest::compress::Coding;
+use crate::rest::write::{coded_entry, coding_fields};
 use crate::standard::{self, Served};
 use bytes::Bytes;
 use sluice_cache::Entry;
@@ -18,6 +20,7 @@ use sluice_server::{After, Conn};
 use sluice_snapshot::{Fault, MockResponse};
 use sluice_telemetry::Refusal;
 use sluice_wire::{BodyFraming, KnownHeader, Limits, Method, RequestHead, Version, enc};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Status, message and error type of a refusal.
@@ -216,45 +219,61 @@ const COPY_BYTES: usize = 16 * 1024;
 /// Writes a cached answer.
 #[inline]
 pub(crate) fn hit(core: &Core, conn: &Conn, ex: &mut Exchange, entry: &Entry, now_ms: u64, keep: bool) {
+    let (coding, body) = match coded_entry(ex, entry) {
+        Some((coding, body)) => (Some(coding), Cow::Owned(body)),
+        None => (None, Cow::Borrowed(&entry.body)),
+    };
     let head_only = ex.head.method == Method::Head;
-    let inline = !head_only && entry.body.len() <= COPY_BYTES;
+    let inline = !head_only && body.len() <= COPY_BYTES;
+    let head = Hit { entry, coding, length: body.len() as u64, now_ms };
     let mut written = match conn.client.out() {
         Out::H1(stream) => stream.write_with(|out| {
             let before = out.len();
-            hit_head(out, core, ex, entry, now_ms);
+            hit_head(out, core, ex, &head);
             end_head(out, ex, keep);
             if inline {
-                out.extend_from_slice(&entry.body);
+                out.extend_from_slice(&body);
             }
             out.len() - before
         }),
         Out::H2(stream) => {
-            let empty = head_only || entry.body.is_empty();
-            let head = stream.write_head(empty, |head| hit_head(head, core, ex, entry, now_ms));
+            let empty = head_only || body.is_empty();
+            let head = stream.write_head(empty, |out| hit_head(out, core, ex, &head));
             if inline {
-                stream.write(&entry.body, true);
+                stream.write(&body, true);
             }
-            head + if inline { entry.body.len() } else { 0 }
+            head + if inline { body.len() } else { 0 }
         }
     };
     if !inline && !head_only {
-        conn.client.out().whole(&entry.body);
-        written += entry.body.len();
+        conn.client.out().whole(&body);
+        written += body.len();
     }
     ex.report.status = entry.status;
     ex.report.bytes_out = written as u64;
 }
 
+/// A cached answer on its way.
+struct Hit<'a> {
+    entry: &'a Entry,
+    coding: Option<Coding>,
+    length: u64,
+    now_ms: u64,
+}
+
 #[inline]
-fn hit_head(out: &mut impl HeadOut, core: &Core, ex: &Exchange, entry: &Entry, now_ms: u64) {
-    out.status(entry.status);
-    out.lines(&entry.head);
-    if entry.status != 204 {
-        out.content_length(entry.body.len() as u64);
+fn hit_head(out: &mut impl HeadOut, core: &Core, ex: &Exchange, hit: &Hit<'_>) {
+    out.status(hit.entry.status);
+    out.lines(&hit.entry.head);
+    if let Some(coding) = hit.coding {
+        coding_fields(out, coding);
+    }
+    if hit.entry.status != 204 {
+        out.content_length(hit.length);
     }
     out.field(KnownHeader::XCache, b"x-cache", b"HIT");
     refresh_warning(out, ex);
-    let (age, start) = digits(now_ms.saturating_sub(entry.stored_at_ms) / 1000);
+    let (age, start) = digits(hit.now_ms.saturating_sub(hit.entry.stored_at_ms) / 1000);
     out.field(KnownHeader::Age, b"Age", age.get(start..).unwrap_or_default());
     common_headers(out, core, ex);
 }

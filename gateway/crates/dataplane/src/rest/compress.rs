@@ -5,7 +5,7 @@
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use std::io::Write;
+use std::io::{self, Write};
 
 /// A coding that a client accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,67 @@ impl Coding {
     }
 }
 
+/// Compresses a body piece by piece.
+pub(crate) struct Encoder {
+    to: Format,
+    made: Vec<u8>,
+    /// Bytes made so far.
+    pub(crate) total: u64,
+}
+
+enum Format {
+    Gzip(GzEncoder<Vec<u8>>),
+    Deflate(ZlibEncoder<Vec<u8>>),
+}
+
+impl Encoder {
+    pub(crate) fn new(coding: Coding) -> Self {
+        let to = match coding {
+            Coding::Gzip => Format::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
+            Coding::Deflate => Format::Deflate(ZlibEncoder::new(Vec::new(), Compression::fast())),
+        };
+        Self { to, made: Vec::new(), total: 0 }
+    }
+
+    /// What there is to send once it has taken `data`; often nothing yet.
+    pub(crate) fn push(&mut self, data: &[u8]) -> io::Result<&[u8]> {
+        match &mut self.to {
+            Format::Gzip(encoder) => encoder.write_all(data)?,
+            Format::Deflate(encoder) => encoder.write_all(data)?,
+        }
+        Ok(self.take())
+    }
+
+    /// All that is left of what it has taken: the client need not wait for more.
+    pub(crate) fn flush(&mut self) -> io::Result<&[u8]> {
+        match &mut self.to {
+            Format::Gzip(encoder) => encoder.flush()?,
+            Format::Deflate(encoder) => encoder.flush()?,
+        }
+        Ok(self.take())
+    }
+
+    /// The end of the body.
+    pub(crate) fn finish(&mut self) -> io::Result<&[u8]> {
+        match &mut self.to {
+            Format::Gzip(encoder) => encoder.try_finish()?,
+            Format::Deflate(encoder) => encoder.try_finish()?,
+        }
+        Ok(self.take())
+    }
+
+    fn take(&mut self) -> &[u8] {
+        let made = match &mut self.to {
+            Format::Gzip(encoder) => encoder.get_mut(),
+            Format::Deflate(encoder) => encoder.get_mut(),
+        };
+        self.made.clear();
+        std::mem::swap(&mut self.made, made);
+        self.total += self.made.len() as u64;
+        &self.made
+    }
+}
+
 /// `q=0.5` in thousandths (RFC 9110 12.4.2).
 fn weight(part: &[u8]) -> Option<u32> {
     let value = part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q="))?;
@@ -120,5 +181,30 @@ mod tests {
             .read_to_end(&mut zlib)
             .unwrap();
         assert!(gzip == body && zlib == body);
+    }
+
+    #[test]
+    fn pieces_are_read_back_and_a_flush_lets_all_be_read() {
+        for coding in [Coding::Gzip, Coding::Deflate] {
+            let (mut encoder, mut sent) = (Encoder::new(coding), Vec::new());
+            sent.extend_from_slice(encoder.push(b"first, ").unwrap());
+            sent.extend_from_slice(encoder.flush().unwrap());
+            let mut first = [0; 7];
+            match coding {
+                Coding::Gzip => flate2::read::GzDecoder::new(&*sent).read_exact(&mut first),
+                Coding::Deflate => flate2::read::ZlibDecoder::new(&*sent).read_exact(&mut first),
+            }
+            .unwrap();
+            assert_eq!(&first, b"first, ");
+            sent.extend_from_slice(encoder.push(b"second").unwrap());
+            sent.extend_from_slice(encoder.finish().unwrap());
+            let mut all = String::new();
+            match coding {
+                Coding::Gzip => flate2::read::GzDecoder::new(&*sent).read_to_string(&mut all),
+                Coding::Deflate => flate2::read::ZlibDecoder::new(&*sent).read_to_string(&mut all),
+            }
+            .unwrap();
+            assert_eq!((all.as_str(), encoder.total), ("first, second", sent.len() as u64));
+        }
     }
 }

@@ -9,7 +9,7 @@
 mod auth;
 mod away;
 mod call;
-mod compress;
+pub(crate) mod compress;
 pub(crate) mod headers;
 pub(crate) mod lambda;
 pub(crate) mod proxy;

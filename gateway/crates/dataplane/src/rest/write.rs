@@ -4,13 +4,16 @@ use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
 use crate::head_out::{HeadOut, digits};
 use crate::respond::{common_headers, end_head, gateway_response};
+use crate::rest::away::AWAY_BYTES;
 use crate::rest::compress::Coding;
 use crate::rest::headers::{may_be_mapped, push_value};
 use crate::rest::view::Seen;
+use bytes::Bytes;
+use sluice_cache::Entry;
 use sluice_h2::Out;
 use sluice_mapping::{Answer, GatewayResponses, Kind, Place, Refusal, Request};
 use sluice_server::Conn;
-use sluice_wire::{KnownHeader, Method};
+use sluice_wire::{BodyFraming, KnownHeader, Method, ResponseHead};
 use std::borrow::Cow;
 
 /// What goes with an answer that is not mapped.
@@ -78,8 +81,7 @@ fn head(
         }
     }
     if let Some(coding) = coding {
-        out.field(KnownHeader::ContentEncoding, b"Content-Encoding", coding.name());
-        out.field(KnownHeader::Vary, b"Vary", b"Accept-Encoding");
+        coding_fields(out, coding);
     }
     if let Some(length) = length {
         out.content_length(length);
@@ -107,6 +109,47 @@ pub(crate) fn coding(ex: &Exchange, answer: &Answer, body: &[u8]) -> Option<Codi
         return None;
     }
     Coding::accepted(ex.header(KnownHeader::AcceptEncoding)?)
+}
+
+/// The coding of an answer that is relayed. One whose length is not known counts as large.
+pub(crate) fn coding_of_relayed(ex: &Exchange, head: &ResponseHead) -> Option<Coding> {
+    let from_bytes = ex.view.snapshot.rest.deployed(ex.within?)?.compress_from_bytes?;
+    let is_large = match head.framing {
+        BodyFraming::None => false,
+        BodyFraming::Length(length) => length > 0 && length >= from_bytes,
+        BodyFraming::Chunked | BodyFraming::UntilClose => true,
+    };
+    // A part of a representation is not one to be coded anew (RFC 9110 14.4).
+    let stays = ex.is_http10()
+        || matches!(head.status, 204 | 206 | 304)
+        || head.headers.iter().any(|header| header.id == KnownHeader::ContentEncoding);
+    if !is_large || stays {
+        return None;
+    }
+    Coding::accepted(ex.header(KnownHeader::AcceptEncoding)?)
+}
+
+/// What the cache has, compressed: its coding and body. Large ones stay as they are: it would be done for each client anew.
+pub(crate) fn coded_entry(ex: &Exchange, entry: &Entry) -> Option<(Coding, Bytes)> {
+    let from_bytes = ex.view.snapshot.rest.deployed(ex.within?)?.compress_from_bytes?;
+    let length = entry.body.len();
+    let mut names =
+        entry.head.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b':').next());
+    if length == 0
+        || (length as u64) < from_bytes
+        || length >= AWAY_BYTES
+        || names.any(|name| name.eq_ignore_ascii_case(b"content-encoding"))
+    {
+        return None;
+    }
+    let coding = Coding::accepted(ex.header(KnownHeader::AcceptEncoding)?)?;
+    Some((coding, coding.encode(&entry.body)?.into()))
+}
+
+/// Says how a body is compressed, and that others may get it otherwise.
+pub(crate) fn coding_fields(out: &mut impl HeadOut, coding: Coding) {
+    out.field(KnownHeader::ContentEncoding, b"Content-Encoding", coding.name());
+    out.field(KnownHeader::Vary, b"Vary", b"Accept-Encoding");
 }
 
 /// Writes a refusal as the API has its gateway responses configured. `false`: neither the API nor the refusal has anything
