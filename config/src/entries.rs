@@ -4,15 +4,16 @@ use crate::aws;
 use crate::diagnostic::{Diagnostic, Located, Position, Reporter};
 use crate::functions;
 use crate::read::Fields;
-use crate::secure::{acme, certificate, tls, upstream_tls};
+use crate::secure::{acme, certificate, tls};
 use crate::settings::{
     AccessLog, ApiKey, Bans, Cache, CacheKey, CacheMode, Certificate, Engine, Forwarded, Limit, LogFormat,
-    Mock, Protocol, Route, RouteCache, Scope, Secret, Server, Settings, Target, Upstream, Wait, Xdp,
-    XdpLimits, XdpMode, XdpRate,
+    Mock, Route, RouteCache, Scope, Secret, Server, Settings, Upstream, Wait, Xdp, XdpLimits, XdpMode,
+    XdpRate,
 };
 use crate::spec::{SECTIONS, Section};
 use crate::suggest::known_names;
 use crate::tokens;
+use crate::upstreams::{implicit_upstreams, upstream};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -22,9 +23,6 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 const NAME_MAX_CHARS: usize = 64;
-const WEIGHT_MAX: u32 = 1000;
-/// The target that the quick start's own backend stands in for.
-const DEMO: &str = "demo";
 
 impl Settings {
     /// Reads a configuration, or says everything that is wrong with it.
@@ -83,7 +81,8 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
     let authorizers = file_tables.entries("authorizers", &mut out, tokens::authorizer);
     let user_pools = file_tables.entries("user_pools", &mut out, tokens::user_pool);
     let vpc_links = file_tables.entries("vpc_links", &mut out, functions::vpc_link);
-    implicit_upstreams(&routes, &mut upstreams, &mut out);
+    let absent = Fields::absent(Tables::section("upstreams"));
+    implicit_upstreams(&absent, &routes, &mut upstreams, &mut out);
     unique_key_values(&keys, &mut out);
     if !out.is_clean() {
         return Err(out.finish());
@@ -281,107 +280,6 @@ fn listener(text: &Located<String>, key: &str, out: &mut Reporter<'_>) -> Option
             None
         }
     }
-}
-
-fn upstream(
-    name: Located<Arc<str>>,
-    fields: &Fields<'_, '_>,
-    demo: Option<SocketAddr>,
-    out: &mut Reporter<'_>,
-) -> Upstream {
-    let written = fields.texts("targets", out);
-    if fields.is_empty_list("targets") {
-        out.error(fields.place("targets", out), "`targets` expects at least one target", None);
-    }
-    let targets: Vec<Target> = written.iter().filter_map(|text| target(text, demo, out)).collect();
-    if let (false, true, Some(plain)) =
-        (fields.bool("tls"), targets.iter().any(|t| t.tls), targets.iter().find(|t| !t.tls))
-    {
-        let help = "write https:// before each, or none".to_owned();
-        out.error(plain.at, "a group is https:// as a whole", Some(help));
-    }
-    group(name, targets, fields, out)
-}
-
-fn group(
-    name: Located<Arc<str>>,
-    targets: Vec<Target>,
-    fields: &Fields<'_, '_>,
-    out: &mut Reporter<'_>,
-) -> Upstream {
-    let tls = upstream_tls(&targets, fields, out);
-    let protocol = match choice(fields, "protocol", out).as_str() {
-        "h2" => Protocol::Http2,
-        "auto" => Protocol::Auto,
-        _ => Protocol::Http1,
-    };
-    if protocol == Protocol::Auto && tls.is_none() {
-        let help = "write https:// before the targets, or say \"http1\" or \"h2\"".to_owned();
-        out.error(fields.place("protocol", out), "`protocol` \"auto\" expects TLS: ALPN chooses", Some(help));
-    }
-    Upstream {
-        tls,
-        name,
-        targets,
-        connect_timeout_ms: fields.integer("connect_timeout_ms"),
-        read_timeout_ms: fields.integer("read_timeout_ms"),
-        total_timeout_ms: fields.integer("total_timeout_ms"),
-        keepalive_connections: fields.integer("keepalive_connections"),
-        keepalive_idle_ms: fields.integer("keepalive_idle_ms"),
-        protocol,
-        http2_connections: fields.integer("http2_connections"),
-        max_failures: fields.integer("max_failures"),
-        fail_timeout_ms: fields.integer("fail_timeout_ms"),
-        retries: fields.integer("retries"),
-    }
-}
-
-fn target(text: &Located<String>, demo: Option<SocketAddr>, out: &mut Reporter<'_>) -> Option<Target> {
-    let mut words = text.value.split_ascii_whitespace();
-    let written = words.next().unwrap_or("");
-    let (tls, authority) = match written.strip_prefix("https://") {
-        Some(rest) => (true, rest),
-        None => (false, written),
-    };
-    if let (DEMO, Some(addr)) = (authority, demo) {
-        let (host, authority) = (addr.ip().to_string(), addr.to_string().into());
-        return Some(Target { host, port: addr.port(), weight: 1, tls, authority, at: text.at });
-    }
-    let https = format!("{authority}:443");
-    let place = host_port(authority).or_else(|| host_port(&https).filter(|_| tls));
-    let Some((host, port)) = place else {
-        let help = if authority == DEMO {
-            "\"demo\" is the backend that `sluice run` without --config starts; name your own".to_owned()
-        } else {
-            "for example \"127.0.0.1:9001\", \"[::1]:9001\" or \"users.internal:9001 weight=2\"".to_owned()
-        };
-        out.error(text.at, format!("a target expects host:port, found \"{}\"", text.value), Some(help));
-        return None;
-    };
-    let mut weight = 1;
-    for word in words {
-        match word.strip_prefix("weight=").map(str::parse::<u32>) {
-            Some(Ok(number)) if (1..=WEIGHT_MAX).contains(&number) => weight = number,
-            _ => out.error(
-                text.at,
-                format!("a target expects host:port and weight=N (1 to {WEIGHT_MAX}), found \"{word}\""),
-                None,
-            ),
-        }
-    }
-    Some(Target { host: host.to_owned(), port, weight, tls, authority: authority.into(), at: text.at })
-}
-
-/// `host:port` or `[ipv6]:port`; the port is not 0.
-fn host_port(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    let port = if digits { port.parse().ok().filter(|port| *port != 0)? } else { return None };
-    if let Some(inner) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return inner.parse::<Ipv6Addr>().is_ok().then_some((inner, port));
-    }
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_';
-    (!host.is_empty() && host.len() <= 253 && host.bytes().all(allowed)).then_some((host, port))
 }
 
 fn route(name: Located<Arc<str>>, fields: &Fields<'_, '_>, server: &Server, out: &mut Reporter<'_>) -> Route {
@@ -744,22 +642,4 @@ fn networks(fields: &Fields<'_, '_>, key: &str, out: &mut Reporter<'_>) -> Vec<I
         }
     }
     found
-}
-
-/// A route may name an address instead of a group: one group of default settings for each such address.
-fn implicit_upstreams(routes: &[Route], upstreams: &mut Vec<Upstream>, out: &mut Reporter<'_>) {
-    let fields = Fields::absent(Tables::section("upstreams"));
-    for written in routes.iter().filter_map(|route| route.upstream.as_ref()) {
-        if !written.value.contains(':') || upstreams.iter().any(|u| *u.name.value == *written.value) {
-            continue;
-        }
-        if let Some(target) = target(written, None, out) {
-            upstreams.push(group(
-                Located::new(written.value.as_str().into(), written.at),
-                vec![target],
-                &fields,
-                out,
-            ));
-        }
-    }
 }

@@ -21,16 +21,17 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod upstreams;
 
 pub use diagnostic::{Diagnostic, Located, Position, Severity};
 pub use ipnet::IpNet;
 pub use schema::schema;
 pub use settings::{
-    AccessKey, AccessLog, Acme, AcmeChallenge, ApiKey, Aws, Cache, CacheKey, CacheMode, Certificate,
-    CertificateSource, ClientAuth, Code, Credentials, Engine, Forwarded, Function, JwtAuthorizer, Lambda,
-    Limit, LogFormat, Mock, PolicySource, Protocol, Route, RouteCache, Runtime, Scope, Secret, Server,
-    Service, Settings, Store, Target, Tls, Upstream, UpstreamTls, UserPool, VpcLink, Wait, Xdp, XdpLimits,
-    XdpMode, XdpRate,
+    AccessKey, AccessLog, Acme, AcmeChallenge, ApiKey, Aws, Balance, Cache, CacheKey, CacheMode, Certificate,
+    CertificateSource, ClientAuth, Code, Credentials, Engine, Forwarded, Function, HealthCheck,
+    HealthRequest, JwtAuthorizer, Lambda, Limit, LogFormat, Mock, PolicySource, Protocol, Route, RouteCache,
+    Runtime, Scope, Secret, Server, Service, Settings, Store, Target, Tls, Upstream, UpstreamTls, UserPool,
+    VpcLink, Wait, Xdp, XdpLimits, XdpMode, XdpRate,
 };
 pub use suggest::{known_names, nearest};
 

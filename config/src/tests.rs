@@ -1,7 +1,7 @@
 //! The files beside the crate, and every kind of diagnostic.
 
 use crate::spec::{Default, SECTIONS};
-use crate::{CacheKey, Forwarded, LogFormat, QUICKSTART, Scope, Settings, XdpMode, XdpRate, schema};
+use crate::{Balance, CacheKey, Forwarded, LogFormat, QUICKSTART, Scope, Settings, XdpMode, XdpRate, schema};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -76,6 +76,23 @@ fn routes_may_name_addresses() {
     assert_eq!(settings.upstreams[0].total_timeout_ms, 29_000);
     let twice = "[routes.a]\npath='/a'\nupstream='h:1'\n[routes.b]\npath='/b'\nupstream='h:1'\n";
     assert_eq!(Settings::parse(twice, "t").unwrap().upstreams.len(), 1);
+}
+
+#[test]
+fn checks_and_drains_are_read() {
+    let text = "[upstreams.a]\ntargets = ['h:1 drain', 'h:2 drain weight=3', 'h:3']\nbalance = 'least_request'\n\
+                health_check = 'http'\nhealth_status = '200, 301-302'\n[upstreams.b]\ntargets = ['h:1']";
+    let settings = Settings::parse(text, "f").unwrap();
+    let [a, b] = settings.upstreams.as_slice() else { panic!("two groups") };
+    let targets: Vec<_> = a.targets.iter().map(|t| (t.weight, t.drain)).collect();
+    assert_eq!(targets, [(1, true), (3, true), (1, false)]);
+    assert_eq!(a.balance, Balance::LeastRequest);
+    let health = a.health.as_ref().unwrap();
+    let request = health.request.as_ref().unwrap();
+    assert_eq!((request.path.as_str(), request.host.as_deref()), ("/", None));
+    assert_eq!(request.statuses, [(200, 200), (301, 302)]);
+    assert_eq!((health.interval_ms, health.timeout_ms, health.rise, health.fall), (5000, 2000, 2, 3));
+    assert_eq!((b.balance, b.health.is_none()), (Balance::RoundRobin, true));
 }
 
 #[test]
@@ -237,7 +254,7 @@ scope = \"kye\"
             "f:6:18: error: `body_max_bytes` expects an integer, found the number 1.5",
             "f:9:12: error: a target expects host:port, found \"nohost\"",
             "f:9:22: error: `targets` expects strings, found the integer 7",
-            "f:9:25: error: a target expects host:port and weight=N (1 to 1000), found \"weight=0\"",
+            "f:9:25: error: a target expects host:port, weight=N (1 to 1000) and drain, found \"weight=0\"",
             "f:9:41: error: a target expects host:port, found \"h:0\"",
             "f:9:60: error: a target expects host:port, found \"::1:80\"",
             "f:11:9: error: the name \"a b\" expects 1 to 64 of letters, digits, `_` and `-`",
@@ -265,6 +282,30 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     ),
     ("[server]\nadmin_listen = 'of'", "f:2:16: error: `admin_listen` expects ip:port, found \"of\""),
     ("[upstreams.a]\ntargets = 'h:1'", "f:2:11: error: `targets` expects a list of strings, found a string"),
+    (
+        "[upstreams.a]\ntargets = ['h:1 drain', 'h:2 weight=2 drain']",
+        "f:2:11: error: `targets` expects one that does not drain",
+    ),
+    (
+        "[upstreams.a]\ntargets = ['h:1']\nhealth_rise = 2",
+        "f:3:15: error: `health_rise` has no use with `health_check = \"off\"`",
+    ),
+    (
+        "[upstreams.a]\ntargets = ['h:1']\nhealth_check = 'tcp'\nhealth_path = '/'",
+        "f:4:15: error: `health_path` has no use with `health_check = \"tcp\"`",
+    ),
+    (
+        "[upstreams.a]\ntargets = ['h:1']\nhealth_check = 'http'\nhealth_path = 'up down'",
+        "f:4:15: error: `health_path` expects a path, a query at most after it, found \"up down\"",
+    ),
+    (
+        "[upstreams.a]\ntargets = ['h:1']\nhealth_check = 'http'\nhealth_status = '200,299-204'",
+        "f:4:17: error: `health_status` expects statuses from 200 to 599, found \"200,299-204\"",
+    ),
+    (
+        "[upstreams.a]\ntargets = ['h:1']\nhealth_check = 'http'\nhealth_host = 'a b'",
+        "f:4:15: error: `health_host` expects a host, found \"a b\"",
+    ),
     (
         "[routes.a]\npath = '/'\nmethods = ['get']",
         "f:3:12: error: expected a method in capitals, found \"get\"",

@@ -81,6 +81,15 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the servers of upstream groups, and how they stand with their health checks.
+    Upstreams {
+        /// The gateway's admin listener.
+        #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+        admin: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say how stages of REST APIs differ from their APIs: what was edited and is not deployed.
     Plan {
         /// The gateway's admin listener.

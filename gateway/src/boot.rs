@@ -3,6 +3,7 @@
 use crate::bans::Bans;
 use crate::cores::{self, Handle, Pulse, Seed};
 use crate::feed::Feed;
+use crate::health::Checks;
 use crate::keys::{KeyAsker, Keys};
 use crate::listeners::{Bound, Given, Listening};
 use crate::notify::Notifier;
@@ -64,7 +65,9 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     bans.apply(&settings);
     let connections = Arc::new(Connections::new(settings.server.max_connections));
     let keys = Keys::start().map_err(|error| runtime("can't start the keeper of keys", &error))?;
-    let helpers = Helpers { kernel: kernel.clone(), bans: bans.clone(), keys: keys.clone() };
+    let checks = Checks::new(&engine);
+    let helpers =
+        Helpers { kernel: kernel.clone(), bans: bans.clone(), keys: keys.clone(), checks: checks.clone() };
     let publisher = Arc::new(Publisher::new(origin, settings, Arc::clone(&hub), helpers, ports)?);
     let keeper = serve_stored(&publisher, &store)?;
     let signals = early.with_ends()?;
@@ -72,7 +75,8 @@ pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     let (handles, pulses) = start_cores(&publisher, &hub, &shared, bound.sockets, &cpus)?;
     publisher.attach(handles.iter().map(|h| h.orders.clone()).collect());
     let plane = control_plane(&publisher, &keeper, store, shared.engine.clone())?;
-    let operator = Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections) };
+    let operator =
+        Operator { kernel: kernel.clone(), bans, connections: Arc::clone(&shared.connections), checks };
     drop(shared);
     let passed_on =
         PassedOn { store: Arc::clone(&plane.store), keeper: Arc::clone(&keeper), kernel: kernel.clone() };
@@ -379,6 +383,8 @@ fn start_control(
     let (for_bans, draining) = (operator.bans.clone(), Arc::clone(draining));
     hub.add_collector(Box::new(move |out| xdp_families(&for_metrics.report(), out)));
     hub.add_collector(Box::new(move |out| ban_families(&for_bans.report(), out)));
+    let for_checks = operator.checks.clone();
+    hub.add_collector(Box::new(move |out| for_checks.families(out)));
     let for_state = Arc::clone(publisher);
     hub.add_collector(Box::new(move |out| state_families(&for_state, out)));
     let health = move || Health {

@@ -123,7 +123,7 @@ pub(crate) fn start(seed: Seed) -> io::Result<Handle> {
 const EXIT_CORE_FAILED: i32 = 70;
 
 /// A gateway that lacks a core serves some of its clients and not the others: the supervisor's turn.
-fn end_process(told: &str) -> ! {
+pub(crate) fn end_process(told: &str) -> ! {
     eprintln!("sluice: fatal: {told}; ending the process so that it is started again");
     process::exit(EXIT_CORE_FAILED);
 }

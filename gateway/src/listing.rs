@@ -5,7 +5,9 @@ use crate::operate::read;
 use crate::publish::Publisher;
 use sluice_config::Settings;
 use sluice_control::client::admin_get;
-use sluice_control::{PlanInfo, Publish as _, RouteInfo, plan_text, route_table};
+use sluice_control::{
+    PlanInfo, Publish as _, RouteInfo, UpstreamInfo, plan_text, route_table, upstream_table,
+};
 use sluice_snapshot::{Action, Backing, Destination, Route, Snapshot, Stage};
 
 impl Publisher {
@@ -88,6 +90,17 @@ pub(crate) fn show_routes(admin: &str, json: bool) -> Result<(), Failure> {
         println!("{body}");
     } else {
         print!("{}", route_table(&routes));
+    }
+    Ok(())
+}
+
+/// `sluice upstreams`.
+pub(crate) fn show_upstreams(admin: &str, json: bool) -> Result<(), Failure> {
+    let (body, servers) = read::<Vec<UpstreamInfo>>(admin, admin_get(admin, "/upstreams"))?;
+    if json {
+        println!("{body}");
+    } else {
+        print!("{}", upstream_table(&servers));
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod demo;
 mod doctor;
 mod feed;
 mod functions;
+mod health;
 mod keys;
 mod listeners;
 mod listing;
@@ -119,6 +120,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::ExplainClient { address, admin, json } => operate::explain(&admin, address, json),
         Command::Routes { admin, json } => listing::show_routes(&admin, json),
         Command::Plan { admin, json } => listing::show_plan(&admin, json),
+        Command::Upstreams { admin, json } => listing::show_upstreams(&admin, json),
         Command::Functions { command } => functions::dispatch(command),
         Command::Doctor { command } => doctor::dispatch(command),
         Command::Vtl { command } => vtl::dispatch(command),

@@ -2,10 +2,11 @@
 
 use crate::Failure;
 use crate::bans::Bans;
+use crate::health::Checks;
 use crate::xdp::Kernel;
 use serde::de::DeserializeOwned;
 use sluice_control::client::{self, Answer};
-use sluice_control::{Actions, BanReport, ClientReport, ban_table, client_text};
+use sluice_control::{Actions, BanReport, ClientReport, UpstreamInfo, ban_table, client_text};
 use sluice_dataplane::Connections;
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,6 +17,7 @@ pub(crate) struct Operator {
     pub(crate) kernel: Kernel,
     pub(crate) bans: Bans,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) checks: Checks,
 }
 
 impl Actions for Operator {
@@ -34,6 +36,10 @@ impl Actions for Operator {
 
     fn detach(&self) -> Vec<String> {
         self.kernel.detach()
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamInfo> {
+        self.checks.report()
     }
 
     fn operator_seen(&self, address: IpAddr) {

@@ -5,6 +5,7 @@ use crate::bans::Bans;
 use crate::cores::{Drain, Order, unix_s};
 use crate::credentials;
 use crate::functions::{self, Functions};
+use crate::health::Checks;
 use crate::keys::Keys;
 use crate::slots::HubSlots;
 use crate::store;
@@ -82,6 +83,7 @@ pub(crate) struct Helpers {
     pub(crate) kernel: Kernel,
     pub(crate) bans: Bans,
     pub(crate) keys: Keys,
+    pub(crate) checks: Checks,
 }
 
 /// Compiles and hands out snapshots; the one place that changes what is served.
@@ -91,6 +93,7 @@ pub(crate) struct Publisher {
     kernel: Kernel,
     bans: Bans,
     keys: Keys,
+    checks: Checks,
     ports: Vec<u16>,
     functions: Functions,
     /// Held while backends are looked up.
@@ -126,7 +129,7 @@ impl Publisher {
         origin: Origin,
         settings: Settings,
         hub: Arc<Hub>,
-        Helpers { kernel, bans, keys }: Helpers,
+        Helpers { kernel, bans, keys, checks }: Helpers,
         ports: Vec<u16>,
     ) -> Result<Self, Failure> {
         let mut workshop = Workshop::default();
@@ -137,9 +140,11 @@ impl Publisher {
         let wanted = functions::wanted(&settings).map_err(Failure::Config)?;
         workshop.host_functions(&functions, &wanted).map_err(|lines| Failure::Runtime(lines.join("\n")))?;
         let current = workshop.compile(&settings, &catalog, &hub, false).map_err(Failure::Config)?;
+        checks.prepare(&current)?;
         workshop.tls.settle();
         workshop.tls.add_backends(&mut tls, &current);
         functions.apply(wanted);
+        checks.watch(&current, &tls);
         keys.want(current.aws.providers.clone());
         let state = State {
             access: Arc::new(store::access(&settings)),
@@ -158,6 +163,7 @@ impl Publisher {
             kernel,
             bans,
             keys,
+            checks,
             ports,
             functions,
             resolving: Mutex::new(()),
@@ -296,9 +302,11 @@ impl Publisher {
         let functions = functions::wanted(&settings)?;
         workshop.host_functions(&self.functions, &functions)?;
         let next = workshop.compile(&settings, &self.catalog(), &self.hub, false)?;
+        self.checks.prepare(&next).map_err(Failure::into_lines)?;
         workshop.tls.settle();
         workshop.tls.add_backends(&mut tls, &next);
         self.functions.apply(functions);
+        self.checks.watch(&next, &tls);
         // The kernel's part may fail on its own (an interface that is gone): the routes are served all the same.
         if let Err(error) = self.kernel.apply(wanted) {
             eprintln!("sluice: warning: {error}");

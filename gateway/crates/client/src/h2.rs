@@ -162,6 +162,12 @@ impl Pool {
         .await
     }
 
+    /// Has every connection end with its last stream.
+    pub(crate) fn retire(&self) {
+        self.openers.borrow_mut().drain(..).for_each(|opener| opener.retire());
+        self.waiters.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
     /// Streams open now.
     pub(crate) fn open_streams(&self) -> usize {
         self.openers.borrow().iter().map(Opener::open_streams).sum()

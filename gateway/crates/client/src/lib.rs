@@ -1,16 +1,27 @@
-//! Upstream groups as one core sees them: idle connections, weighted choice, passive health.
+//! Upstream groups as one core sees them: idle connections, choice of a target, passive health.
 //!
-//! Everything here is per core and unsynchronised. A group outlives a reload as long as its name does: targets that stay
-//! keep their idle connections and their health ([`Group::renew`]).
+//! Everything here is per core and unsynchronised, but for one word a target, which active checks set ([`check()`]). A group
+//! outlives a reload as long as its name does: targets that stay keep their idle connections and their health
+//! ([`Group::renew`]).
+//!
+//! ```text
+//!            checks fail, or requests do                  drain, or no longer configured
+//! in turn <------------------------------> left aside   ---------------------------------> ends what is under way,
+//!            checks succeed, or time is up  (unless all are)                                gets nothing, keeps no connection
+//! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod balance;
+mod check;
 mod h2;
+mod standing;
 
+pub use check::{Asked, check};
 pub use h2::Dial;
+pub use standing::Standing;
 
-use balance::Balancer;
+use balance::{Balancer, Dice};
 use sluice_h1::Wire;
 use sluice_h2::Side;
 use sluice_rt::Stream;
@@ -21,9 +32,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One server of a group, as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TargetSpec {
     /// Where to connect.
     pub addr: SocketAddr,
@@ -31,6 +43,10 @@ pub struct TargetSpec {
     pub authority: Arc<str>,
     /// Share of the requests, 1 or more.
     pub weight: u32,
+    /// It gets no new requests.
+    pub drain: bool,
+    /// What checks find: set by whoever makes them, read before each request. `None`: nobody checks.
+    pub up: Option<Arc<AtomicBool>>,
     /// Whom TLS verifies; not asked for on plain connections.
     pub server_name: Option<ServerName<'static>>,
 }
@@ -56,6 +72,8 @@ pub struct GroupSpec {
     pub max_failures: u32,
     /// For how long, milliseconds.
     pub fail_timeout_ms: u64,
+    /// Of two targets the one with fewer requests under way, for its weight, gets the next; else each in turn.
+    pub least_request: bool,
 }
 
 /// An idle connection and since when.
@@ -71,6 +89,35 @@ struct TargetState {
     http2: h2::Pool,
     failures: Cell<u32>,
     down_until_ms: Cell<u64>,
+    /// Requests under way, where the choice depends on them.
+    busy: Cell<u32>,
+    /// Gets nothing new and keeps no connection.
+    retired: Cell<bool>,
+}
+
+impl TargetState {
+    /// No connection without a request is left to it, and none will be.
+    fn retire(&self) {
+        self.retired.set(true);
+        self.idle.borrow_mut().clear();
+        self.http2.retire();
+    }
+}
+
+/// Counts a request for as long as it lives.
+struct Busy(Rc<TargetState>);
+
+impl Busy {
+    fn new(state: &Rc<TargetState>) -> Self {
+        state.busy.set(state.busy.get() + 1);
+        Self(Rc::clone(state))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get().saturating_sub(1));
+    }
 }
 
 /// A connection in use.
@@ -81,6 +128,8 @@ pub struct Lease {
     pub reused: bool,
     /// Index of its target.
     pub target: usize,
+    /// Counts it among the target's requests under way, where they are counted.
+    _busy: Option<Busy>,
 }
 
 /// A group of upstream servers on one core.
@@ -88,6 +137,7 @@ pub struct Group {
     spec: GroupSpec,
     states: Vec<Rc<TargetState>>,
     balancer: RefCell<Balancer>,
+    dice: Dice,
 }
 
 impl Group {
@@ -98,10 +148,18 @@ impl Group {
     }
 
     /// The group under a new configuration: targets with the same address keep their connections and health, unless TLS is
-    /// not what it was.
+    /// not what it was. Those that are no longer there get nothing new, not even from exchanges that know the old one.
     #[must_use]
     pub fn renew(&self, spec: GroupSpec) -> Self {
-        Self::build(spec, Some(self))
+        let new = Self::build(spec, Some(self));
+        let kept = |state: &Rc<TargetState>| new.states.iter().any(|kept| Rc::ptr_eq(kept, state));
+        self.states.iter().filter(|state| !kept(state)).for_each(|state| state.retire());
+        new
+    }
+
+    /// The group is no longer configured.
+    pub fn retire(&self) {
+        self.states.iter().for_each(|state| state.retire());
     }
 
     fn build(spec: GroupSpec, old: Option<&Self>) -> Self {
@@ -113,9 +171,18 @@ impl Group {
             let at = old.spec.targets.iter().position(|t| t.addr == addr && t.server_name == *name)?;
             old.states.get(at).cloned()
         };
-        let states = spec.targets.iter().map(|t| known(t.addr, &t.server_name).unwrap_or_default()).collect();
+        let state = |target: &TargetSpec| {
+            let state = known(target.addr, &target.server_name).unwrap_or_default();
+            if target.drain {
+                state.retire();
+            } else {
+                state.retired.set(false);
+            }
+            state
+        };
+        let states = spec.targets.iter().map(state).collect();
         let balancer = RefCell::new(Balancer::new(spec.targets.iter().map(|t| t.weight)));
-        Self { spec, states, balancer }
+        Self { spec, states, balancer, dice: Dice::default() }
     }
 
     /// The configuration.
@@ -124,27 +191,54 @@ impl Group {
         &self.spec
     }
 
-    /// Chooses the target of the next request: weighted round robin over the healthy ones but `avoid`. Where none is
-    /// healthy, health is ignored: better a try than a certain error (as nginx does).
+    /// Chooses the target of the next request: among the healthy ones but `avoid`, in proportion to their weights. Where
+    /// none is healthy, health is ignored: better a try than a certain error (as AWS's load balancers do, which "fail
+    /// open", and nginx). What drains is left out even then.
     #[inline]
     #[must_use]
     pub fn pick(&self, now_ms: u64, avoid: Option<usize>) -> usize {
         if self.states.len() == 1 {
             return 0;
         }
-        let healthy = |i: usize| self.states.get(i).is_some_and(|s| s.down_until_ms.get() <= now_ms);
-        let mut balancer = self.balancer.borrow_mut();
-        balancer
-            .next(|i| Some(i) != avoid && healthy(i))
-            .or_else(|| balancer.next(|i| Some(i) != avoid))
-            .or_else(|| balancer.next(|_| true))
+        let serves = |i: usize| self.states.get(i).is_some_and(|s| !s.retired.get());
+        let healthy = |i: usize| serves(i) && self.is_healthy(i, now_ms);
+        self.next(|i| Some(i) != avoid && healthy(i))
+            .or_else(|| self.next(|i| Some(i) != avoid && serves(i)))
+            .or_else(|| self.next(serves))
+            // Only an exchange that outlived its configuration comes here.
+            .or_else(|| self.next(|_| true))
             .unwrap_or(0)
     }
 
-    /// Whether no target is known to be healthy.
-    #[must_use]
-    pub fn all_down(&self, now_ms: u64) -> bool {
-        self.states.iter().all(|s| s.down_until_ms.get() > now_ms)
+    #[inline]
+    fn is_healthy(&self, target: usize, now_ms: u64) -> bool {
+        // The word is all there is to see: nothing else is published with it.
+        let up = |spec: &TargetSpec| spec.up.as_ref().is_none_or(|up| up.load(Ordering::Relaxed));
+        self.states.get(target).is_some_and(|state| state.down_until_ms.get() <= now_ms)
+            && self.spec.targets.get(target).is_some_and(up)
+    }
+
+    fn next(&self, eligible: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut balancer = self.balancer.borrow_mut();
+        let in_turn = balancer.next(&eligible)?;
+        if !self.spec.least_request {
+            return Some(in_turn);
+        }
+        // The power of two choices: nearly as even as asking all, and no herd runs to one that was idle a moment ago.
+        let other = balancer.draw(|i| i != in_turn && eligible(i), &self.dice);
+        let load = |i: usize| {
+            let busy = self.states.get(i).map_or(0, |state| u64::from(state.busy.get()));
+            (busy, u64::from(self.spec.targets.get(i).map_or(1, |target| target.weight.max(1))))
+        };
+        let is_less = |(busy, weight): (u64, u64), (other_busy, other_weight): (u64, u64)| {
+            busy * other_weight < other_busy * weight
+        };
+        Some(other.filter(|other| is_less(load(*other), load(in_turn))).unwrap_or(in_turn))
+    }
+
+    #[inline]
+    fn busy(&self, target: usize) -> Option<Busy> {
+        if self.spec.least_request { self.states.get(target).map(Busy::new) } else { None }
     }
 
     /// An idle connection to a target, the one used last (its caches are warmest).
@@ -154,7 +248,8 @@ impl Group {
         let mut idle = self.states.get(target)?.idle.borrow_mut();
         while let Some(mut entry) = idle.pop() {
             if entry.wire.is_idle_open() {
-                return Some(Lease { wire: Side::H1(entry.wire), reused: true, target });
+                let _busy = self.busy(target);
+                return Some(Lease { wire: Side::H1(entry.wire), reused: true, target, _busy });
             }
         }
         None
@@ -180,6 +275,7 @@ impl Group {
         deadline_ms: u64,
     ) -> io::Result<Lease> {
         let state = self.states.get(target).ok_or(io::ErrorKind::NotFound)?;
+        let _busy = self.busy(target);
         if state.http2.prefers_http1()
             && !fresh
             && let Some(lease) = self.idle(target)
@@ -193,7 +289,7 @@ impl Group {
             deadline_ms,
         };
         let (wire, reused) = state.http2.open(&limits, method, dial, connect).await?;
-        Ok(Lease { wire, reused, target })
+        Ok(Lease { wire, reused, target, _busy })
     }
 
     /// Opens a connection to a target, within the connect timeout and not beyond `deadline_ms`.
@@ -201,8 +297,9 @@ impl Group {
     /// # Errors
     /// What the socket reports; `TimedOut` past the deadline; `InvalidData` where TLS finds the peer at fault.
     pub async fn connect(&self, target: usize, deadline_ms: u64) -> io::Result<Lease> {
+        let _busy = self.busy(target);
         let stream = self.dial(target, deadline_ms).await?;
-        Ok(Lease { wire: Side::H1(Wire::new(stream)), reused: false, target })
+        Ok(Lease { wire: Side::H1(Wire::new(stream)), reused: false, target, _busy })
     }
 
     async fn dial(&self, target: usize, deadline_ms: u64) -> io::Result<sluice_tls::Stream> {
@@ -224,7 +321,7 @@ impl Group {
     pub fn release(&self, lease: Lease, now_ms: u64) {
         let (Some(state), Side::H1(mut wire)) = (self.states.get(lease.target), lease.wire) else { return };
         let mut idle = state.idle.borrow_mut();
-        if idle.len() < self.spec.keepalive_connections && wire.is_idle_open() {
+        if idle.len() < self.spec.keepalive_connections && !state.retired.get() && wire.is_idle_open() {
             wire.stream.set_deadline_ms(None);
             idle.push(Idle { wire, since_ms: now_ms });
         }
@@ -256,6 +353,10 @@ impl Group {
     /// Closes connections that have been idle for too long.
     pub fn reap(&self, now_ms: u64) {
         for state in &self.states {
+            if state.retired.get() {
+                // Requests that were on their way may have made connections since.
+                state.retire();
+            }
             state.idle.borrow_mut().retain_mut(|entry| {
                 entry.since_ms + self.spec.keepalive_idle_ms > now_ms && entry.wire.is_idle_open()
             });

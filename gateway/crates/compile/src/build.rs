@@ -7,14 +7,15 @@ use crate::{signers, tokens};
 use bytes::Bytes;
 use sluice_config::{self as config, Forwarded, Scope, Settings};
 use sluice_snapshot::{
-    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, Destination, KeyId, Limit, MockResponse, Networks,
-    ProxyPlan, Refresh, RestApis, Route, ServerPlan, Snapshot, Source, Target, TrustedHeader, TunnelPlan,
-    Upstream, UpstreamId,
+    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, Destination, HealthCheck, HealthRequest, KeyId,
+    Limit, MockResponse, Networks, ProxyPlan, Refresh, RestApis, Route, ServerPlan, Snapshot, Source, Target,
+    TrustedHeader, TunnelPlan, Upstream, UpstreamId,
 };
 use sluice_throttle::{Pool, Rate};
 use sluice_wire::h2::literal;
 use sluice_wire::{KnownHeader, Limits, enc};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A bucket and its dense index.
 type Indexed = (u32, Arc<Pool>);
@@ -48,7 +49,7 @@ pub(crate) fn build(
         routes,
         rest,
         aws: signers::build(settings, signers, registry.providers.list()),
-        upstreams: settings.upstreams.iter().zip(upstreams).map(|(u, t)| upstream(u, t, slots)).collect(),
+        upstreams: groups(settings, upstreams, registry, slots),
         keys,
         key_by_value: key_by_value.collect(),
         caches_by_standard,
@@ -91,7 +92,43 @@ fn networks(nets: &[config::IpNet]) -> Networks {
     Networks::new(nets.iter().map(|net| (net.addr(), net.prefix_len())))
 }
 
-fn upstream(upstream: &config::Upstream, targets: Vec<Target>, slots: &mut dyn SlotAllocator) -> Upstream {
+/// The groups, with what is known of their targets' health.
+fn groups(
+    settings: &Settings,
+    targets: Vec<Vec<Target>>,
+    registry: &mut Registry,
+    slots: &mut dyn SlotAllocator,
+) -> Vec<Upstream> {
+    let mut known = registry.take_health();
+    let mut groups = Vec::with_capacity(targets.len());
+    for (upstream, mut targets) in settings.upstreams.iter().zip(targets) {
+        for target in targets.iter_mut().filter(|_| upstream.health.is_some()) {
+            let name = (Arc::clone(&upstream.name.value), target.addr);
+            let up = known.remove(&name).unwrap_or_else(|| Arc::new(AtomicBool::new(true)));
+            registry.keep_health(name, Arc::clone(&up));
+            target.up = Some(up);
+        }
+        groups.push(group(upstream, targets, slots));
+    }
+    groups
+}
+
+fn health(check: &config::HealthCheck) -> HealthCheck {
+    let request = |request: &config::HealthRequest| HealthRequest {
+        path: request.path.as_str().into(),
+        host: request.host.as_deref().map(Into::into),
+        statuses: request.statuses.clone(),
+    };
+    HealthCheck {
+        request: check.request.as_ref().map(request),
+        interval_ms: check.interval_ms,
+        timeout_ms: check.timeout_ms,
+        rise: check.rise,
+        fall: check.fall,
+    }
+}
+
+fn group(upstream: &config::Upstream, targets: Vec<Target>, slots: &mut dyn SlotAllocator) -> Upstream {
     Upstream {
         name: Arc::clone(&upstream.name.value),
         targets,
@@ -107,6 +144,8 @@ fn upstream(upstream: &config::Upstream, targets: Vec<Target>, slots: &mut dyn S
         max_failures: upstream.max_failures,
         fail_timeout_ms: upstream.fail_timeout_ms,
         retries: upstream.retries,
+        least_request: upstream.balance == config::Balance::LeastRequest,
+        health: upstream.health.as_ref().map(|check| Arc::new(health(check))),
         metrics_slot: slots.upstream_slot(&upstream.name.value),
     }
 }

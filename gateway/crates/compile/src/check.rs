@@ -86,7 +86,13 @@ impl<'s> Checker<'s> {
                     self.warning(target.at, format!("{addr} is a target of this group already"), Some(help));
                     continue;
                 }
-                targets.push(Target { addr, authority: target.authority.clone(), weight: target.weight });
+                targets.push(Target {
+                    addr,
+                    authority: target.authority.clone(),
+                    weight: target.weight,
+                    drain: target.drain,
+                    up: None,
+                });
             }
         }
         targets

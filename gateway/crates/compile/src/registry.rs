@@ -7,6 +7,7 @@ use sluice_throttle::{ClientTable, Pool, Rate};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Clients of one `client` limit that can owe tokens at the same time without sharing: 8 MiB a limit.
 const CLIENTS_PER_LIMIT: usize = 1 << 18;
@@ -22,6 +23,8 @@ pub struct Registry {
     clients: HashMap<Arc<str>, (Arc<ClientTable>, Rate)>,
     cache: Option<(u64, Arc<Cache>)>,
     flights: Arc<Flights>,
+    /// What checks found out last about the targets of upstream groups that are in use.
+    health: HashMap<ServerName, Arc<AtomicBool>>,
     /// Stages of REST APIs as they were compiled last.
     pub(crate) rest: rest::Known,
     /// What of the settings they were compiled with.
@@ -44,6 +47,9 @@ pub struct FunctionHost {
     /// What invocations must show.
     pub token: sluice_snapshot::Secret,
 }
+
+/// A target: the name of its group, and its address.
+pub(crate) type ServerName = (Arc<str>, SocketAddr);
 
 /// Whose bucket it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -160,6 +166,15 @@ impl Registry {
                 cache
             }
         }
+    }
+
+    /// What is known of the health of targets. Those that are still in use have to be kept again.
+    pub(crate) fn take_health(&mut self) -> HashMap<ServerName, Arc<AtomicBool>> {
+        std::mem::take(&mut self.health)
+    }
+
+    pub(crate) fn keep_health(&mut self, name: ServerName, up: Arc<AtomicBool>) {
+        self.health.insert(name, up);
     }
 
     pub(crate) fn flights(&self) -> Arc<Flights> {

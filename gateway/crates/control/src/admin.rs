@@ -38,6 +38,8 @@ pub trait Actions: Send + Sync {
     fn bans(&self) -> BanReport;
     /// What `GET /clients/ADDRESS` tells.
     fn client(&self, address: IpAddr) -> ClientReport;
+    /// What `GET /upstreams` tells.
+    fn upstreams(&self) -> Vec<UpstreamInfo>;
     /// Detaches the packet filter until the next reload; gives the interfaces that it was on.
     fn detach(&self) -> Vec<String>;
     /// A request came from here: whoever operates the gateway must not lock themselves out.
@@ -108,6 +110,27 @@ pub struct RouteInfo {
     pub action: String,
     /// Names of its limits.
     pub limits: Vec<String>,
+}
+
+/// A server of an upstream group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamInfo {
+    /// Name of the group.
+    pub upstream: String,
+    /// The server as configured: a name may stand for several addresses.
+    pub server: String,
+    /// Its address.
+    pub address: String,
+    /// `up` or `down`, as its checks find it, or `unchecked`.
+    pub state: String,
+    /// It gets no new requests.
+    pub draining: bool,
+    /// Checks that found it well.
+    pub checks_passed: u64,
+    /// Checks that did not.
+    pub checks_failed: u64,
+    /// What was wrong with it at the last check.
+    pub fault: Option<String>,
 }
 
 /// How a stage of a REST API differs from the API as it is edited.

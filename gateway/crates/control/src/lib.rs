@@ -5,6 +5,7 @@
 //! | `GET /health` | 200 [`Health`] |
 //! | `GET /metrics` | Prometheus's text format |
 //! | `GET /routes` | a list of [`RouteInfo`] |
+//! | `GET /upstreams` | a list of [`UpstreamInfo`] |
 //! | `GET /plan` | a list of [`PlanInfo`] |
 //! | `GET /catalog` | all REST APIs, keys, plans and domain names, as JSON |
 //! | `PUT /catalog` | puts such a document in place of all that is served; answers like `POST /reload` |
@@ -37,13 +38,13 @@ mod server;
 mod v1;
 mod xdp;
 
-pub use admin::{Actions, Admin, Health, PlanInfo, Provider, Publish, Reload, RouteInfo};
+pub use admin::{Actions, Admin, Health, PlanInfo, Provider, Publish, Reload, RouteInfo, UpstreamInfo};
 pub use bans::{
     BanInfo, BanReport, ClientReport, EvidenceInfo, RefusedClient, ReleaseInfo, StandingInfo, ban_families,
     ban_table, client_text, duration, evidence, refused_table,
 };
 pub use functions::{FunctionInfo, function_table};
-pub use listing::{plan_text, route_table};
+pub use listing::{plan_text, route_table, upstream_table};
 pub use server::{ControlThread, serve};
 pub use v1::{Access, ControlPlane, Serving, Trial, TrialError, TrialOutcome, carry_out};
 pub use xdp::{XdpCount, XdpInterface, XdpReport, xdp_families, xdp_top};

@@ -1,22 +1,40 @@
 //! Routes and undeployed changes as the command line shows them.
 
-use crate::admin::{PlanInfo, RouteInfo};
+use crate::admin::{PlanInfo, RouteInfo, UpstreamInfo};
 use crate::xdp::printable;
 use std::fmt::Write as _;
 
 /// Routes as a table, each with where it comes from.
 #[must_use]
 pub fn route_table(routes: &[RouteInfo]) -> String {
-    let rows: Vec<[String; 5]> = routes.iter().map(row).collect();
-    let header = ["METHODS", "HOST", "PATH", "ACTION", "SOURCE"].map(str::to_owned);
-    let mut widths = [0; 5];
-    for row in std::iter::once(&header).chain(&rows) {
+    table(["METHODS", "HOST", "PATH", "ACTION", "SOURCE"], routes.iter().map(row))
+}
+
+/// Servers of upstream groups as a table.
+#[must_use]
+pub fn upstream_table(servers: &[UpstreamInfo]) -> String {
+    let row = |server: &UpstreamInfo| {
+        let state = if server.draining { format!("{}, drains", server.state) } else { server.state.clone() };
+        let fault = server.fault.as_deref().unwrap_or_default();
+        let checks = format!("{}/{}", server.checks_passed, server.checks_passed + server.checks_failed);
+        [&server.upstream, &server.server, &server.address, &state, &checks, fault].map(printable)
+    };
+    table(["UPSTREAM", "SERVER", "ADDRESS", "STATE", "CHECKS", "FAULT"], servers.iter().map(row))
+}
+
+fn table<const COLUMNS: usize>(
+    header: [&str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+) -> String {
+    let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; COLUMNS];
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
     let mut table = String::new();
-    for row in std::iter::once(&header).chain(&rows) {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(widths) {
             let _ = write!(line, "{cell:<width$}  ");
@@ -56,6 +74,28 @@ pub fn plan_text(plan: &[PlanInfo]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_stand_in_columns() {
+        let server = |address: &str, state: &str, fault: Option<&str>| UpstreamInfo {
+            upstream: "u".to_owned(),
+            server: "s:80".to_owned(),
+            address: address.to_owned(),
+            state: state.to_owned(),
+            draining: fault.is_none(),
+            checks_passed: 1,
+            checks_failed: 2,
+            fault: fault.map(str::to_owned),
+        };
+        let table = upstream_table(&[
+            server("10.0.0.1:80", "down", Some("status 503")),
+            server("10.0.0.2:80", "up", None),
+        ]);
+        let expected = "UPSTREAM  SERVER  ADDRESS      STATE       CHECKS  FAULT\n\
+                        u         s:80    10.0.0.1:80  down        1/3     status 503\n\
+                        u         s:80    10.0.0.2:80  up, drains  1/3\n";
+        assert_eq!(table, expected);
+    }
 
     #[test]
     fn routes_stand_in_columns() {

@@ -1,6 +1,6 @@
 //! The admin listener.
 
-use crate::admin::{Admin, Health, PlanInfo, RouteInfo};
+use crate::admin::{Admin, Health, PlanInfo, RouteInfo, UpstreamInfo};
 use crate::bans::{BanReport, ClientReport};
 use crate::functions;
 use crate::guard::guard;
@@ -62,6 +62,7 @@ fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics))
         .route("/routes", get(routes))
         .route("/plan", get(plan))
+        .route("/upstreams", get(upstreams))
         .route("/catalog", get(catalog).put(replace).layer(DefaultBodyLimit::max(CATALOG_MAX_BYTES)))
         .route("/xdp", get(xdp))
         .route("/xdp/bans", get(bans))
@@ -143,6 +144,10 @@ async fn routes(State(context): State<Context>) -> Result<Json<Vec<RouteInfo>>, 
 
 async fn plan(State(context): State<Context>) -> Result<Json<Vec<PlanInfo>>, Response> {
     blocking(move || Json((context.admin.plan)())).await
+}
+
+async fn upstreams(State(context): State<Context>) -> Result<Json<Vec<UpstreamInfo>>, Response> {
+    blocking(move || Json(context.admin.actions.upstreams())).await
 }
 
 async fn catalog(State(context): State<Context>) -> Json<Arc<Catalog>> {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use sluice_catalog::Catalog;
 use sluice_control::client::{admin_get, admin_post};
 use sluice_control::{
-    Actions, Admin, BanReport, ClientReport, ControlThread, Health, Publish, Reload, RouteInfo, XdpCount,
-    XdpReport, xdp_families,
+    Actions, Admin, BanReport, ClientReport, ControlThread, Health, Publish, Reload, RouteInfo, UpstreamInfo,
+    XdpCount, XdpReport, xdp_families,
 };
 use sluice_telemetry::{Hub, Options};
 use std::io::{Read, Write};
@@ -81,6 +81,10 @@ impl Actions for Operators {
 
     fn client(&self, address: std::net::IpAddr) -> ClientReport {
         ClientReport { address: address.to_string(), connections: 2, ..ClientReport::default() }
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamInfo> {
+        Vec::new()
     }
 
     fn detach(&self) -> Vec<String> {

@@ -180,7 +180,7 @@ impl Core {
             BackendTls::AnyIssuer => Some(tls.backends_of_any_issuer.as_ref()?),
         };
         let config = config.map(|config| UpstreamTls { config: Arc::clone(config), server_name: None });
-        let spec = spec(&backend.upstream, config.as_ref());
+        let spec = group_spec(&backend.upstream, config.as_ref());
         let group = Rc::new(match slot {
             Some(old) => old.group.renew(spec),
             None => Group::new(spec),
@@ -320,13 +320,15 @@ impl Core {
     }
 }
 
-/// The groups of a snapshot; those that the old view knows by name keep their connections and health.
+/// The groups of a snapshot; those that the old view knows by name keep their connections and health, others end.
 fn groups(snapshot: &Snapshot, tls: &TlsPlan, old: Option<&View>) -> Vec<Rc<Group>> {
     let known: HashMap<&str, &Rc<Group>> = old.map_or_else(HashMap::new, |view| {
         view.snapshot.upstreams.iter().map(|u| &*u.name).zip(&view.groups).collect()
     });
+    let stays = |name: &str| snapshot.upstreams.iter().any(|upstream| *upstream.name == *name);
+    known.iter().filter(|(name, _)| !stays(name)).for_each(|(_, group)| group.retire());
     let build = |(at, upstream): (usize, &Upstream)| {
-        let spec = spec(upstream, tls.upstreams.get(at).and_then(Option::as_ref));
+        let spec = group_spec(upstream, tls.upstreams.get(at).and_then(Option::as_ref));
         match known.get(&*upstream.name) {
             Some(group) => Rc::new(group.renew(spec)),
             None => Rc::new(Group::new(spec)),
@@ -335,11 +337,15 @@ fn groups(snapshot: &Snapshot, tls: &TlsPlan, old: Option<&View>) -> Vec<Rc<Grou
     snapshot.upstreams.iter().enumerate().map(build).collect()
 }
 
-fn spec(upstream: &Upstream, tls: Option<&UpstreamTls>) -> GroupSpec {
+/// How a core reaches the servers of a group.
+#[must_use]
+pub fn group_spec(upstream: &Upstream, tls: Option<&UpstreamTls>) -> GroupSpec {
     let target = |t: &sluice_snapshot::Target| TargetSpec {
         addr: t.addr,
         authority: Arc::clone(&t.authority),
         weight: t.weight,
+        drain: t.drain,
+        up: t.up.clone(),
         server_name: tls.and_then(|tls| tls.server_name.clone().or_else(|| server_name(&t.authority))),
     };
     GroupSpec {
@@ -352,6 +358,7 @@ fn spec(upstream: &Upstream, tls: Option<&UpstreamTls>) -> GroupSpec {
         keepalive_idle_ms: upstream.keepalive_idle_ms,
         max_failures: upstream.max_failures,
         fail_timeout_ms: upstream.fail_timeout_ms,
+        least_request: upstream.least_request,
     }
 }
 

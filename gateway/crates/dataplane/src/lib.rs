@@ -34,7 +34,7 @@ mod tunnel;
 mod upload;
 
 pub use crate::auth::{Keyring, ProviderKeys};
-pub use crate::core::{Core, View};
+pub use crate::core::{Core, View, group_spec};
 pub use connections::Connections;
 pub use ids::{RequestId, RequestIds};
 pub use secure::{TlsPlan, UpstreamTls};

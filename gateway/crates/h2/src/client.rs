@@ -61,7 +61,14 @@ impl Opener {
     }
 
     fn is_ending_state(&self, state: &crate::link::State) -> bool {
-        state.closed.is_some() || state.goaway.is_some() || state.last_id >= LAST_ID
+        state.closed.is_some() || state.goaway.is_some() || state.retiring || state.last_id >= LAST_ID
+    }
+
+    /// Opens no stream any more, and has the connection end once there is none.
+    pub fn retire(&self) {
+        let mut state = self.link.state.borrow_mut();
+        state.retiring = true;
+        state.wake_driver();
     }
 
     /// Streams open now.

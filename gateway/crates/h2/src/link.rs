@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) closed: Option<ErrorCode>,
     /// The peer will not serve streams above this one.
     pub(crate) goaway: Option<u32>,
+    /// We want nothing new of the peer: the connection ends with its last stream.
+    pub(crate) retiring: bool,
     pub(crate) budget: Budget,
     reset_ids: VecDeque<u32>,
     /// Streams opened lately, by the low bits of their number: a lower id that is not among them was never used.
@@ -94,6 +96,7 @@ impl State {
             peer_streams: 100,
             closed: None,
             goaway: None,
+            retiring: false,
             budget: Budget::default(),
             reset_ids: VecDeque::new(),
             used_ids: [0; USED],

@@ -103,10 +103,14 @@ impl Driver {
     }
 
     fn drain(&mut self, drain: &mut Drain, host: &impl Host) -> Option<End> {
-        let (open, told) = {
+        let (open, told, retiring) = {
             let state = self.link.state.borrow();
-            (state.open_count(), state.goaway.is_some())
+            (state.open_count(), state.goaway.is_some(), state.retiring)
         };
+        if retiring && open == 0 {
+            self.say_goaway(false, ErrorCode::NoError, "retired");
+            return Some(End::Retired);
+        }
         if told && open == 0 && self.role() == Role::Client {
             // The server has said GOAWAY, and the last answer is here.
             return Some(End::Retired);

@@ -26,9 +26,9 @@ pub use rest::{
     resource_path,
 };
 pub use route::{
-    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, Destination, Fault, Grant, KeyId, Limit, LimitScope,
-    MockResponse, PathPiece, ProxyPlan, QuotaPlan, Refresh, Route, RouteId, Source, Target, TunnelPlan,
-    Upstream, UpstreamId,
+    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, Destination, Fault, Grant, HealthCheck,
+    HealthRequest, KeyId, Limit, LimitScope, MockResponse, PathPiece, ProxyPlan, QuotaPlan, Refresh, Route,
+    RouteId, Source, Target, TunnelPlan, Upstream, UpstreamId,
 };
 pub use router::{Captures, Match, Router, RouterBuilder, RouterError, host_of};
 

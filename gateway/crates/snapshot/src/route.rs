@@ -7,6 +7,7 @@ use sluice_throttle::{ClientTable, Period, Pool, Quota};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Index into `Snapshot::routes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -319,12 +320,42 @@ pub struct Upstream {
     pub fail_timeout_ms: u64,
     /// Further tries of an idempotent request.
     pub retries: u32,
+    /// Of two targets the one with fewer requests under way gets the next; else each in turn.
+    pub least_request: bool,
+    /// How targets are checked; `None`: not at all.
+    pub health: Option<Arc<HealthCheck>>,
     /// Telemetry slot.
     pub metrics_slot: u32,
 }
 
-/// One server.
+/// Checks of targets that are made whether there are requests or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked; `None`: a connection is enough.
+    pub request: Option<HealthRequest>,
+    /// From one check to the next, milliseconds.
+    pub interval_ms: u64,
+    /// For one check, milliseconds.
+    pub timeout_ms: u64,
+    /// Good checks in a row that bring a target back.
+    pub rise: u32,
+    /// Failed ones that take it out.
+    pub fall: u32,
+}
+
+/// A check by a GET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthRequest {
+    /// Path and query.
+    pub path: Box<str>,
+    /// `Host`; `None`: the target's.
+    pub host: Option<Box<str>>,
+    /// Statuses of a healthy target, first and last of each range.
+    pub statuses: Vec<(u16, u16)>,
+}
+
+/// One server.
+#[derive(Clone, Debug)]
 pub struct Target {
     /// Where to connect.
     pub addr: SocketAddr,
@@ -332,4 +363,8 @@ pub struct Target {
     pub authority: Arc<str>,
     /// 1 or more.
     pub weight: u32,
+    /// It gets no new requests.
+    pub drain: bool,
+    /// Whether its checks find it healthy, for all cores to read; `None`: nobody checks.
+    pub up: Option<Arc<AtomicBool>>,
 }

@@ -94,7 +94,13 @@ impl Backends {
             return false;
         }
         let authority = Arc::clone(&backend.upstream.name);
-        let target = |addr: &SocketAddr| Target { addr: *addr, authority: Arc::clone(&authority), weight: 1 };
+        let target = |addr: &SocketAddr| Target {
+            addr: *addr,
+            authority: Arc::clone(&authority),
+            weight: 1,
+            drain: false,
+            up: None,
+        };
         let upstream = Upstream { targets: found.iter().map(target).collect(), ..backend.upstream.clone() };
         *backend = Arc::new(Backend { upstream, tls: backend.tls });
         true
@@ -118,6 +124,8 @@ fn upstream(uri: &Uri, slots: &mut dyn SlotAllocator) -> Upstream {
         max_failures: 3,
         fail_timeout_ms: 10_000,
         retries: 1,
+        least_request: false,
+        health: None,
         metrics_slot: slots.upstream_slot(&uri.authority),
     }
 }
