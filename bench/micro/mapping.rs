@@ -24,6 +24,11 @@ const ENDLESS: &[(&str, &str)] = &[
     ("json", "#foreach($i in [1..1000])$input.json('$')#end"),
     ("paths", "#foreach($i in [1..1000])$input.path('$..*').size()#end"),
     ("patterns", "#foreach($i in [1..1000])$input.body.replaceAll('[a-z]+(\\d+)?', '$1')#end"),
+    (
+        "look-around",
+        "#set($t=$input.body.substring(0,500))#foreach($i in [1..1000])$t.matches('(?s)(?:(?!.*%).)*')#end",
+    ),
+    ("splits", "#foreach($i in [1..1000])$input.body.split('[a-z]').size()#end"),
     ("escapes", "#foreach($i in [1..1000])#set($x=$util.escapeJavaScript($input.body))#end"),
 ];
 

@@ -223,7 +223,8 @@ impl<'a> Walk<'_, 'a, '_> {
         if !container || depth > MAX_DEPTH {
             return Ok(());
         }
-        self.budget.spend(1)?;
+        // Going through its members costs more than a step.
+        self.budget.spend(2)?;
         match rest.split_first() {
             // Elements of a list are tested when the scan comes to them.
             Some((Step::Filter(filter), after)) => {
@@ -284,15 +285,15 @@ impl<'a> Walk<'_, 'a, '_> {
             Filter::Compare(left, operator, right) => {
                 let (left_side, right_side) = (self.side(left, here)?, self.side(right, here)?);
                 self.budget.spend((left_side.len() * right_side.len().max(1)) as u64)?;
-                Ok(match (left, operator, right) {
-                    (Operand::Pattern(pattern), Operator::Matches, _) => {
-                        right_side.text().is_some_and(|text| pattern.matches(&text))
-                    }
-                    (_, Operator::Matches, Operand::Pattern(pattern)) => {
-                        left_side.text().is_some_and(|text| pattern.matches(&text))
-                    }
-                    _ => self.compare(&left_side, *operator, &right_side),
-                })
+                let (pattern, side) = match (left, operator, right) {
+                    (Operand::Pattern(pattern), Operator::Matches, _) => (pattern, &right_side),
+                    (_, Operator::Matches, Operand::Pattern(pattern)) => (pattern, &left_side),
+                    _ => return Ok(self.compare(&left_side, *operator, &right_side)),
+                };
+                match side.text() {
+                    Some(text) => pattern.matches_within(&text, self.budget),
+                    None => Ok(false),
+                }
             }
         }
     }

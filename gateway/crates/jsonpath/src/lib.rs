@@ -29,7 +29,7 @@ pub use heap::{Heap, List, ListId, ListKind, Map, MapId, MapKind, TooManyValues}
 pub use number::{double_to_java, integer, number};
 pub use parse::PathError;
 pub use path::Path;
-pub use pattern::{Captures, JavaPattern, PatternError};
+pub use pattern::{Captures, Clock, JavaPattern, PatternError};
 pub use read::{JsonError, parse};
 pub use text::Text;
 pub use value::Value;

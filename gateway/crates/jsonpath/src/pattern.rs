@@ -2,18 +2,24 @@
 //!
 //! Most run on an engine whose time is linear in the text. Look-around, back references and possessive quantifiers need
 //! backtracking, which could take forever: there both the text and the steps are bounded, and reaching a bound is an error.
+//! Within the bounds one search takes three milliseconds at most, and a budget pays for the time that it took.
 
+use crate::eval::{Budget, ReadError};
 use regex::{Regex, RegexBuilder};
 use std::fmt;
+use std::time::Instant;
 
 /// A compiled program larger than this is refused.
 const LARGEST_PROGRAM: usize = 1 << 18;
 
 /// Longest text that is matched with backtracking, bytes: each step may look at all of it.
-const LONGEST_TEXT: usize = 2048;
+const LONGEST_TEXT: usize = 512;
 
 /// Most steps back in one search.
-const MOST_STEPS_BACK: usize = 10_000;
+const MOST_STEPS_BACK: usize = 3000;
+
+/// What a unit of a budget stands for.
+const UNIT_NS: u128 = 24;
 
 /// A regular expression in Java's syntax.
 #[derive(Clone, Debug)]
@@ -186,6 +192,34 @@ impl JavaPattern {
         Ok(Self { find: Engine::new(pattern, flags)?, whole })
     }
 
+    /// Starts to take the time, where the pattern is one that may take long.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        Clock(matches!(self.find, Engine::Backtracking(_)).then(Instant::now))
+    }
+
+    /// As [`Self::matches`], paid for.
+    ///
+    /// # Errors
+    /// When the budget is used up.
+    pub fn matches_within(&self, text: &str, budget: &mut Budget) -> Result<bool, ReadError> {
+        budget.spend(text.len() as u64 / 8)?;
+        let mut clock = self.clock();
+        let matches = self.matches(text);
+        clock.charge(budget).map(|()| matches)
+    }
+
+    /// As [`Self::finds`], paid for.
+    ///
+    /// # Errors
+    /// When the budget is used up.
+    pub fn finds_within(&self, text: &str, budget: &mut Budget) -> Result<bool, ReadError> {
+        budget.spend(text.len() as u64 / 16)?;
+        let mut clock = self.clock();
+        let finds = self.finds(text);
+        clock.charge(budget).map(|()| finds)
+    }
+
     /// `Matcher.matches()`; a search that takes too long counts as no match.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
@@ -230,6 +264,24 @@ impl JavaPattern {
             }
         }
         Ok(())
+    }
+}
+
+/// The time that searches take by backtracking: how long cannot be told from text and pattern.
+#[derive(Debug)]
+pub struct Clock(Option<Instant>);
+
+impl Clock {
+    /// Has a budget pay for the time since the last call.
+    ///
+    /// # Errors
+    /// When the budget is used up.
+    pub fn charge(&mut self, budget: &mut Budget) -> Result<(), ReadError> {
+        let Some(since) = &mut self.0 else { return Ok(()) };
+        let now = Instant::now();
+        let units = now.duration_since(*since).as_nanos() / UNIT_NS;
+        *since = now;
+        budget.spend(u64::try_from(units).unwrap_or(u64::MAX))
     }
 }
 
@@ -324,7 +376,8 @@ fn class(letter: char, chars: &mut std::str::Chars<'_>, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::JavaPattern;
+    use super::{JavaPattern, LONGEST_TEXT};
+    use crate::Budget;
 
     #[test]
     fn java_syntax_is_understood() {
@@ -370,6 +423,19 @@ mod tests {
             })
             .unwrap();
         assert_eq!(found, [((0, 1), "a", 2), ((3, 4), "c", 2)]);
+    }
+
+    #[test]
+    fn a_budget_pays_for_the_time_of_backtracking() {
+        let slow = JavaPattern::new("(?:(?=.*x)a|a)*b", "").unwrap();
+        let text = "a".repeat(LONGEST_TEXT);
+        let mut budget = Budget::new(1_000_000);
+        let searches = (0..100_000).take_while(|_| slow.finds_within(&text, &mut budget).is_ok()).count();
+        // By length alone it would be 31,250.
+        assert!(searches < 20_000, "{searches}");
+        let linear = JavaPattern::new("a*b", "").unwrap();
+        let mut budget = Budget::new(100 * 32);
+        assert_eq!((0..1000).take_while(|_| linear.finds_within(&text, &mut budget).is_ok()).count(), 100);
     }
 
     #[test]

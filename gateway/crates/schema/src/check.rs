@@ -7,7 +7,7 @@
 use crate::compile::{Dependency, INTEGER, KINDS, NUMBER, Node, NodeId, Rule, Schema};
 use crate::decimal::Decimal;
 use crate::json::{canonical, number_text, quote};
-use sluice_jsonpath::{Budget, Heap, List, ListId, Map, MapId, Value};
+use sluice_jsonpath::{Budget, Heap, JavaPattern, List, ListId, Map, MapId, Value};
 use std::collections::HashSet;
 
 /// Why a value is refused.
@@ -82,6 +82,10 @@ impl<'s, 'a> Checker<'s, 'a, '_> {
         self.budget.spend(units as u64).map_err(|_| TooMuchWork)
     }
 
+    fn finds(&mut self, pattern: &JavaPattern, text: &str) -> Result<bool, TooMuchWork> {
+        pattern.finds_within(text, self.budget).map_err(|_| TooMuchWork)
+    }
+
     fn node(&mut self, id: NodeId, value: &Value<'a>, report: &mut Report) -> Walk {
         self.spend(1)?;
         let mut at = id;
@@ -133,8 +137,8 @@ impl<'s, 'a> Checker<'s, 'a, '_> {
             }
             let mut known = own.is_some();
             for (pattern, schema) in &node.pattern_properties {
-                self.spend(1 + key.len() / 16)?;
-                if pattern.finds(key) {
+                self.spend(1)?;
+                if self.finds(pattern, key)? {
                     known = true;
                     self.node(*schema, value, report)?;
                 }
@@ -253,8 +257,8 @@ impl<'s, 'a> Checker<'s, 'a, '_> {
                 }
             }
             Rule::Pattern(source, pattern) => {
-                self.spend(1 + text.len() / 16)?;
-                if !pattern.finds(text) {
+                self.spend(1)?;
+                if !self.finds(pattern, text)? {
                     report.fault(|| {
                         format!("ECMA 262 regex \"{source}\" does not match input string \"{text}\"")
                     });
@@ -369,9 +373,11 @@ impl<'s, 'a> Checker<'s, 'a, '_> {
         let mut strangers = Vec::new();
         for (key, _) in map.entries() {
             let key = key.as_str().unwrap_or_default();
-            self.spend(1 + node.pattern_properties.len() * (1 + key.len() / 16))?;
-            let known = node.properties.contains_key(key)
-                || node.pattern_properties.iter().any(|(pattern, _)| pattern.finds(key));
+            self.spend(1 + node.pattern_properties.len())?;
+            let mut known = node.properties.contains_key(key);
+            for (pattern, _) in &node.pattern_properties {
+                known = known || self.finds(pattern, key)?;
+            }
             if !known {
                 strangers.push(key);
             }

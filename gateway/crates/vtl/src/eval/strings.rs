@@ -110,7 +110,12 @@ impl<'a> Eval<'a, '_> {
             }
         };
         Ok(Some(match (&*method.name, args) {
-            ("matches", [_]) => Value::Bool(pattern.try_matches(text).map_err(slow)?),
+            ("matches", [_]) => {
+                let mut clock = pattern.clock();
+                let matches = pattern.try_matches(text).map_err(slow)?;
+                clock.charge(&mut self.budget)?;
+                Value::Bool(matches)
+            }
             ("replaceAll", [_, Value::Str(by)]) => {
                 Value::text(self.replace(&pattern, text, by, usize::MAX)?)
             }
@@ -124,6 +129,7 @@ impl<'a> Eval<'a, '_> {
     fn replace(&mut self, pattern: &JavaPattern, text: &str, by: &str, times: usize) -> Run<String> {
         let mut out = String::new();
         let (mut last, mut done, mut run) = (0, 0, Ok(()));
+        let mut clock = pattern.clock();
         let search = pattern.each_match(text, |captures| {
             if done == times {
                 return false;
@@ -133,12 +139,14 @@ impl<'a> Eval<'a, '_> {
             out.push_str(text.get(last..start).unwrap_or_default());
             last = end;
             run = expand(by, &captures, &mut out)
-                .and_then(|()| Ok(self.budget.spend(1)?))
+                .and_then(|()| Ok(self.budget.spend(MATCH_UNITS)?))
+                .and_then(|()| Ok(clock.charge(&mut self.budget)?))
                 .and_then(|()| self.room_for(out.len()));
             run.is_ok()
         });
         search.map_err(slow)?;
         run?;
+        clock.charge(&mut self.budget)?;
         out.push_str(text.get(last..).unwrap_or_default());
         Ok(out)
     }
@@ -147,20 +155,23 @@ impl<'a> Eval<'a, '_> {
     fn split(&mut self, pattern: &JavaPattern, text: &Text<'a>, limit: i32) -> Run<Option<Value<'a>>> {
         let most = if limit > 0 { limit as usize } else { usize::MAX };
         let mut pieces = Vec::new();
-        let mut last = 0;
+        let (mut last, mut paid, mut clock) = (0, Ok(()), pattern.clock());
         let search = pattern.each_match(text, |captures| {
             if pieces.len() + 1 >= most {
                 return false;
             }
+            paid = self.budget.spend(MATCH_UNITS).and_then(|()| clock.charge(&mut self.budget));
             let (start, end) = captures.span();
             // No empty piece before a match of nothing at the start, and none after one at the end.
             if start < end || start != 0 && start != text.len() {
                 pieces.push(text.get(last..start).unwrap_or_default());
                 last = end;
             }
-            true
+            paid.is_ok()
         });
         search.map_err(slow)?;
+        paid?;
+        clock.charge(&mut self.budget)?;
         pieces.push(text.get(last..).unwrap_or_default());
         if limit == 0 && pieces.len() > 1 {
             while pieces.len() > 1 && pieces.last().is_some_and(|piece| piece.is_empty()) {
@@ -182,6 +193,9 @@ impl<'a> Eval<'a, '_> {
         Ok(self.budget.spend(bytes as u64 / 256)?)
     }
 }
+
+/// For a match with its captures, beside the text that was searched.
+const MATCH_UNITS: u64 = 8;
 
 fn slow(error: PatternError) -> Fault {
     Fault::failed(format!("regular expression: {error}"))
