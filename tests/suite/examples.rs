@@ -1,6 +1,7 @@
 //! What stands in `examples/` runs, from its own configuration and by its own scripts.
 
-use sluice_harness::{Call, Gateway, TempDir, eventually, python, skip, terraform_provider, tool};
+use sluice_harness::conn::fetch;
+use sluice_harness::{Call, Gateway, Moto, TempDir, eventually, python, skip, terraform_provider, tool};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -126,4 +127,78 @@ fn the_users_api_deployed_by_terraform() {
     run(&["apply", "-auto-approve", "-input=false"]);
     called(&gateway, &run(&["output", "-raw", "api"]), &run(&["output", "-raw", "key"]));
     run(&["destroy", "-auto-approve", "-input=false"]);
+}
+
+fn uploads() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/uploads").canonicalize().unwrap()
+}
+
+/// What AWS's own client signs: method, URL, time.
+const PRESIGN: &str = r#"
+import datetime, sys
+import botocore.auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+method, url, time = sys.argv[1:]
+when = datetime.datetime.strptime(time, "%Y%m%dT%H%M%SZ")
+botocore.auth.get_current_datetime = lambda remove_tzinfo=True: when
+request = AWSRequest(method=method, url=url)
+credentials = Credentials("AKIAEXAMPLEUPLOADS00", "an-example-secret-to-be-changed")
+botocore.auth.S3SigV4QueryAuth(credentials, "s3", "us-east-1", expires=300).add_auth(request)
+print(request.url)
+"#;
+
+/// The parameters of a URL, sorted.
+fn parameters(url: &str) -> Vec<&str> {
+    let mut found: Vec<_> = url.trim().split_once('?').unwrap().1.split('&').collect();
+    found.sort_unstable();
+    found
+}
+
+/// MISSION's "pre-signed S3 URL handed out for big uploads".
+#[test]
+fn uploads_pass_by_the_gateway() {
+    let name = "uploads_pass_by_the_gateway";
+    let (Some(python), Some(_), Some(moto)) = (python("boto3"), tool("node"), Moto::start()) else {
+        skip!(name, "needs node, boto3 and moto (cargo xtask setup brings them)");
+    };
+    let (example, dir) = (uploads(), TempDir::new());
+    let mut config = std::fs::read_to_string(example.join("sluice.toml")).unwrap();
+    for (written, meant) in [
+        ("directory = \"files\"", format!("directory = {:?}", example.join("files"))),
+        ("S3_ENDPOINT=http://127.0.0.1:5000", format!("S3_ENDPOINT=http://{}", moto.address)),
+    ] {
+        assert!(config.contains(written), "{config}");
+        config = config.replace(written, &meant);
+    }
+    let gateway = Gateway::start(&config);
+    let mut deploy = command(&python, &dir);
+    deploy.env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLEUPLOADS00");
+    deploy.arg(example.join("deploy.py")).arg(format!("http://{}", gateway.admin()));
+    let said = passed(&deploy.output().unwrap());
+    let api = value(&said, "api");
+
+    let s3 = moto.address.parse().unwrap();
+    let at = |url: &str| url.trim().strip_prefix(&format!("http://{}", moto.address)).unwrap().to_owned();
+    assert_eq!(fetch(s3, &Call::new("PUT", "/uploads").host(&moto.address).body("")).status, 200);
+    let made = eventually("the function answers", || {
+        let made = gateway.call(&Call::post(&format!("/restapis/{api}/prod/_user_request_/files"), ""));
+        (made.status == 201).then_some(made)
+    });
+    let url = made.json()["url"].as_str().unwrap().to_owned();
+    let time = parameters(&url).into_iter().find_map(|one| one.strip_prefix("X-Amz-Date=")).unwrap();
+    let mut presign = command(&python, &dir);
+    presign.args(["-c", PRESIGN, "PUT", url.split('?').next().unwrap(), time]);
+    let expected = passed(&presign.output().unwrap());
+    assert_eq!(parameters(&url), parameters(&expected), "as AWS's own client signs it");
+
+    let content = "a big file, ".repeat(500_000);
+    let put = Call::new("PUT", &at(&url)).host(&moto.address).body(content.as_str());
+    assert_eq!(fetch(s3, &put).status, 200);
+    let key = made.json()["key"].as_str().unwrap().to_owned();
+    let found = gateway.rest(api, "prod", &format!("/files/{key}"));
+    assert_eq!(found.status, 307, "{found:?}");
+    let location = at(found.header("location").unwrap());
+    let got = fetch(s3, &Call::get(&location).host(&moto.address));
+    assert_eq!((got.status, got.text() == content), (200, true));
 }

@@ -2,71 +2,9 @@
 
 use serde_json::{Value, json};
 use sluice_harness::rest::RestApi;
-use sluice_harness::{Backend, Call, Gateway, Reply, Response, TempDir, eventually, skip, target_dir};
-use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use sluice_harness::{Backend, Call, Gateway, Moto, Reply, Response, skip};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/gateway";
-
-/// moto's server, on a port that it picks.
-struct Moto {
-    process: Child,
-    address: String,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn moto_python() -> Option<PathBuf> {
-    target_dir().map(|target| target.join("moto-venv/bin/python3")).filter(|python| python.is_file())
-}
-
-impl Moto {
-    fn start(python: &PathBuf, dir: &TempDir) -> Self {
-        let mut process = Command::new(python)
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
-            .env("AWS_ACCESS_KEY_ID", "any")
-            .env("AWS_SECRET_ACCESS_KEY", "any")
-            .current_dir(dir.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().expect("moto says where it listens").unwrap();
-            if let Some((_, address)) = line.split_once("Running on http://") {
-                break address.trim().to_owned();
-            }
-        };
-        // Its log goes on; nobody who reads it would stop it.
-        std::thread::spawn(move || lines.for_each(drop));
-        eventually("moto accepts", || TcpStream::connect(&address).ok());
-        Self { process, address }
-    }
-
-    /// Asks a service as a client would, without a signature.
-    fn ask(&self, service: &str, target: &str, body: &Value) -> Value {
-        let address = self.address.parse().unwrap();
-        let credential = format!(
-            "AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
-        );
-        let call = Call::post("/", body.to_string())
-            .host(&self.address)
-            .header("authorization", &credential)
-            .header("x-amz-target", target)
-            .header("content-type", "application/x-amz-json-1.0");
-        let response = sluice_harness::conn::fetch(address, &call);
-        assert_eq!(response.status, 200, "{response:?}");
-        response.json()
-    }
-}
 
 fn gateway(services: &[&str], address: &str) -> Gateway {
     let mut config = format!(
@@ -103,11 +41,9 @@ fn post(gateway: &Gateway, path: &str, body: &str) -> Response {
 #[test]
 fn a_message_is_put_on_a_queue_and_answered_202() {
     let name = "a_message_is_put_on_a_queue_and_answered_202";
-    let Some(python) = moto_python() else {
+    let Some(moto) = Moto::start() else {
         skip!(name, "moto is not there (cargo xtask setup brings it from PyPI)");
     };
-    let dir = TempDir::new();
-    let moto = Moto::start(&python, &dir);
     let made = moto.ask("sqs", "AmazonSQS.CreateQueue", &json!({ "QueueName": "orders" }));
     let integration = service(
         "POST",
@@ -136,11 +72,9 @@ fn a_message_is_put_on_a_queue_and_answered_202() {
 #[test]
 fn items_are_put_and_read_through_templates() {
     let name = "items_are_put_and_read_through_templates";
-    let Some(python) = moto_python() else {
+    let Some(moto) = Moto::start() else {
         skip!(name, "moto is not there (cargo xtask setup brings it from PyPI)");
     };
-    let dir = TempDir::new();
-    let moto = Moto::start(&python, &dir);
     let table = json!({
         "TableName": "profiles",
         "KeySchema": [{ "AttributeName": "id", "KeyType": "HASH" }],
@@ -184,11 +118,9 @@ fn items_are_put_and_read_through_templates() {
 #[test]
 fn objects_are_put_and_read_by_path() {
     let name = "objects_are_put_and_read_by_path";
-    let Some(python) = moto_python() else {
+    let Some(moto) = Moto::start() else {
         skip!(name, "moto is not there (cargo xtask setup brings it from PyPI)");
     };
-    let dir = TempDir::new();
-    let moto = Moto::start(&python, &dir);
     let bucket = Call::new("PUT", "/files").host(&moto.address).body("");
     let made = sluice_harness::conn::fetch(moto.address.parse().unwrap(), &bucket);
     assert_eq!(made.status, 200, "{made:?}");
@@ -214,6 +146,90 @@ fn objects_are_put_and_read_by_path() {
     let read = gateway.rest("a", "s", "/files/a%20b.txt");
     assert_eq!((read.status, read.text().as_str()), (200, "the content"), "{read:?}");
     assert_eq!(gateway.rest("a", "s", "/files/none").status, 404);
+}
+
+#[test]
+fn records_are_put_on_a_stream() {
+    let name = "records_are_put_on_a_stream";
+    let Some(moto) = Moto::start() else {
+        skip!(name, "moto is not there (cargo xtask setup brings it from PyPI)");
+    };
+    let kinesis =
+        |action: &str, body: Value| moto.ask("kinesis", &format!("Kinesis_20131202.{action}"), &body);
+    kinesis("CreateStream", json!({ "StreamName": "clicks", "ShardCount": 1 }));
+    let put = json!({ "requestTemplates": { "application/json":
+        "{\"StreamName\": \"clicks\", \"Data\": \"$util.base64Encode($input.body)\", \"PartitionKey\": $input.json('$.user')}" } });
+    let gateway = gateway(&["kinesis"], &moto.address);
+    let integration = service("POST", "kinesis:action/PutRecord", put);
+    gateway.serve_rest(&[RestApi::new("a").method("POST", "/clicks", integration).deploy("s")]);
+    let response = post(&gateway, "/clicks", r#"{"user": "ada", "at": "\u00fcber"}"#);
+    assert_eq!(response.status, 200, "{response:?}");
+    let shard = response.json()["ShardId"].clone();
+    let start = json!({ "StreamName": "clicks", "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON" });
+    let from = kinesis("GetShardIterator", start);
+    let read = kinesis("GetRecords", json!({ "ShardIterator": from["ShardIterator"] }));
+    let record = &read["Records"][0];
+    assert_eq!(record["PartitionKey"], json!("ada"), "{read}");
+    let expected = "eyJ1c2VyIjogImFkYSIsICJhdCI6ICJcdTAwZmNiZXIifQ==";
+    assert_eq!(record["Data"], json!(expected), "the body as it came");
+}
+
+#[test]
+fn events_reach_the_targets_of_rules() {
+    let name = "events_reach_the_targets_of_rules";
+    let Some(moto) = Moto::start() else {
+        skip!(name, "moto is not there (cargo xtask setup brings it from PyPI)");
+    };
+    let queue = moto.queue("target");
+    let events = |action: &str, body: Value| moto.ask("events", &format!("AWSEvents.{action}"), &body);
+    let pattern = json!({ "source": ["shop"] }).to_string();
+    events("PutRule", json!({ "Name": "of-the-shop", "EventPattern": pattern }));
+    let target = json!([{ "Id": "1", "Arn": "arn:aws:sqs:us-east-1:123456789012:target" }]);
+    events("PutTargets", json!({ "Rule": "of-the-shop", "Targets": target }));
+    let put = json!({
+        "requestTemplates": { "application/json":
+            "{\"Entries\": [{\"Source\": \"shop\", \"DetailType\": \"order\", \"Detail\": \"$util.escapeJavaScript($input.body)\"}]}" },
+        "integrationResponses": { "202": { "statusCode": "202" } }
+    });
+    let gateway = gateway(&["events"], &moto.address);
+    let integration = service("POST", "events:action/PutEvents", put);
+    gateway.serve_rest(&[RestApi::new("a").method("POST", "/events", integration).deploy("s")]);
+    let response = post(&gateway, "/events", r#"{"order": 7, "note": "a \"b\""}"#);
+    assert_eq!((response.status, &response.json()["FailedEntryCount"]), (202, &json!(0)), "{response:?}");
+    let event = moto.message(&queue);
+    assert_eq!(event["detail"], json!({ "order": 7, "note": "a \"b\"" }), "{event}");
+    assert_eq!((&event["source"], &event["detail-type"]), (&json!("shop"), &json!("order")));
+}
+
+#[test]
+fn a_state_machine_is_started_with_the_body() {
+    let name = "a_state_machine_is_started_with_the_body";
+    let Some(moto) = Moto::start() else {
+        skip!(name, "moto is not there (cargo xtask setup brings it from PyPI)");
+    };
+    let states = |action: &str, body: Value| moto.ask("states", &format!("AWSStepFunctions.{action}"), &body);
+    let definition = json!({ "StartAt": "Done", "States": { "Done": { "Type": "Succeed" } } }).to_string();
+    let machine = json!({ "name": "checkout", "definition": definition, "roleArn": ROLE });
+    let machine = states("CreateStateMachine", machine)["stateMachineArn"].as_str().unwrap().to_owned();
+    let template =
+        format!("{{\"input\": \"$util.escapeJavaScript($input.body)\", \"stateMachineArn\": \"{machine}\"}}");
+    let start = json!({
+        "requestTemplates": { "application/json": template },
+        "integrationResponses": {
+            "200": { "statusCode": "200" },
+            "400": { "statusCode": "400", "selectionPattern": "4\\d{2}" }
+        }
+    });
+    let gateway = gateway(&["states"], &moto.address);
+    let integration = service("POST", "states:action/StartExecution", start);
+    gateway.serve_rest(&[RestApi::new("a").method("POST", "/checkout", integration).deploy("s")]);
+    let started = post(&gateway, "/checkout", r#"{"cart": ["a", "b"]}"#);
+    assert_eq!(started.status, 200, "{started:?}");
+    let execution = states("DescribeExecution", json!({ "executionArn": started.json()["executionArn"] }));
+    assert_eq!(execution["input"], json!(r#"{"cart": ["a", "b"]}"#), "{execution}");
+    // What the service refuses comes with its own status.
+    let refused = post(&gateway, "/checkout", "no JSON");
+    assert_eq!(refused.status, 400, "{refused:?}");
 }
 
 /// What moto does not look at.
