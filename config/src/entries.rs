@@ -309,6 +309,8 @@ fn route(name: Located<Arc<str>>, fields: &Fields<'_, '_>, server: &Server, out:
         upstream: fields.text("upstream", out),
         upstream_path: fields.text("upstream_path", out),
         mock,
+        function: function(fields, out),
+        has_payload_v1: choice(fields, "payload_format_version", out) == "1.0",
         authorizer: fields.text("authorizer", out),
         api_key_required: fields.bool("api_key_required"),
         limits: fields.texts("limits", out),
@@ -319,6 +321,15 @@ fn route(name: Located<Arc<str>>, fields: &Fields<'_, '_>, server: &Server, out:
         tunnel_idle_timeout_ms: fields.integer("tunnel_idle_timeout_ms"),
         tunnel_total_timeout_ms: fields.integer("tunnel_total_timeout_ms"),
     }
+}
+
+fn function(fields: &Fields<'_, '_>, out: &mut Reporter<'_>) -> Option<Located<String>> {
+    let function = fields.text("function", out);
+    if function.is_none() && fields.has("payload_format_version") {
+        let message = "`payload_format_version` has no use without `function`";
+        out.error(fields.place("payload_format_version", out), message, Some("drop it".to_owned()));
+    }
+    function
 }
 
 /// Names of protocols (RFC 9110 7.8), without those that would carry requests past routes and limits.

@@ -29,11 +29,12 @@ pub use schema::schema;
 pub use settings::{
     AccessKey, AccessLog, Acme, AcmeChallenge, ApiKey, Aws, Balance, Cache, CacheKey, CacheMode, Certificate,
     CertificateSource, ClientAuth, Code, Credentials, Engine, Forwarded, Function, HealthCheck,
-    HealthRequest, JwtAuthorizer, Lambda, Limit, LogFormat, Mock, PolicySource, Protocol, Route, RouteCache,
-    Runtime, Scope, Secret, Server, Service, Settings, Store, Target, Tls, Upstream, UpstreamTls, UserPool,
-    VpcLink, Wait, Xdp, XdpLimits, XdpMode, XdpRate,
+    HealthRequest, Lambda, Limit, LogFormat, Mock, PolicySource, Protocol, Route, RouteCache, Runtime, Scope,
+    Secret, Server, Service, Settings, Store, Target, Tls, Upstream, UpstreamTls, VpcLink, Wait, Xdp,
+    XdpLimits, XdpMode, XdpRate,
 };
 pub use suggest::{known_names, nearest};
+pub use tokens::{Authorizer, AuthorizerKind, JwtAuthorizer, RequestAuthorizer, UserPool};
 
 /// The configuration that `sluice run` serves when it is given none. Its target `demo` stands for a backend that the
 /// binary starts itself: see [`Settings::quickstart`].

@@ -1,6 +1,7 @@
 //! The resolved configuration: every default filled, every value in range.
 
 use crate::diagnostic::{Diagnostic, Located, Position, Severity};
+use crate::tokens::{Authorizer, UserPool};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::SocketAddr;
@@ -55,37 +56,11 @@ pub struct Settings {
     /// `[credentials.*]`.
     pub credentials: Vec<Credentials>,
     /// `[authorizers.*]`.
-    pub authorizers: Vec<JwtAuthorizer>,
+    pub authorizers: Vec<Authorizer>,
     /// `[user_pools.*]`.
     pub user_pools: Vec<UserPool>,
     /// `[vpc_links.*]`.
     pub vpc_links: Vec<VpcLink>,
-}
-
-/// Tokens that routes accept.
-#[derive(Clone, Debug)]
-pub struct JwtAuthorizer {
-    /// Name.
-    pub name: Located<Arc<str>>,
-    /// `iss`.
-    pub issuer: String,
-    /// Where the keys are; `None`: the issuer says.
-    pub jwks_url: Option<String>,
-    /// One of these, as `aud` or `client_id`. Never empty.
-    pub audiences: Vec<String>,
-    /// One of these scopes; empty: none is asked for.
-    pub scopes: Vec<String>,
-}
-
-/// A Cognito user pool that is not where AWS has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserPool {
-    /// `us-east-1_Ab12Cd34E`.
-    pub id: Arc<str>,
-    /// `iss`; `None`: AWS's.
-    pub issuer: Option<String>,
-    /// Where the keys are; `None`: below the issuer, as with AWS.
-    pub jwks_url: Option<String>,
 }
 
 /// Where a policy document is.
@@ -302,6 +277,10 @@ pub struct Route {
     pub upstream_path: Option<Located<String>>,
     /// A fixed answer.
     pub mock: Option<Located<Mock>>,
+    /// A function: a name of `[functions]`, or an ARN.
+    pub function: Option<Located<String>>,
+    /// The function's events have payload format 1.0.
+    pub has_payload_v1: bool,
     /// Name of an authorizer.
     pub authorizer: Option<Located<String>>,
     /// 403 without a known key.

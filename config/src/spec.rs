@@ -245,7 +245,7 @@ const SERVER: Section = Section {
 const ROUTES: Section = Section {
     name: "routes",
     named: true,
-    doc: "What answers which requests: an upstream group or a fixed (mock) answer.",
+    doc: "What answers which requests: an upstream group, a Lambda function or a fixed (mock) answer.",
     keys: &[
         key(
             "host",
@@ -286,10 +286,22 @@ const ROUTES: Section = Section {
             "Media type of a fixed answer.",
         ),
         key(
+            "function",
+            Kind::Text,
+            Default::Absent,
+            "A Lambda function that answers, as behind an HTTP API: a name of [functions], or an ARN.",
+        ),
+        key(
+            "payload_format_version",
+            Kind::Choice(&["2.0", "1.0"]),
+            Default::Text("2.0"),
+            "Form of the function's events and answers.",
+        ),
+        key(
             "authorizer",
             Kind::Text,
             Default::Absent,
-            "Name of an authorizer: requests without a token that it accepts are refused (401).",
+            "Name of an authorizer: requests that it does not accept are refused (401, 403).",
         ),
         key(
             "api_key_required",
@@ -326,7 +338,7 @@ const ROUTES: Section = Section {
             "total_timeout_ms",
             TIMEOUT,
             Default::Absent,
-            "From the request until the response head (504). Default: the upstream group's.",
+            "From the request until the response head (504). Default: the upstream group's; 30000 for a function.",
         ),
         key(
             "upgrade",

@@ -37,7 +37,7 @@ fn the_full_sample_is_read() {
         ]
     );
     let names: Vec<_> = settings.routes.iter().map(|route| &*route.name.value).collect();
-    assert_eq!(names, ["user", "catalogue", "articles", "chat", "health", "billing"]);
+    assert_eq!(names, ["user", "catalogue", "articles", "chat", "health", "billing", "orders"]);
     let user = &settings.routes[0];
     assert_eq!((user.body_max_bytes, user.total_timeout_ms), (1_048_576, Some(5000)));
     assert_eq!(user.name.at.line, 1 + FULL[..FULL.find("[routes.user]").unwrap()].lines().count() as u32);

@@ -43,7 +43,9 @@ fn configured(settings: &Settings, route: &sluice_config::Route) -> RouteInfo {
         action: match (&route.upstream, &route.mock) {
             (Some(upstream), _) => format!("upstream {}", upstream.value),
             (None, Some(mock)) => format!("mock {}", mock.value.status),
-            (None, None) => String::new(),
+            (None, None) => {
+                route.function.as_ref().map(|name| format!("function {}", name.value)).unwrap_or_default()
+            }
         },
         limits: route.limits.iter().map(|l| l.value.clone()).collect(),
     }
@@ -67,6 +69,7 @@ fn deployed(snapshot: &Snapshot, stage: &Stage, route: &Route) -> RouteInfo {
                 Backing::Service(integration) => format!("service {}", server(snapshot, integration.http.to)),
                 Backing::Function(integration) => format!("function {}", integration.function.name()),
             },
+            Action::Function(plan) => format!("function {}", plan.function.name()),
             Action::Fault(_) => "refused".to_owned(),
         },
         limits: Vec::new(),

@@ -5,10 +5,15 @@ use super::{Default, Kind, Section, key};
 pub(crate) const AUTHORIZERS: Section = Section {
     name: "authorizers",
     named: true,
-    doc: "JSON Web Tokens that routes accept, in `Authorization`.",
+    doc: "Who may call routes: whoever has a JSON Web Token, or whom a Lambda function lets in.",
     keys: &[
-        key("type", Kind::Choice(&["jwt"]), Default::Text("jwt"), "Kind of authorizer."),
-        key("issuer", Kind::Text, Default::Required, "Who issues the tokens: their `iss`, exactly."),
+        key(
+            "type",
+            Kind::Choice(&["jwt", "request"]),
+            Default::Text("jwt"),
+            "\"jwt\": tokens in `Authorization`; \"request\": a Lambda function that is told the request.",
+        ),
+        key("issuer", Kind::Text, Default::Absent, "Who issues the tokens: their `iss`, exactly."),
         key(
             "jwks_url",
             Kind::Text,
@@ -18,7 +23,7 @@ pub(crate) const AUTHORIZERS: Section = Section {
         key(
             "audiences",
             Kind::TextList,
-            Default::Required,
+            Default::EmptyList,
             "Whom tokens are for: one of these as `aud`, or as `client_id`.",
         ),
         key(
@@ -26,6 +31,30 @@ pub(crate) const AUTHORIZERS: Section = Section {
             Kind::TextList,
             Default::EmptyList,
             "Tokens need one of these scopes (403). Default: none.",
+        ),
+        key(
+            "function",
+            Kind::Text,
+            Default::Absent,
+            "The function that is asked: a name of [functions], or an ARN.",
+        ),
+        key(
+            "identity_sources",
+            Kind::TextList,
+            Default::EmptyList,
+            "`$request.header.NAME`, `$request.querystring.NAME` or `$context.NAME`: all must be there (401); answers are kept for them together.",
+        ),
+        key(
+            "ttl_s",
+            Kind::Integer(0, 3600, "s"),
+            Default::Absent,
+            "How long an answer of the function is kept, 0: not at all. Default: 300 with `identity_sources`, else 0.",
+        ),
+        key(
+            "enable_simple_responses",
+            Kind::Bool,
+            Default::Bool(false),
+            "The function answers `isAuthorized` and `context`, not a policy.",
         ),
     ],
 };

@@ -1,15 +1,16 @@
 //! A checked plan to a snapshot. Nothing here can fail.
 
 use crate::SlotAllocator;
+use crate::functions::{Functions, Shared};
 use crate::plan::{Plan, RoutePlan};
 use crate::registry::{PoolName, Registry};
-use crate::{signers, tokens};
+use crate::signers;
 use bytes::Bytes;
 use sluice_config::{self as config, Forwarded, Scope, Settings};
 use sluice_snapshot::{
-    Action, ApiKey, CacheKeyPart, CacheMode, CachePlan, Destination, HealthCheck, HealthRequest, KeyId,
-    Limit, MockResponse, Networks, ProxyPlan, Refresh, RestApis, Route, ServerPlan, Snapshot, Source, Target,
-    TrustedHeader, TunnelPlan, Upstream, UpstreamId,
+    Action, ApiKey, Authorizer, CacheKeyPart, CacheMode, CachePlan, Destination, Fault, HealthCheck,
+    HealthRequest, KeyId, Limit, MockResponse, Networks, ProxyPlan, Refresh, RestApis, Route, ServerPlan,
+    Snapshot, Source, Target, TrustedHeader, TunnelPlan, Upstream, UpstreamId,
 };
 use sluice_throttle::{Pool, Rate};
 use sluice_wire::h2::literal;
@@ -23,7 +24,7 @@ type Indexed = (u32, Arc<Pool>);
 pub(crate) fn build(
     settings: &Settings,
     plan: Plan,
-    rest: RestApis,
+    (mut rest, notes): (RestApis, &mut Vec<String>),
     registry: &mut Registry,
     slots: &mut dyn SlotAllocator,
     now_ns: u64,
@@ -33,10 +34,15 @@ pub(crate) fn build(
     // What the store would refuse need not be gathered for it.
     let entry_max_bytes = settings.cache.entry_max_bytes.min(cache.entry_max_bytes());
     let per_key = vec![None; settings.limits.len()];
-    let mut limits = Builder { settings, registry, now_ns, entry_max_bytes, per_key };
+    let mut functions = Functions::new(settings, registry);
+    let authorizers = functions.authorizers(registry, slots);
+    let mut limits = Builder { settings, registry, now_ns, entry_max_bytes, per_key, functions, authorizers };
     let keys = settings.keys.iter().zip(keys).map(|(key, own)| limits.api_key(key, &own, slots)).collect();
     let routes: Vec<Route> =
         settings.routes.iter().zip(routes).map(|(route, plan)| limits.route(route, plan, slots)).collect();
+    notes.append(&mut limits.functions.notes);
+    registry.backends.resolve_fresh();
+    rest.backends = registry.backends.list();
     let by_standard = |route: &Route| route.cache.as_ref().is_some_and(|c| c.mode == CacheMode::Standard);
     let caches_by_standard = routes.iter().any(by_standard);
     let key_by_value = settings.keys.iter().enumerate();
@@ -158,23 +164,33 @@ struct Builder<'s> {
     entry_max_bytes: u64,
     /// Buckets of all keys for each limit of scope `key` that some route names, shared by those routes.
     per_key: Vec<Option<Arc<Vec<Indexed>>>>,
+    functions: Functions<'s>,
+    /// Of the settings, in their order.
+    authorizers: Vec<Option<Shared>>,
 }
 
 impl Builder<'_> {
     fn route(&mut self, route: &config::Route, plan: RoutePlan, slots: &mut dyn SlotAllocator) -> Route {
         let limits =
             plan.limits.iter().filter_map(|at| self.of_route(*at, &route.name.value, slots)).collect();
+        let action = match &route.function {
+            Some(given) => self.functions.action(route, &given.value, self.registry, slots),
+            None => self.action(route, plan.upstream, plan.rewrite),
+        };
+        let (action, authorizer) = match plan.authorizer.map(|at| self.authorizer(at)) {
+            // Who cannot be asked lets nobody in.
+            Some(None) => (Action::Fault(Fault::Authorizer), None),
+            authorizer => (action, authorizer.flatten()),
+        };
         Route {
             name: Arc::clone(&route.name.value),
             source: Source::File { file: Arc::clone(&self.settings.file), line: route.name.at.line },
             method: None,
+            has_methods: !route.methods.is_empty(),
             resource_id: None,
             pattern: route.path.value.as_str().into(),
-            action: self.action(route, plan.upstream, plan.rewrite),
-            authorizer: plan
-                .authorizer
-                .and_then(|at| self.settings.authorizers.get(at))
-                .map(|settings| tokens::jwt(settings, &mut self.registry.providers)),
+            action,
+            authorizer,
             api_key_required: route.api_key_required,
             limits,
             cache: route.cache.as_ref().map(|cache| self.cache_plan(&cache.value)),
@@ -182,6 +198,12 @@ impl Builder<'_> {
             body_max_bytes: route.body_max_bytes,
             metrics_slot: slots.route_slot(&route.name.value),
         }
+    }
+
+    /// `None`: it cannot be asked.
+    fn authorizer(&mut self, at: usize) -> Option<Authorizer> {
+        let settings = self.settings.authorizers.get(at)?;
+        self.authorizers.get(at)?.as_ref()?.authorizer(settings, self.registry)
     }
 
     fn action(

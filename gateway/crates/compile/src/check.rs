@@ -26,6 +26,7 @@ pub(crate) fn check(settings: &Settings) -> (Plan, Vec<Diagnostic>) {
         );
     }
     plan.signers = checker.signers();
+    checker.request_authorizers();
     checker.vpc_links();
     checker.unused();
     let mut found = checker.found;
@@ -104,6 +105,7 @@ impl<'s> Checker<'s> {
         let rewrite = self.rewrite(route, pattern.as_ref());
         self.cache(route);
         self.upgrade(route);
+        self.route_function(route);
         let limits = self.limits(&route.limits, &format!("route `{}`", route.name.value), |_| true);
         if !route.api_key_required
             && let Some(per_key) =
@@ -183,11 +185,12 @@ impl<'s> Checker<'s> {
                 self.error(mock.at, message, Some("drop one of them".to_owned()));
                 None
             }
+            (None, None) if route.function.is_some() => None,
             (None, None) => {
-                let help = "write upstream = \"NAME\" or mock_body = \"…\"".to_owned();
+                let help = "write upstream = \"NAME\", function = \"NAME\" or mock_body = \"…\"".to_owned();
                 self.error(
                     route.name.at,
-                    format!("route `{name}` has neither `upstream` nor `mock_…`"),
+                    format!("route `{name}` has neither `upstream` nor `function` nor `mock_…`"),
                     Some(help),
                 );
                 None

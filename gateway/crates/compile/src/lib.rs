@@ -13,6 +13,7 @@
 mod build;
 mod check;
 mod cors;
+mod functions;
 mod plan;
 mod registry;
 mod resolve;
@@ -55,7 +56,7 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     /// What is probably not meant so, in the order of the file.
     pub warnings: Vec<Diagnostic>,
-    /// Methods of REST APIs that cannot be answered, and why. Only those of stages that were compiled anew.
+    /// Methods of REST APIs that cannot be answered, and why, of stages that were compiled anew; and such routes.
     pub notes: Vec<String>,
 }
 
@@ -101,12 +102,9 @@ pub fn compile(
     if !faults.is_empty() || found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(Rejected { settings: found, catalog: faults });
     }
-    let (rest, notes) = rest::build(rest, catalog, registry, slots, basis, now);
-    Ok(Compiled {
-        snapshot: build::build(settings, plan, rest, registry, slots, now.ns),
-        warnings: found,
-        notes,
-    })
+    let (rest, mut notes) = rest::build(rest, catalog, registry, slots, basis, now);
+    let snapshot = build::build(settings, plan, (rest, &mut notes), registry, slots, now.ns);
+    Ok(Compiled { snapshot, warnings: found, notes })
 }
 
 /// Everything that is wrong or doubtful in a configuration, errors and warnings, in the order of the file.

@@ -37,10 +37,10 @@ pub fn trial(
     if !faults.is_empty() {
         return Err(Rejected { settings: found, catalog: faults });
     }
-    let (mut rest, notes) = rest::build(rest, &catalog, &mut registry, slots, basis, now);
+    let (mut rest, mut notes) = rest::build(rest, &catalog, &mut registry, slots, basis, now);
     rest.account = None;
     rest.is_trial = true;
-    let snapshot = build::build(&settings, plan, rest, &mut registry, slots, now.ns);
+    let snapshot = build::build(&settings, plan, (rest, &mut notes), &mut registry, slots, now.ns);
     Ok(Compiled { snapshot, warnings: Vec::new(), notes })
 }
 
@@ -52,6 +52,7 @@ fn apart(settings: &Settings) -> Settings {
     settings.vpc_links.clear();
     settings.keys.clear();
     settings.limits.clear();
+    settings.authorizers.clear();
     settings.cache.capacity_bytes = CACHE_BYTES;
     settings.server.proxy_protocol_from.clear();
     settings.server.trusted_proxies.clear();

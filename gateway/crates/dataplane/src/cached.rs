@@ -190,7 +190,7 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
 /// Asks whatever is behind the route.
 async fn ask(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching: Caching<'_>) -> Integrated {
     match ex.route().map(|route| &route.action) {
-        Some(Action::Mapped(_)) => rest::run(core, conn, ex, caching).await,
+        Some(Action::Mapped(_) | Action::Function(_)) => rest::run(core, conn, ex, caching).await,
         _ => integrate(core, conn, ex, caching).await,
     }
 }

@@ -124,7 +124,7 @@ pub(crate) async fn integrate(
     let route = ex.route.and_then(|at| view.snapshot.route(at));
     let Some((plan, body_max)) = route.and_then(|r| match &r.action {
         Action::Proxy(plan) => Some((plan, r.body_max_bytes)),
-        Action::Mock(_) | Action::Mapped(_) | Action::Fault(_) => None,
+        Action::Mock(_) | Action::Mapped(_) | Action::Function(_) | Action::Fault(_) => None,
     }) else {
         return give_up(core, conn, ex, Refusal::NotFound);
     };

@@ -253,6 +253,9 @@ impl Core {
                 answered
             }
             Action::Mapped(plan) => self.mapped(conn, ex, (route, plan), answered, keep),
+            Action::Function(_) => {
+                self.by_cache(conn, ex, (route.cache.as_ref(), Rest::Mapped), answered, keep)
+            }
             // What becomes a tunnel has no answer to cache.
             Action::Proxy(plan) if ex.head.upgrade && tunnel::wanted(ex, plan).is_some() => {
                 Way::Await(Rest::Integrate)

@@ -85,6 +85,21 @@ pub(crate) fn gateway_response(why: Refusal) -> GatewayResponse {
     GatewayResponse { status, message, error_type }
 }
 
+/// What differs on routes of the configuration, which answer as HTTP APIs do.
+fn of_route(why: Refusal) -> GatewayResponse {
+    let (status, message, error_type) = match why {
+        Refusal::FunctionFailed | Refusal::Configuration => {
+            (500, "Internal Server Error", "InternalServerErrorException")
+        }
+        Refusal::Authorizer | Refusal::AuthorizerFailure => {
+            (500, "Internal Server Error", "AuthorizerConfigurationException")
+        }
+        Refusal::AccessDenied => (403, "Forbidden", "ForbiddenException"),
+        other => return gateway_response(other),
+    };
+    GatewayResponse { status, message, error_type }
+}
+
 /// The refusal of a method that cannot be answered.
 pub(crate) const fn fault(fault: Fault) -> Refusal {
     match fault {
@@ -416,7 +431,7 @@ pub(crate) fn refuse(core: &Core, conn: &Conn, ex: &mut Exchange, refused: &Refu
     if ex.within.is_some() && rest::write::refuse(core, conn, ex, refused, keep) {
         return;
     }
-    let answer = gateway_response(refused.why);
+    let answer = if ex.within.is_some() { gateway_response(refused.why) } else { of_route(refused.why) };
     let head_only = ex.head.method == Method::Head;
     let written = match conn.client.out() {
         Out::H1(stream) => stream.write_with(|out| {

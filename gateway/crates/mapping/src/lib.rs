@@ -44,7 +44,10 @@ pub use context::{ContextName, ContextVariable};
 pub use expression::{Expression, ExpressionError};
 pub use gateway_response::{GatewayResponseSource, GatewayResponses};
 pub use kind::Kind;
-pub use lambda::{EventFacts, Malformed, authorizer_event, proxy_answer, proxy_event, token_event};
+pub use lambda::{
+    EventFacts, HttpEventFacts, Malformed, PayloadFormat, authorizer_event, http_answer,
+    http_authorizer_event, http_event, proxy_answer, proxy_event, token_event,
+};
 pub use log::{ExecutionLog, Pairs, Step};
 pub use mock::mock_status;
 pub use owned::OwnedRequest;

@@ -3,7 +3,7 @@
 use crate::Function;
 use fancy_regex::Regex;
 use sluice_iam::Policy;
-use sluice_mapping::Expression;
+use sluice_mapping::{ContextVariable, Expression};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -49,7 +49,64 @@ pub enum LambdaKind {
         /// Expressions such as `method.request.header.X`.
         sources: Vec<Expression>,
     },
+    /// The request as HTTP APIs tell it, in payload format 2.0. As with [`Self::Request`], each source must be there.
+    Http {
+        /// What callers are told apart by.
+        sources: Vec<IdentitySource>,
+        /// It answers `isAuthorized`, not a policy.
+        is_simple: bool,
+    },
 }
+
+/// Where an HTTP API's authorizer finds who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentitySource {
+    /// `$request.header.NAME`.
+    Header(Box<str>),
+    /// `$request.querystring.NAME`.
+    Query(Box<str>),
+    /// `$context.NAME`.
+    Context(ContextVariable),
+    /// `$context.routeKey`.
+    RouteKey,
+}
+
+impl IdentitySource {
+    /// Reads `$request.header.X` and the like; `None`: it is none, or of what routes don't have.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let named = |prefix: &str| text.strip_prefix(prefix).filter(|name| !name.is_empty());
+        if let Some(name) = named("$request.header.") {
+            let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+            return name.bytes().all(is_token).then(|| Self::Header(name.into()));
+        }
+        if let Some(name) = named("$request.querystring.") {
+            return Some(Self::Query(name.into()));
+        }
+        match named("$context.")? {
+            "routeKey" => Some(Self::RouteKey),
+            name => ContextVariable::from_name(name).filter(|v| CONTEXT.contains(v)).map(Self::Context),
+        }
+    }
+}
+
+/// What is known of a request before anybody is asked.
+const CONTEXT: &[ContextVariable] = &[
+    ContextVariable::AccountId,
+    ContextVariable::ApiId,
+    ContextVariable::DomainName,
+    ContextVariable::DomainPrefix,
+    ContextVariable::ExtendedRequestId,
+    ContextVariable::HttpMethod,
+    ContextVariable::IdentitySourceIp,
+    ContextVariable::IdentityUserAgent,
+    ContextVariable::Path,
+    ContextVariable::Protocol,
+    ContextVariable::RequestId,
+    ContextVariable::RequestTime,
+    ContextVariable::RequestTimeEpoch,
+    ContextVariable::Stage,
+];
 
 /// Which tokens are accepted.
 #[derive(Debug)]
@@ -145,5 +202,33 @@ impl AccessKey {
             .rsplit_once(":user/")
             .or_else(|| self.arn.rsplit_once('/'))
             .map_or(&*self.arn, |(_, name)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ContextVariable, IdentitySource};
+
+    #[test]
+    fn identity_sources() {
+        let read = IdentitySource::parse;
+        assert_eq!(read("$request.header.X-Auth"), Some(IdentitySource::Header("X-Auth".into())));
+        assert_eq!(read("$request.querystring.a b"), Some(IdentitySource::Query("a b".into())));
+        assert_eq!(read("$context.routeKey"), Some(IdentitySource::RouteKey));
+        let address = IdentitySource::Context(ContextVariable::IdentitySourceIp);
+        assert_eq!(read("$context.identity.sourceIp"), Some(address));
+        for wrong in [
+            "",
+            "$request.header.",
+            "$request.header.a b",
+            "method.request.header.X",
+            "$request.body.x",
+            "$stageVariables.x",
+            "$context.nothing",
+            "$context.authorizer.principalId",
+            "$context.status",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Lambda functions and services of AWS, as integrations and authorizers call them.
 
 use crate::{Destination, HttpIntegration};
+use sluice_mapping::PayloadFormat;
 use std::fmt;
 use std::sync::Arc;
 
@@ -83,6 +84,17 @@ pub struct FunctionIntegration {
     pub function: Function,
     /// AWS_PROXY: it gets all of the request as an event, and answers with status, headers and body.
     pub is_proxy: bool,
+    /// For all of it, milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// A Lambda function as a route of the configuration has it: as HTTP APIs do.
+#[derive(Debug)]
+pub struct HttpFunction {
+    /// The function.
+    pub function: Function,
+    /// Of its events and answers.
+    pub format: PayloadFormat,
     /// For all of it, milliseconds.
     pub timeout_ms: u64,
 }

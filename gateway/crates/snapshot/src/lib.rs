@@ -15,9 +15,10 @@ mod route;
 mod router;
 
 pub use auth::{
-    AccessKey, Authorizer, AwsPlan, Issuer, LambdaKind, LambdaPlan, Provider, TokenPlan, TokenStyle,
+    AccessKey, Authorizer, AwsPlan, IdentitySource, Issuer, LambdaKind, LambdaPlan, Provider, TokenPlan,
+    TokenStyle,
 };
-pub use function::{Auth, Function, FunctionIntegration, Secret, ServiceIntegration, Signer};
+pub use function::{Auth, Function, FunctionIntegration, HttpFunction, Secret, ServiceIntegration, Signer};
 pub use mapped::{AwsProxy, Backing, HttpIntegration, MappedPlan};
 pub use networks::Networks;
 pub use pattern::{CAPTURES_MAX, Pattern, PatternError, SEGMENT_MAX_BYTES, SEGMENTS_MAX, Segment};

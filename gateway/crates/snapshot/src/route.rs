@@ -1,6 +1,6 @@
 //! Routes, upstreams, keys and limits as data.
 
-use crate::{Authorizer, AwsProxy, BackendId, MappedPlan};
+use crate::{Authorizer, AwsProxy, BackendId, HttpFunction, MappedPlan};
 use bytes::Bytes;
 use sluice_mapping::Validator;
 use sluice_throttle::{ClientTable, Period, Pool, Quota};
@@ -56,6 +56,8 @@ pub struct Route {
     pub source: Source,
     /// The method of a REST API's route; `None`: any, or those of the configuration.
     pub method: Option<Arc<str>>,
+    /// Which methods it takes is said: each is a route of its own in events (`GET /users`, not `ANY /users`).
+    pub has_methods: bool,
     /// The id of its resource, where it is a REST API's.
     pub resource_id: Option<Box<str>>,
     /// The path pattern as written, for logs and `/routes`.
@@ -87,6 +89,8 @@ pub enum Action {
     Proxy(ProxyPlan),
     /// A method of a REST API whose bodies are mapped.
     Mapped(Box<MappedPlan>),
+    /// A Lambda function behind a route of the configuration.
+    Function(Box<HttpFunction>),
     /// It cannot be answered: a method whose set-up is incomplete, or asks for what is not built.
     Fault(Fault),
 }

@@ -23,7 +23,7 @@ pub use backends::look_up;
 pub(crate) use keys::{KnownKeys, Quotas, StageIds};
 pub use keys::{QuotaCounted, QuotaHandle, QuotaList, period};
 pub use service::Credentials;
-use service::Services;
+pub(crate) use service::{Resolver, Services, function_name};
 use sluice_catalog::{Catalog, Definition, DomainName, RestApi};
 use sluice_config::Settings;
 use sluice_snapshot::{Mapping, RestApis, Stage, UpstreamId};

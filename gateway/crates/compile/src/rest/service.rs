@@ -199,6 +199,11 @@ impl<'a> FunctionId<'a> {
     }
 }
 
+/// The name in a function's name or ARN, and whether it is an ARN, which AWS could be asked for.
+pub(crate) fn function_name(given: &str) -> Result<(&str, bool), String> {
+    FunctionId::parse(given).map(|id| (id.name, id.region.is_some()))
+}
+
 /// Finds out whom to ask.
 pub(crate) struct Resolver<'r> {
     pub(crate) services: &'r Services,
@@ -223,17 +228,30 @@ impl Resolver<'_> {
             .ok_or_else(|| {
                 format!("expected lambda:path/2015-03-31/functions/FUNCTION/invocations, found \"{uri}\"")
             })?;
-        let id = FunctionId::parse(id)?;
+        self.resolved(&FunctionId::parse(id)?, &arn.region, role)
+    }
+
+    /// The function that a route or authorizer of the configuration names, by name or ARN. `region`: ours.
+    pub(crate) fn named(&mut self, given: &str, region: &str) -> Result<Function, String> {
+        self.resolved(&FunctionId::parse(given)?, region, None)
+    }
+
+    fn resolved(
+        &mut self,
+        id: &FunctionId<'_>,
+        region: &str,
+        role: Option<&str>,
+    ) -> Result<Function, String> {
         match self.services.functions.get(id.name) {
-            Some(None) => self.hosted(&id),
+            Some(None) => self.hosted(id),
             Some(Some(url)) => {
                 let url = url.clone();
-                self.remote(&id, &arn.region, &url, (true, role))
+                self.remote(id, region, &url, (true, role))
             }
             None => {
-                let region = id.region.unwrap_or(&arn.region).to_owned();
+                let region = id.region.unwrap_or(region).to_owned();
                 let (url, is_configured) = self.services.endpoint("lambda", &region);
-                self.remote(&id, &region, &url, (is_configured, role))
+                self.remote(id, &region, &url, (is_configured, role))
             }
         }
     }

@@ -255,6 +255,7 @@ impl Builder<'_> {
         Route {
             source: Source::Stage { api: Arc::clone(&scope.api), stage: Arc::clone(&scope.name) },
             method: (plan.name != "ANY").then(|| plan.name.into()),
+            has_methods: true,
             resource_id: Some(plan.resource.id.as_str().into()),
             pattern: plan.resource.path.as_str().into(),
             action,

@@ -2,6 +2,7 @@
 
 use crate::core::Core;
 use crate::exchange::Exchange;
+use crate::rest::view::{ROUTES_API, ROUTES_STAGE};
 use sluice_iam::{Caller, Context, Request, Value};
 use sluice_sigv4::percent_decode;
 use sluice_snapshot::{AccessKey, Snapshot};
@@ -74,7 +75,7 @@ impl Context for Asked<'_> {
 pub(crate) fn method_arn(ex: &Exchange) -> String {
     let aws = &ex.view.snapshot.aws;
     let stage = ex.within.and_then(|at| ex.view.snapshot.rest.stages.get(at.stage as usize));
-    let (api, name) = stage.map_or(("", ""), |stage| (&*stage.api, &*stage.name));
+    let (api, name) = stage.map_or((ROUTES_API, ROUTES_STAGE), |stage| (&*stage.api, &*stage.name));
     let method = String::from_utf8_lossy(ex.head.method_name.of(ex.bytes.as_slice()));
     let mut arn = format!("arn:aws:execute-api:{}:{}:{api}/{name}/{method}/", aws.region, aws.account);
     let path = ex.routed_path();

@@ -14,13 +14,14 @@ use crate::auth::asked::method_arn;
 use crate::auth::only_header;
 use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
-use crate::rest::lambda::{Invocation, client_path, event_headers, invoke};
+use crate::rest::lambda::{Invocation, invoke};
+use crate::rest::told::{Told, client_path, event_headers, route_key};
 use crate::rest::view::{Seen, trace_id};
 use serde_json::{Map, Value};
 use sluice_iam::{Kind, Policy, method_scoped};
 use sluice_jwt::{TokenId, Verified};
-use sluice_mapping::{EventFacts, Request, authorizer_event, token_event};
-use sluice_snapshot::{LambdaKind, LambdaPlan};
+use sluice_mapping::{ContextValue, EventFacts, Request, RequestView, authorizer_event, token_event};
+use sluice_snapshot::{IdentitySource, LambdaKind, LambdaPlan};
 use sluice_telemetry::Refusal;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -32,13 +33,23 @@ use std::task::{Poll, Waker};
 /// What a function vouches for.
 pub(crate) struct Vouched {
     pub(crate) principal: String,
-    pub(crate) policy: Policy,
+    pub(crate) verdict: Verdict,
     /// All of it text, as backends and templates get it.
     pub(crate) context: Vec<(String, String)>,
+    /// The context as it was returned: events of HTTP APIs have it so.
+    pub(crate) said: Option<Value>,
     /// `usageIdentifierKey`.
     pub(crate) usage_key: Option<String>,
     /// How long the function took, milliseconds.
     pub(crate) latency_ms: u64,
+}
+
+/// What a function says of its caller.
+pub(crate) enum Verdict {
+    /// What it may call.
+    Policy(Policy),
+    /// Whether it may (`isAuthorized`).
+    Simple(bool),
 }
 
 /// Answers that a core keeps.
@@ -105,11 +116,13 @@ pub(crate) struct Identity {
     id: TokenId,
     /// Of a TOKEN authorizer.
     token: String,
+    /// What the sources of an HTTP API's authorizer are.
+    sources: Vec<String>,
 }
 
 /// Reads the identity sources. AWS asks for each of them, whether it keeps answers or not.
 pub(crate) fn identity(ex: &Exchange, core: &Core, plan: &LambdaPlan) -> Result<Identity, Refused> {
-    let (mut key, mut token) = (String::new(), String::new());
+    let (mut key, mut token, mut values) = (String::new(), String::new(), Vec::new());
     match &plan.kind {
         LambdaKind::Token { header, validation } => {
             let value = only_header(ex, header).ok_or(Refusal::Unauthorized)?;
@@ -135,8 +148,39 @@ pub(crate) fn identity(ex: &Exchange, core: &Core, plan: &LambdaPlan) -> Result<
                 }
             }
         }
+        LambdaKind::Http { sources, .. } => {
+            let seen = Seen::new(ex, b"", core.clock.unix_ms(ex.received_ns));
+            for source in sources {
+                let value = source_value(ex, &seen, source).filter(|value| !value.is_empty());
+                let value = value.ok_or(Refusal::Unauthorized)?;
+                let _ = write!(key, "{}:{value};", value.len());
+                values.push(value);
+            }
+        }
     }
-    Ok(Identity { id: TokenId::new(plan.number, &key), token })
+    Ok(Identity { id: TokenId::new(plan.number, &key), token, sources: values })
+}
+
+/// What an identity source of an HTTP API is in a request; values of one name are joined by commas, as in its event.
+fn source_value(ex: &Exchange, seen: &Seen<'_>, source: &IdentitySource) -> Option<String> {
+    let joined = |values: Vec<String>| (!values.is_empty()).then(|| values.join(","));
+    match source {
+        IdentitySource::Header(name) => {
+            let bytes = ex.bytes.as_slice();
+            let named = |h: &&sluice_wire::Header| h.name.of(bytes).eq_ignore_ascii_case(name.as_bytes());
+            let lines = ex.head.headers.iter().filter(named);
+            joined(lines.map(|h| String::from_utf8_lossy(h.value.of(bytes)).into_owned()).collect())
+        }
+        IdentitySource::Query(name) => {
+            let pairs = Request::new(seen).query_pairs().into_iter();
+            joined(pairs.filter(|(known, _)| **known == **name).map(|(_, value)| value).collect())
+        }
+        IdentitySource::RouteKey => Some(route_key(ex)),
+        IdentitySource::Context(variable) => match seen.context(*variable)? {
+            ContextValue::Str(text) | ContextValue::Json(text) => Some(text.to_owned()),
+            ContextValue::Long(number) => Some(number.to_string()),
+        },
+    }
 }
 
 /// What is known of an identity already.
@@ -183,7 +227,8 @@ pub(crate) async fn ask(
 
 /// Tells, once for each authorizer, of policies that will refuse what they were not asked about.
 fn warn(core: &Core, plan: &LambdaPlan, vouched: &Vouched) {
-    if let Some(warning) = method_scoped(&vouched.policy)
+    if let Verdict::Policy(policy) = &vouched.verdict
+        && let Some(warning) = method_scoped(policy)
         && core.authorizations.told.borrow_mut().insert(plan.number)
     {
         core.tell(&format!("sluice: warning: {}: {warning}", plan.name));
@@ -207,8 +252,12 @@ async fn vouched(
         LambdaKind::Request { .. } => {
             let seen = Seen::new(ex, b"", unix_ms);
             let (path, headers) = (client_path(ex), event_headers(ex, &trace));
-            let facts = EventFacts { path: &path, headers: &headers, is_binary: false };
+            let facts = EventFacts { path: &path, headers: &headers, is_binary: false, is_http_api: false };
             authorizer_event(&Request::new(&seen), &facts, &arn, &mut event);
+        }
+        LambdaKind::Http { .. } => {
+            let seen = Seen::new(ex, b"", unix_ms);
+            event = Told::http_v2(ex, &trace).authorizer_event(&seen, &arn, &of.sources);
         }
     }
     let invocation =
@@ -220,7 +269,11 @@ async fn vouched(
     if invoked.is_error {
         return Err(failure(&invoked.payload));
     }
-    answer(&invoked.payload, latency_ms).map(Rc::new).ok_or(Refusal::Authorizer)
+    let vouched = match &plan.kind {
+        LambdaKind::Token { .. } | LambdaKind::Request { .. } => answer(&invoked.payload, latency_ms),
+        LambdaKind::Http { is_simple, .. } => http_answer(&invoked.payload, *is_simple, latency_ms),
+    };
+    vouched.map(Rc::new).ok_or(Refusal::Authorizer)
 }
 
 /// A function refuses by failing with this one word.
@@ -236,8 +289,7 @@ fn failure(payload: &[u8]) -> Refusal {
 fn answer(payload: &[u8], latency_ms: u64) -> Option<Vouched> {
     let answer: Map<String, Value> = serde_json::from_slice(payload).ok()?;
     let principal = answer.get("principalId")?.as_str()?.to_owned();
-    let document = answer.get("policyDocument").filter(|document| document.is_object())?;
-    let policy = Policy::parse(&document.to_string(), Kind::Authorizer).ok()?;
+    let verdict = Verdict::Policy(policy(&answer)?);
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
@@ -256,12 +308,40 @@ fn answer(payload: &[u8], latency_ms: u64) -> Option<Vouched> {
         None | Some(Value::Null) => None,
         Some(key) => Some(key.as_str()?.to_owned()),
     };
-    Some(Vouched { principal, policy, context, usage_key, latency_ms })
+    Some(Vouched { principal, verdict, context, said: None, usage_key, latency_ms })
+}
+
+fn policy(answer: &Map<String, Value>) -> Option<Policy> {
+    let document = answer.get("policyDocument").filter(|document| document.is_object())?;
+    Policy::parse(&document.to_string(), Kind::Authorizer).ok()
+}
+
+/// Reads what the function of an HTTP API answered (developer guide, "Control access to HTTP APIs with AWS Lambda
+/// authorizers"): `isAuthorized`, or a principal and its policy. `context` may have any values there.
+fn http_answer(payload: &[u8], is_simple: bool, latency_ms: u64) -> Option<Vouched> {
+    let answer: Map<String, Value> = serde_json::from_slice(payload).ok()?;
+    let (principal, verdict) = if is_simple {
+        (String::new(), Verdict::Simple(answer.get("isAuthorized")?.as_bool()?))
+    } else {
+        (answer.get("principalId")?.as_str()?.to_owned(), Verdict::Policy(policy(&answer)?))
+    };
+    let said = match answer.get("context") {
+        None | Some(Value::Null) => None,
+        Some(context @ Value::Object(_)) => Some(context.clone()),
+        Some(_) => return None,
+    };
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let members = said.iter().filter_map(Value::as_object).flatten().filter(|(_, value)| !value.is_null());
+    let context = members.map(|(name, value)| (name.clone(), text(value))).collect();
+    Some(Vouched { principal, verdict, context, said, usage_key: None, latency_ms })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{answer, failure};
+    use super::{Verdict, answer, failure, http_answer};
     use serde_json::{Value, json};
     use sluice_telemetry::Refusal;
 
@@ -297,6 +377,31 @@ mod tests {
             Value::Null,
         ] {
             assert!(read(&wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn simple_answers_and_policies_of_http_apis() {
+        let read = |value: &Value, is_simple| http_answer(value.to_string().as_bytes(), is_simple, 1);
+        let context = json!({ "s": "x", "list": [1, "a"], "none": null });
+        let vouched = read(&json!({ "isAuthorized": true, "context": context.clone() }), true).unwrap();
+        assert!(matches!(vouched.verdict, Verdict::Simple(true)));
+        assert_eq!(vouched.said, Some(context));
+        for (name, value) in [("list", "[1,\"a\"]"), ("s", "x")] {
+            assert!(vouched.context.iter().any(|(n, v)| n == name && v == value), "{name}");
+        }
+        assert_eq!(vouched.context.len(), 2);
+        let refused = read(&json!({ "isAuthorized": false }), true).unwrap();
+        assert!(matches!(refused.verdict, Verdict::Simple(false)) && refused.said.is_none());
+        assert!(read(&whole(&[]), false).is_some() && read(&whole(&[]), true).is_none());
+        for wrong in [
+            json!({}),
+            json!({ "isAuthorized": "true" }),
+            json!({ "isAuthorized": true, "context": [] }),
+            json!([true]),
+            Value::Null,
+        ] {
+            assert!(read(&wrong, true).is_none() && read(&wrong, false).is_none(), "{wrong}");
         }
     }
 

@@ -34,7 +34,7 @@ use token::Judged;
 
 pub(crate) use keyring::Keys;
 pub use keyring::{Keyring, ProviderKeys};
-pub(crate) use lambda::{Authorizations, Vouched};
+pub(crate) use lambda::{Authorizations, Verdict, Vouched};
 pub(crate) use signed::SigningKeys;
 pub(crate) use token::Bearer;
 
@@ -212,18 +212,24 @@ fn not_denied(ex: &Exchange, core: &Core) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Asks the policy that a function returned about this method, together with the resource policy.
+/// Asks what a function returned, a policy or a word, about this method, together with the resource policy.
 fn by_policy(ex: &mut Exchange, core: &Core, vouched: Rc<Vouched>) -> Result<(), Refused> {
-    let outcome = {
-        let asked = Asked::new(ex, core, None);
-        let request = asked.request(INVOKE, Caller::Anonymous);
-        let own = vouched.policy.evaluate(&request).outcome;
-        let resource = resource_policy(ex).map(|policy| policy.evaluate(&request));
-        combine(Authentication::SameAccount, own, resource.as_ref())
+    let outcome = match &vouched.verdict {
+        Verdict::Simple(true) => Outcome::Allow,
+        Verdict::Simple(false) => Outcome::ImplicitDeny,
+        Verdict::Policy(policy) => {
+            let asked = Asked::new(ex, core, None);
+            let request = asked.request(INVOKE, Caller::Anonymous);
+            let own = policy.evaluate(&request).outcome;
+            let resource = resource_policy(ex).map(|policy| policy.evaluate(&request));
+            combine(Authentication::SameAccount, own, resource.as_ref())
+        }
     };
     ex.principal = Some(Principal::Vouched(vouched));
     match outcome {
         Outcome::Allow => Ok(()),
+        // HTTP APIs say no more.
+        _ if ex.within.is_none() => Err(Refusal::AccessDenied.into()),
         Outcome::ImplicitDeny => Err(not_authorized("")),
         Outcome::ExplicitDeny => Err(not_authorized(" with an explicit deny")),
     }

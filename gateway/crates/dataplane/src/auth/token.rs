@@ -59,7 +59,11 @@ pub(crate) fn judge(ex: &Exchange, core: &Core, plan: &TokenPlan, last: bool) ->
     if !claims.has_any_scope(plan.scopes.iter().map(|scope| &**scope)) {
         return Err(out_of_scope(plan));
     }
-    let bearer = Rc::new(Bearer { claims: claims.iter().map(|(name, value)| text(name, value)).collect() });
+    let text = |(name, value): (&str, &serde_json::Value)| match plan.style {
+        TokenStyle::Cognito => text(name, value),
+        TokenStyle::Jwt => (name.to_owned(), plain(value)),
+    };
+    let bearer = Rc::new(Bearer { claims: claims.iter().map(text).collect() });
     core.tokens.borrow_mut().insert(id, ring.generation, claims.expires_s(), Rc::clone(&bearer));
     Ok(Judged::Accepted(bearer))
 }
@@ -131,6 +135,17 @@ fn text(name: &str, value: &serde_json::Value) -> (String, String) {
     (name.to_owned(), text)
 }
 
+/// A claim as events of HTTP APIs have it: text, with lists as `[a b]`.
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(list) => {
+            format!("[{}]", list.iter().map(plain).collect::<Vec<_>>().join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// `Fri Mar 27 19:18:47 UTC 2020`, as Java writes it.
 fn date(unix_s: u64) -> String {
     let mut date = Vec::new();
@@ -187,7 +202,7 @@ fn challenged(plan: &TokenPlan, why: Refusal, challenge: String) -> Refused {
 
 #[cfg(test)]
 mod tests {
-    use super::text;
+    use super::{plain, text};
     use serde_json::json;
 
     #[test]
@@ -198,5 +213,7 @@ mod tests {
         assert_eq!(of("cognito:groups", json!(["a", "b"])), "a,b");
         assert_eq!(of("email_verified", json!(true)), "true");
         assert_eq!(of("sub", json!("u")), "u");
+        assert_eq!(plain(&json!(["a", 1])), "[a 1]");
+        assert_eq!(plain(&json!(1_585_336_727)), "1585336727");
     }
 }

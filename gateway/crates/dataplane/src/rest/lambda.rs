@@ -5,19 +5,20 @@
 
 use crate::core::{Core, View};
 use crate::exchange::{Exchange, Refused};
-use crate::forward::{address, port_of};
 use crate::rest::auth::{self, Unsigned};
+use crate::rest::away::{self, AWAY_BYTES};
 use crate::rest::call::Ask;
-use crate::rest::headers::{Passage, of_request, of_response};
-use crate::rest::view::{Received, Seen, trace_id};
+use crate::rest::headers::{Passage, of_response};
+use crate::rest::told::Told;
+use crate::rest::view::{Received, trace_id};
 use sluice_mapping::{
-    Answer, Assigned, EventFacts, Outgoing, Place, Request, ResponseView, proxy_answer, proxy_event,
+    Answer, Assigned, Malformed, Outgoing, PayloadFormat, Place, ResponseView, http_answer, proxy_answer,
 };
-use sluice_snapshot::{Deployed, Function, FunctionIntegration};
+use sluice_snapshot::{Deployed, Function, FunctionIntegration, HttpFunction};
 use sluice_telemetry::Refusal;
 use sluice_wire::{KnownHeader, Method, enc};
-use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What is asked of a function, beside its payload.
 #[derive(Clone, Copy, Debug)]
@@ -102,26 +103,28 @@ pub(crate) enum Came {
     ToMap(Invoked),
 }
 
-/// Asks the function of an integration. `sent`: the body that mapping made of the client's.
+/// Asks the function of an integration. `body`: the client's.
 pub(crate) async fn integrate(
     core: &Core,
     ex: &Exchange,
     (integration, deployed): (&FunctionIntegration, &Deployed),
-    (body, sent): (&[u8], &[u8]),
+    body: &mut Vec<u8>,
     outgoing: &Outgoing,
 ) -> Result<Came, Refused> {
-    let unix_ms = core.clock.unix_ms(ex.received_ns);
     let mapped = |name: &str| outgoing.parameters.get(Place::Header, name);
     let invocation_type = mapped("x-amz-invocation-type");
-    let trace_id = trace(ex, &outgoing.parameters, unix_ms);
+    let trace_id = trace(ex, mapped("x-amzn-trace-id"), core.clock.unix_ms(ex.received_ns));
     let invocation = Invocation {
         is_event: invocation_type.is_some_and(|value| value.eq_ignore_ascii_case("Event")),
         client_context: mapped("x-amz-client-context").filter(|context| is_field_value(context)),
         trace_id: &trace_id,
         timeout_ms: integration.timeout_ms,
     };
-    let event = integration.is_proxy.then(|| event(ex, deployed, body, &trace_id, unix_ms));
-    let payload = event.as_deref().unwrap_or(sent);
+    let event = match integration.is_proxy {
+        true => Some(Told::rest(ex, deployed, &trace_id).event(core, ex, body).await?),
+        false => None,
+    };
+    let payload = event.as_deref().or(outgoing.body.as_deref()).unwrap_or(body);
     let view = Rc::clone(&ex.view);
     core.trace.invokes(&integration.function.path, payload);
     let invoked = invoke(core, &view, &integration.function, payload, invocation).await?;
@@ -131,20 +134,61 @@ pub(crate) async fn integrate(
         return Ok(Came::ToMap(invoked));
     }
     if invocation.is_event {
-        return Ok(Came::Ready(Answer {
-            status: invoked.status,
-            body: Some(Vec::new()),
-            ..Answer::default()
-        }));
+        let (status, body) = (invoked.status, Some(Vec::new()));
+        return Ok(Came::Ready(Answer { status, body, ..Answer::default() }));
     }
     if invoked.is_error {
         return Err(Refusal::FunctionFailed.into());
     }
+    Ok(Came::Ready(remapped(proxied(ex, invoked.payload).await?)))
+}
+
+/// The answer that a function's payload stands for; read beside the cores, if it is large.
+async fn proxied(ex: &Exchange, payload: Vec<u8>) -> Result<Answer, Refusal> {
     let accept = ex.header(KnownHeader::Accept).and_then(|accept| std::str::from_utf8(accept).ok());
-    let mut answer = Answer::default();
-    proxy_answer(&invoked.payload, &deployed.binary, accept, &mut answer)
-        .map_err(|_| Refusal::FunctionFailed)?;
-    Ok(Came::Ready(remapped(answer)))
+    let (snapshot, at, accept) = (Arc::clone(&ex.view.snapshot), ex.route, accept.map(str::to_owned));
+    let large = payload.len() >= AWAY_BYTES;
+    let read = move || {
+        let deployed = at.and_then(|at| snapshot.rest.deployed(at)).ok_or(Malformed)?;
+        let mut answer = Answer::default();
+        proxy_answer(&payload, &deployed.binary, accept.as_deref(), &mut answer).map(|()| answer)
+    };
+    let answer = if large { away::done(read).await.ok_or(Refusal::Internal)? } else { read() };
+    answer.map_err(|_| Refusal::FunctionFailed)
+}
+
+/// Asks the function of a route of the configuration.
+pub(crate) async fn of_route(
+    core: &Core,
+    ex: &Exchange,
+    plan: &HttpFunction,
+    body: &mut Vec<u8>,
+) -> Result<Answer, Refused> {
+    let trace_id = trace(ex, None, core.clock.unix_ms(ex.received_ns));
+    let told = match plan.format {
+        PayloadFormat::V1 => Told::http_v1(ex, body, &trace_id),
+        PayloadFormat::V2 => Told::http_v2(ex, &trace_id),
+    };
+    let event = told.event(core, ex, body).await?;
+    let invocation = Invocation {
+        is_event: false,
+        client_context: None,
+        trace_id: &trace_id,
+        timeout_ms: plan.timeout_ms,
+    };
+    let view = Rc::clone(&ex.view);
+    let invoked = invoke(core, &view, &plan.function, &event, invocation).await?;
+    if invoked.is_error {
+        return Err(Refusal::FunctionFailed.into());
+    }
+    let (payload, format) = (invoked.payload, plan.format);
+    let large = payload.len() >= AWAY_BYTES;
+    let read = move || {
+        let mut answer = Answer::default();
+        http_answer(&payload, format, &mut answer).map(|()| answer)
+    };
+    let answer = if large { away::done(read).await.ok_or(Refusal::Internal)? } else { read() };
+    Ok(answer.map_err(|_| Refusal::FunctionFailed)?)
 }
 
 /// What may stand in a request line's company: nothing that ends a line.
@@ -153,10 +197,9 @@ fn is_field_value(text: &str) -> bool {
 }
 
 /// The trace: what is mapped, the client's own, or a new one.
-fn trace(ex: &Exchange, mapped: &Assigned, unix_ms: u64) -> String {
+fn trace(ex: &Exchange, mapped: Option<&str>, unix_ms: u64) -> String {
     let of_client = || ex.header(KnownHeader::XAmznTraceId).and_then(|value| std::str::from_utf8(value).ok());
-    let given = mapped.get(Place::Header, "x-amzn-trace-id").or_else(of_client);
-    given.filter(|trace| is_field_value(trace)).map_or_else(
+    mapped.or_else(of_client).filter(|trace| is_field_value(trace)).map_or_else(
         || {
             let mut made = Vec::new();
             trace_id(&mut made, ex, unix_ms);
@@ -164,69 +207,6 @@ fn trace(ex: &Exchange, mapped: &Assigned, unix_ms: u64) -> String {
         },
         str::to_owned,
     )
-}
-
-/// The event of AWS_PROXY.
-fn event(ex: &Exchange, deployed: &Deployed, body: &[u8], trace_id: &str, unix_ms: u64) -> Vec<u8> {
-    let seen = Seen::new(ex, body, unix_ms);
-    let content_type = ex.header(KnownHeader::ContentType).and_then(|value| std::str::from_utf8(value).ok());
-    let headers = event_headers(ex, trace_id);
-    let path = client_path(ex);
-    let facts =
-        EventFacts { path: &path, headers: &headers, is_binary: deployed.binary.matches(content_type) };
-    let mut event = Vec::with_capacity(body.len() + 4096);
-    proxy_event(&Request::new(&seen), &facts, &mut event);
-    event
-}
-
-/// The client's headers as API Gateway hands them on, with what it adds.
-pub(crate) fn event_headers<'s>(ex: &'s Exchange, trace_id: &'s str) -> Vec<(Cow<'s, str>, Cow<'s, str>)> {
-    let bytes = ex.bytes.as_slice();
-    let mut headers = Vec::with_capacity(ex.head.headers.len() + 4);
-    let mut has_host = false;
-    let authority = ex.head.authority.of(bytes);
-    for header in ex.head.headers.iter().filter(|header| !header.hop_by_hop) {
-        let (name, value) = (header.name.of(bytes), header.value.of(bytes));
-        let is_ours = matches!(
-            header.id,
-            KnownHeader::ContentLength
-                | KnownHeader::Expect
-                | KnownHeader::XForwardedFor
-                | KnownHeader::XForwardedPort
-                | KnownHeader::XForwardedProto
-                | KnownHeader::XAmznTraceId
-        );
-        if is_ours || of_request(header.id, name, value) != Passage::Pass {
-            continue;
-        }
-        has_host |= header.id == KnownHeader::Host;
-        headers.push((String::from_utf8_lossy(name), String::from_utf8_lossy(value)));
-    }
-    if !has_host {
-        // HTTP/2 names it in `:authority`.
-        headers.push((Cow::Borrowed("Host"), String::from_utf8_lossy(authority)));
-    }
-    let mut forwarded = Vec::new();
-    for header in ex.head.headers.iter().filter(|header| header.id == KnownHeader::XForwardedFor) {
-        forwarded.extend_from_slice(header.value.of(bytes));
-        forwarded.extend_from_slice(b", ");
-    }
-    address(&mut forwarded, ex.peer);
-    let is_tls = ex.tls.is_some();
-    headers.push((Cow::Borrowed("X-Amzn-Trace-Id"), Cow::Borrowed(trace_id)));
-    headers.push((
-        Cow::Borrowed("X-Forwarded-For"),
-        Cow::Owned(String::from_utf8_lossy(&forwarded).into_owned()),
-    ));
-    headers.push((Cow::Borrowed("X-Forwarded-Port"), String::from_utf8_lossy(port_of(authority, is_tls))));
-    headers.push((Cow::Borrowed("X-Forwarded-Proto"), Cow::Borrowed(if is_tls { "https" } else { "http" })));
-    headers
-}
-
-/// The path as the client wrote it; without the stage where the stage is in it.
-pub(crate) fn client_path(ex: &Exchange) -> Cow<'_, str> {
-    let path = if ex.is_by_domain() { ex.head.path.of(ex.bytes.as_slice()) } else { ex.routed_path() };
-    if path.is_empty() { Cow::Borrowed("/") } else { String::from_utf8_lossy(path) }
 }
 
 /// Headers under the names that they have at the client.

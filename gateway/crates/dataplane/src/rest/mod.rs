@@ -14,6 +14,7 @@ pub(crate) mod headers;
 pub(crate) mod lambda;
 pub(crate) mod proxy;
 mod service;
+pub(crate) mod told;
 pub(crate) mod trace;
 pub(crate) mod usage;
 pub(crate) mod view;
@@ -38,8 +39,8 @@ use sluice_mapping::{
 };
 use sluice_server::{After, Conn};
 use sluice_snapshot::{
-    Action, Backing, Deployed, FunctionIntegration, HttpIntegration, MappedPlan, Route, RouteAt,
-    ServiceIntegration, Snapshot,
+    Action, Backing, Deployed, FunctionIntegration, HttpFunction, HttpIntegration, MappedPlan, Route,
+    RouteAt, ServiceIntegration, Snapshot,
 };
 use sluice_telemetry::{CacheOutcome, Refusal};
 use sluice_wire::BodyFraming;
@@ -75,22 +76,21 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
     ex.bytes.detach(&core.scratch);
     let view = Rc::clone(&ex.view);
     let route = ex.route.and_then(|at| view.snapshot.route(at));
+    if let Some(Route { action: Action::Function(plan), body_max_bytes, .. }) = route {
+        return function(core, conn, ex, (plan, *body_max_bytes), caching).await;
+    }
     let Some((route, Action::Mapped(plan))) = route.map(|route| (route, &route.action)) else {
         respond::refuse(core, conn, ex, &Refusal::Configuration.into(), false);
         return After::Linger.into();
     };
     let mut body = match read_body(core, conn, ex).await {
         Ok(body) => body,
-        Err(why) => {
-            let keep = ex.leftover() == Leftover::Nothing && ex.client_keep_alive();
-            respond::refuse(core, conn, ex, &why.into(), keep);
-            return if keep { After::KeepAlive } else { After::Linger }.into();
-        }
+        Err(why) => return unread(core, conn, ex, why),
     };
     ex.report.bytes_in = body.len() as u64;
     core.trace.body(&body);
     let made = match ready(core, ex, (route, plan), &mut body).await {
-        Ok(outgoing) => answered(core, conn, ex, plan, &body, &outgoing).await,
+        Ok(outgoing) => answered(core, conn, ex, plan, &mut body, &outgoing).await,
         Err(refused) => Err(refused),
     };
     let keep = ex.client_keep_alive();
@@ -105,6 +105,45 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
     finish(core, conn, ex, made, keep);
     let after = if keep { After::KeepAlive } else { After::Close };
     Integrated { entry, ..after.into() }
+}
+
+/// Answers with the function of a route of the configuration.
+async fn function(
+    core: &Core,
+    conn: &mut Conn,
+    ex: &mut Exchange,
+    (plan, body_max_bytes): (&HttpFunction, u64),
+    caching: Caching<'_>,
+) -> Integrated {
+    let mut body = match read_body(core, conn, ex).await {
+        Ok(body) if body_max_bytes > 0 && body.len() as u64 > body_max_bytes => {
+            return unread(core, conn, ex, Refusal::TooLarge);
+        }
+        Ok(body) => body,
+        Err(why) => return unread(core, conn, ex, why),
+    };
+    ex.report.bytes_in = body.len() as u64;
+    conn.client.out().flush();
+    let view = Rc::clone(&ex.view);
+    let started_ns = sluice_rt::now_ns();
+    let made = lambda::of_route(core, ex, plan, &mut body).await;
+    ex.report.upstream = core.servers(&view, plan.function.to).map(|(upstream, _)| upstream.metrics_slot);
+    ex.report.integration_us = Some(sluice_rt::clock_ns().saturating_sub(started_ns) / 1000);
+    let keep = ex.client_keep_alive();
+    let entry = match (caching, &made) {
+        (Caching::Ttl(rule), Ok(answer)) => entry(rule, answer, b""),
+        _ => None,
+    };
+    finish(core, conn, ex, made.map(|answer| (answer, Vec::new())), keep);
+    let after = if keep { After::KeepAlive } else { After::Close };
+    Integrated { entry, ..after.into() }
+}
+
+/// Refuses a request whose body could not be read, or not all of it.
+fn unread(core: &Core, conn: &Conn, ex: &mut Exchange, why: Refusal) -> Integrated {
+    let keep = ex.leftover() == Leftover::Nothing && ex.client_keep_alive();
+    respond::refuse(core, conn, ex, &why.into(), keep);
+    if keep { After::KeepAlive } else { After::Linger }.into()
 }
 
 /// What the stage's cache keeps of an answer: as for others, only a success that is nobody's own.
@@ -241,7 +280,7 @@ async fn answered(
     conn: &Conn,
     ex: &mut Exchange,
     plan: &MappedPlan,
-    body: &[u8],
+    body: &mut Vec<u8>,
     outgoing: &Outgoing,
 ) -> Made {
     match &plan.backing {
@@ -399,14 +438,13 @@ async fn invoked(
     core: &Core,
     ex: &mut Exchange,
     (plan, integration): (&MappedPlan, &FunctionIntegration),
-    body: &[u8],
+    body: &mut Vec<u8>,
     outgoing: &Outgoing,
 ) -> Made {
     let view = Rc::clone(&ex.view);
     let deployed = ex.route.and_then(|at| view.snapshot.rest.deployed(at)).ok_or(Refusal::Configuration)?;
-    let sent = outgoing.body.as_deref().unwrap_or(body);
     let started_ns = sluice_rt::now_ns();
-    let came = lambda::integrate(core, ex, (integration, deployed), (body, sent), outgoing).await;
+    let came = lambda::integrate(core, ex, (integration, deployed), body, outgoing).await;
     let to = integration.function.to;
     ex.report.upstream = core.servers(&view, to).map(|(upstream, _)| upstream.metrics_slot);
     ex.report.integration_us = Some(sluice_rt::clock_ns().saturating_sub(started_ns) / 1000);

@@ -10,6 +10,11 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::str;
 
+/// What the routes of the configuration are, as an API.
+pub(crate) const ROUTES_API: &str = "routes";
+/// The one stage that they have, under the name of that of HTTP APIs.
+pub(crate) const ROUTES_STAGE: &str = "$default";
+
 /// A method request.
 pub(crate) struct Seen<'x> {
     ex: &'x Exchange,
@@ -62,8 +67,11 @@ impl<'x> Seen<'x> {
             if self.is_trial() {
                 return String::from_utf8_lossy(self.ex.routed_path()).into_owned();
             }
-            let stage = self.stage.map_or("", |stage| &stage.name);
-            format!("/{stage}{}", String::from_utf8_lossy(self.ex.routed_path()))
+            let path = String::from_utf8_lossy(self.ex.routed_path());
+            match self.stage {
+                Some(stage) => format!("/{}{path}", stage.name),
+                None => path.into_owned(),
+            }
         })
     }
 
@@ -191,7 +199,7 @@ impl RequestView for Seen<'_> {
         let route = self.ex.route();
         let text = match variable {
             ContextVariable::AccountId => &*self.ex.view.snapshot.rest.account_id,
-            ContextVariable::ApiId => &self.stage?.api,
+            ContextVariable::ApiId => self.stage.map_or(ROUTES_API, |stage| &stage.api),
             ContextVariable::DeploymentId => &self.deployed?.id,
             ContextVariable::DomainName => self.host(),
             ContextVariable::DomainPrefix => self.host().split('.').next()?,
@@ -237,7 +245,7 @@ impl RequestView for Seen<'_> {
             }
             ContextVariable::ResourceId => route?.resource_id.as_deref()?,
             ContextVariable::ResourcePath => &route?.pattern,
-            ContextVariable::Stage => &self.stage?.name,
+            ContextVariable::Stage => self.stage.map_or(ROUTES_STAGE, |stage| &stage.name),
             ContextVariable::XrayTraceId => self.trace(),
             other => return self.certificate(other),
         };

@@ -15,8 +15,8 @@ use std::borrow::Cow;
 pub struct Malformed;
 
 /// Values of an answer. Its bytes are bounded by the caller.
-const VALUES: usize = 1_000_000;
-const JSON: &str = "application/json";
+pub(super) const VALUES: usize = 1_000_000;
+pub(super) const JSON: &str = "application/json";
 /// Of all headers together ("Amazon API Gateway quotas": total combined size of header values).
 const HEADERS_MAX_BYTES: usize = 10_240;
 
@@ -33,17 +33,12 @@ pub fn proxy_answer(
     let text = std::str::from_utf8(payload).map_err(|_| Malformed)?;
     let mut heap = Heap::new(VALUES);
     let Ok(Value::Map(id)) = sluice_jsonpath::parse(text, &mut heap) else { return Err(Malformed) };
-    let fields = Fields { heap: &heap, map: heap.map(id) };
+    let fields = Fields::new(&heap, heap.map(id));
     fields.check()?;
     out.status = fields.status()?;
     out.headers.clear();
     fields.headers(&mut out.headers)?;
-    let is_base64 = match fields.get("isBase64Encoded") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(is_base64)) => *is_base64,
-        Some(Value::Str(text)) if matches!(&**text, "true" | "false") => &**text == "true",
-        Some(_) => return Err(Malformed),
-    };
+    let is_base64 = fields.is_base64()?;
     let body = fields.get("body").map_or(Ok(None), |value| fields.scalar(value))?;
     let body = body.unwrap_or_default();
     // "API Gateway uses the first Accept header from clients to determine if a response should return binary media."
@@ -58,13 +53,17 @@ pub fn proxy_answer(
     Ok(())
 }
 
-struct Fields<'h> {
+pub(super) struct Fields<'h> {
     heap: &'h Heap<'h>,
     map: &'h Map<'h>,
 }
 
 impl<'h> Fields<'h> {
-    fn get(&self, name: &str) -> Option<&'h Value<'h>> {
+    pub(super) const fn new(heap: &'h Heap<'h>, map: &'h Map<'h>) -> Self {
+        Self { heap, map }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&'h Value<'h>> {
         self.map.get(name)
     }
 
@@ -76,7 +75,7 @@ impl<'h> Fields<'h> {
         if allowed { Ok(()) } else { Err(Malformed) }
     }
 
-    fn status(&self) -> Result<u16, Malformed> {
+    pub(super) fn status(&self) -> Result<u16, Malformed> {
         let status = match self.get("statusCode") {
             None | Some(Value::Null) => Some(200),
             Some(Value::Str(text)) => text.trim().parse().ok(),
@@ -85,8 +84,17 @@ impl<'h> Fields<'h> {
         status.filter(|status| (100..600).contains(status)).ok_or(Malformed)
     }
 
+    pub(super) fn is_base64(&self) -> Result<bool, Malformed> {
+        match self.get("isBase64Encoded") {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(is_base64)) => Ok(*is_base64),
+            Some(Value::Str(text)) if matches!(&**text, "true" | "false") => Ok(&**text == "true"),
+            Some(_) => Err(Malformed),
+        }
+    }
+
     /// Text as it is, numbers and truth values as they are written; `None`: `null`.
-    fn scalar(&self, value: &'h Value<'h>) -> Result<Option<Cow<'h, str>>, Malformed> {
+    pub(super) fn scalar(&self, value: &'h Value<'h>) -> Result<Option<Cow<'h, str>>, Malformed> {
         match value {
             Value::Null => Ok(None),
             Value::Str(text) => Ok(Some(Cow::Borrowed(text))),
@@ -100,13 +108,8 @@ impl<'h> Fields<'h> {
     }
 
     /// Those of `multiValueHeaders`, then those of `headers` that are not among them.
-    fn headers(&self, out: &mut Assigned) -> Result<(), Malformed> {
-        let mut left = HEADERS_MAX_BYTES;
-        let mut add = |out: &mut Assigned, name: &str, value: &str| {
-            left = left.checked_sub(name.len() + value.len()).ok_or(Malformed)?;
-            out.add(Place::Header, name, value);
-            Ok(())
-        };
+    pub(super) fn headers(&self, out: &mut Assigned) -> Result<(), Malformed> {
+        let mut room = Room(HEADERS_MAX_BYTES);
         for (name, values) in self.entries("multiValueHeaders")? {
             let Value::List(id) = values else {
                 if matches!(values, Value::Null) {
@@ -116,7 +119,7 @@ impl<'h> Fields<'h> {
             };
             for value in &self.heap.list(*id).items {
                 if let Some(value) = self.scalar(value)? {
-                    add(out, name, &value)?;
+                    room.add(out, name, &value)?;
                 }
             }
         }
@@ -124,7 +127,34 @@ impl<'h> Fields<'h> {
             let Some(value) = self.scalar(value)? else { continue };
             let is_there = out.values(Place::Header, name).any(|known| known == value);
             if !is_there {
-                add(out, name, &value)?;
+                room.add(out, name, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of `headers` (payload format 2.0).
+    pub(super) fn single_headers(&self, out: &mut Assigned) -> Result<(), Malformed> {
+        let mut room = Room(HEADERS_MAX_BYTES);
+        for (name, value) in self.entries("headers")? {
+            if let Some(value) = self.scalar(value)? {
+                room.add(out, name, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Each of `cookies` as a `set-cookie` (payload format 2.0).
+    pub(super) fn cookies(&self, out: &mut Assigned) -> Result<(), Malformed> {
+        let cookies = match self.get("cookies") {
+            None | Some(Value::Null) => return Ok(()),
+            Some(Value::List(id)) => &self.heap.list(*id).items,
+            Some(_) => return Err(Malformed),
+        };
+        let mut room = Room(HEADERS_MAX_BYTES);
+        for cookie in cookies {
+            if let Some(cookie) = self.scalar(cookie)? {
+                room.add(out, "set-cookie", &cookie)?;
             }
         }
         Ok(())
@@ -142,6 +172,17 @@ impl<'h> Fields<'h> {
                 Ok((name, value))
             })
             .collect()
+    }
+}
+
+/// What is left of what headers may have together.
+struct Room(usize);
+
+impl Room {
+    fn add(&mut self, out: &mut Assigned, name: &str, value: &str) -> Result<(), Malformed> {
+        self.0 = self.0.checked_sub(name.len() + value.len()).ok_or(Malformed)?;
+        out.add(Place::Header, name, value);
+        Ok(())
     }
 }
 

@@ -18,6 +18,8 @@ pub struct EventFacts<'a> {
     pub headers: &'a [(Cow<'a, str>, Cow<'a, str>)],
     /// The body goes as base64: its media type is one of the API's binary ones.
     pub is_binary: bool,
+    /// Of an HTTP API: the event says which payload format it has.
+    pub is_http_api: bool,
 }
 
 /// Those of `requestContext.identity` that are there in every event, `null` where they say nothing.
@@ -68,6 +70,9 @@ const CONTEXT: &[(&str, Variable)] = &[
 pub fn proxy_event(request: &Request<'_>, facts: &EventFacts<'_>, out: &mut Vec<u8>) {
     let view = request.view();
     let mut event = Writer::object(out);
+    if facts.is_http_api {
+        event.text("version", "1.0");
+    }
     described(&mut event, request, facts);
     let body = view.body();
     match (body, facts.is_binary) {
@@ -150,7 +155,7 @@ fn context(inner: &mut Writer<'_>, view: &dyn RequestView) {
     });
 }
 
-fn client_certificate(certificate: &mut Writer<'_>, view: &dyn RequestView) {
+pub(super) fn client_certificate(certificate: &mut Writer<'_>, view: &dyn RequestView) {
     for (name, variable) in [
         ("clientCertPem", Variable::ClientCertPem),
         ("subjectDN", Variable::ClientCertSubjectDn),
@@ -245,7 +250,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    const BARE: EventFacts<'_> = EventFacts { path: "/", headers: &[], is_binary: false };
+    const BARE: EventFacts<'_> = EventFacts { path: "/", headers: &[], is_binary: false, is_http_api: false };
 
     #[test]
     fn an_event_without_anything_has_nulls() {
@@ -265,6 +270,9 @@ mod tests {
         }
         assert!(!text.contains("\"authorizer\"") && !text.contains("apiKey") && !text.contains("clientCert"));
         assert!(text.ends_with("\"isBase64Encoded\":false}"));
+        assert!(text.starts_with("{\"resource\":"), "REST APIs tell no version");
+        let text = event(&TestRequest::default(), &EventFacts { is_http_api: true, ..BARE });
+        assert!(text.starts_with("{\"version\":\"1.0\",\"resource\":"), "{text}");
     }
 
     #[test]
@@ -277,7 +285,7 @@ mod tests {
             ..TestRequest::default()
         };
         let headers = [("X", "1"), ("Y", "2"), ("X", "3")].map(|(n, v)| (Cow::Borrowed(n), Cow::Borrowed(v)));
-        let text = event(&request, &EventFacts { path: "/users/a%2Fb", headers: &headers, is_binary: false });
+        let text = event(&request, &EventFacts { path: "/users/a%2Fb", headers: &headers, ..BARE });
         for part in [
             r#""path":"/users/a%2Fb""#,
             r#""headers":{"X":"3","Y":"2"},"multiValueHeaders":{"X":["1","3"],"Y":["2"]}"#,
