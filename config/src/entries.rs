@@ -45,15 +45,7 @@ impl Settings {
 fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settings, Vec<Diagnostic>> {
     let file: Arc<str> = file_name.into();
     let mut out = Reporter::new(text, Arc::clone(&file));
-    let (root, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        out.error_at(&span, error.message().to_owned(), None);
-    }
-    // After a syntax error the rest of the tree is a guess: complaints about it would mislead.
-    if !out.is_clean() {
-        return Err(out.finish());
-    }
+    let Some(root) = tree(text, &mut out) else { return Err(out.finish()) };
     let file_tables = Tables::new(root.get_ref(), &mut out);
     let server = server(&file_tables.single("server", &mut out), &mut out);
     let certificates: Vec<Certificate> = file_tables.entries("certificates", &mut out, certificate);
@@ -112,6 +104,16 @@ fn parse(text: &str, file_name: &str, demo: Option<SocketAddr>) -> Result<Settin
         user_pools,
         vpc_links: vpc_links.into_iter().flatten().collect(),
     })
+}
+
+/// The file's tree, if there is no fault of syntax: after one the rest is a guess, and complaints about it would mislead.
+fn tree<'i>(text: &'i str, out: &mut Reporter<'_>) -> Option<Spanned<DeTable<'i>>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        out.error_at(&span, error.message().to_owned(), None);
+    }
+    out.is_clean().then_some(root)
 }
 
 /// The top level of the file.
