@@ -17,7 +17,7 @@ fn block(value: &Value, indent: usize, out: &mut String) {
         Value::Object(members) if !members.is_empty() => {
             for (key, value) in members {
                 line_start(indent, out);
-                text(key, out);
+                self::key(key, indent, out);
                 out.push(':');
                 after(value, indent, out);
             }
@@ -34,6 +34,20 @@ fn block(value: &Value, indent: usize, out: &mut String) {
             flow(other, out);
             out.push('\n');
         }
+    }
+}
+
+/// A key may stand before its colon up to this (YAML 1.2.2, section 7.4.2: 1,024 characters).
+const IMPLICIT_KEY_MAX: usize = 1024;
+
+/// A key, up to its colon; long ones on a line of their own.
+fn key(key: &str, indent: usize, out: &mut String) {
+    let start = out.len();
+    text(key, out);
+    if out.len() - start > IMPLICIT_KEY_MAX {
+        out.insert_str(start, "? ");
+        out.push('\n');
+        line_start(indent, out);
     }
 }
 
@@ -85,6 +99,17 @@ fn text(text: &str, out: &mut String) {
 mod tests {
     use super::write_yaml;
     use serde_json::json;
+
+    #[test]
+    fn keys_of_any_length_are_read_back() {
+        for length in [1000, 1022, 1023, 1024, 1025, 5000] {
+            for key in ["k".repeat(length), "k:".repeat(length / 2)] {
+                let document = json!({ "a": { key.clone(): { "b": [1, { key: "c" }] }, "d": 1 } });
+                let text = write_yaml(&document);
+                assert_eq!(crate::read(text.as_bytes()).as_ref(), Ok(&document), "{length}");
+            }
+        }
+    }
 
     #[test]
     fn what_is_written_is_read_back() {
