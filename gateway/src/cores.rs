@@ -144,13 +144,14 @@ async fn essential(index: usize, task: impl Future<Output = ()>) {
     drop(guard);
 }
 
-/// Panics as the whole program's tests ask for by a variable, when the configuration is read anew. Not in release builds.
+/// Panics as the whole program's tests ask for by a variable, when the configuration is read anew: the first publication
+/// is the control plane's, at the start. Not in release builds.
 #[cfg(debug_assertions)]
 #[expect(clippy::panic, reason = "what is tested")]
-fn panic_if_asked(index: usize) {
+fn panic_if_asked(index: usize, published: u32) {
     let asked = std::env::var("SLUICE_TEST_PANIC").unwrap_or_default();
     match asked.as_str() {
-        _ if index != 0 => {}
+        _ if index != 0 || published < 2 => {}
         "core" => std::panic::panic_any("a test asked for it"),
         "task" => sluice_rt::spawn(async { std::panic::panic_any("a test asked for it") }),
         "essential" => {
@@ -198,12 +199,17 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
         return;
     }
     drop(ready);
+    #[cfg(debug_assertions)]
+    let mut published = 0_u32;
     let how = loop {
         match inbox.recv().await {
             Some(Order::Publish(snapshot, tls)) => {
                 core.publish(snapshot, tls);
                 #[cfg(debug_assertions)]
-                panic_if_asked(seed.index);
+                {
+                    published += 1;
+                    panic_if_asked(seed.index, published);
+                }
             }
             Some(Order::Keys(ring)) => core.set_keyring(ring),
             Some(Order::Reached(told)) => drop(told),

@@ -29,7 +29,7 @@ fn a_task_that_panics_ends_alone() {
     kept.iter_mut().for_each(|conn| assert_eq!(conn.get("/a").status, 200));
     reload(&gateway);
     eventually("the panic to be counted", || {
-        (gateway.metrics().sum("sluice_engine_task_panics", &[]) >= 1.0).then_some(())
+        (gateway.metrics().sum("sluice_engine_task_panics_total", &[]) >= 1.0).then_some(())
     });
     kept.iter_mut().for_each(|conn| assert_eq!(conn.get("/a").status, 200, "connections of before"));
     (0..16).for_each(|_| assert_eq!(gateway.get("/a").status, 200, "new ones, on either core"));

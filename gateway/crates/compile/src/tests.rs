@@ -299,7 +299,7 @@ limits = ['each']
             "f:9:27: error: route `a` names limit `each` twice",
             "f:11:8: error: `path` \"/b/{c}/\": a path has no empty segment; `/a/{proxy+}` takes what ends in `/` or has `//`",
             "f:13:17: error: `upstream_path` has no use without `upstream`",
-            "f:14:9: error: route `c` has neither `upstream` nor `mock_…`",
+            "f:14:9: error: route `c` has neither `upstream` nor `function` nor `mock_…`",
             "f:19:15: error: route `d` has both `upstream` and `mock_…`",
             "f:23:17: error: `{name}` is not a parameter of `path`",
             "f:28:9: error: route `f` caches, but takes no GET",
