@@ -10,10 +10,10 @@ use std::rc::Rc;
 
 /// What checks say they are.
 const USER_AGENT: &str = concat!("sluice-health-check/", env!("CARGO_PKG_VERSION"));
-/// Interim responses before the one that counts.
-const MAX_INTERIM: usize = 16;
-/// Of the answer's head.
-const LIMITS: Limits =
+/// Interim responses taken from an upstream for one request.
+pub const MAX_INTERIM: usize = 16;
+/// Response heads may be larger than request heads: cookies.
+pub const RESPONSE_LIMITS: Limits =
     Limits { request_line_max_bytes: 8 * 1024, header_max_bytes: 64 * 1024, header_max_count: 256 };
 
 /// What a target is asked.
@@ -57,7 +57,7 @@ async fn ask(
     let opened = if group.is_http2() {
         let left_ms = deadline_ms.saturating_sub(sluice_rt::now_ms());
         let timing = Timing { idle_ms: left_ms, head_ms: left_ms, write_ms: left_ms };
-        let dial = Dial { limits: LIMITS, scratch: Rc::clone(scratch), timing };
+        let dial = Dial { limits: RESPONSE_LIMITS, scratch: Rc::clone(scratch), timing };
         group.stream(0, Method::Get, &dial, true, deadline_ms).await
     } else {
         group.connect(0, deadline_ms).await
@@ -104,7 +104,8 @@ async fn status(lease: &mut Lease, scratch: &Rc<Scratch>) -> Result<u16, String>
         let head = match &mut from {
             In::H1(stream, input) => {
                 let mut head = scratch.response();
-                let read = input.read_response(stream, &LIMITS, Method::Get, &mut head, scratch).await;
+                let read =
+                    input.read_response(stream, &RESPONSE_LIMITS, Method::Get, &mut head, scratch).await;
                 read.map_err(|error| no_answer(&error))?.ok_or("it closed the connection")?;
                 head
             }

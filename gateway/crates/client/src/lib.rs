@@ -17,7 +17,7 @@ mod check;
 mod h2;
 mod standing;
 
-pub use check::{Asked, check};
+pub use check::{Asked, MAX_INTERIM, RESPONSE_LIMITS, check};
 pub use h2::Dial;
 pub use standing::Standing;
 

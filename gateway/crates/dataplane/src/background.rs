@@ -3,11 +3,11 @@
 use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::forward;
-use crate::integrate::{FinalHead, Held, RESPONSE_LIMITS, open};
+use crate::integrate::{FinalHead, Held, open};
 use crate::relay::Copy;
 use crate::standard::Ask;
 use sluice_cache::Entry;
-use sluice_client::{Group, Lease};
+use sluice_client::{Group, Lease, RESPONSE_LIMITS};
 use sluice_h1::Body;
 use sluice_h2::{In, Out};
 use sluice_snapshot::{Action, ProxyPlan, Upstream};

@@ -19,13 +19,13 @@ use crate::tunnel::{self, Agreement};
 use crate::upload::{PumpError, Upload};
 use sluice_cache::Entry;
 use sluice_cache::standard::Moment;
-use sluice_client::{Dial, Group, Lease};
+use sluice_client::{Dial, Group, Lease, MAX_INTERIM, RESPONSE_LIMITS};
 use sluice_h1::{HeadBytes, HeadError, Scratch};
 use sluice_h2::{In, Out, Side, Timing};
 use sluice_server::{After, Conn};
 use sluice_snapshot::{Action, ProxyPlan, Upstream};
 use sluice_telemetry::Refusal;
-use sluice_wire::{BodyFraming, Limits, Method, ResponseHead};
+use sluice_wire::{BodyFraming, Method, ResponseHead};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -43,12 +43,6 @@ pub(crate) fn high_water(side: Out<'_>) -> usize {
         Out::H2(_) => sluice_h2::HIGH_WATER,
     }
 }
-
-/// Interim responses taken from an upstream for one request.
-const MAX_INTERIM: usize = 16;
-/// Response heads may be larger than request heads: cookies.
-pub(crate) const RESPONSE_LIMITS: Limits =
-    Limits { request_line_max_bytes: 8 * 1024, header_max_bytes: 64 * 1024, header_max_count: 256 };
 
 /// Timeouts of one exchange, milliseconds.
 #[derive(Clone, Copy)]
@@ -285,7 +279,7 @@ fn upstream_failed(
 }
 
 /// Answers with a refusal. The request body may be unread or half read, so the connection ends unless there was none.
-fn give_up(core: &Core, conn: &mut Conn, ex: &mut Exchange, why: Refusal) -> Integrated {
+pub(crate) fn give_up(core: &Core, conn: &Conn, ex: &mut Exchange, why: Refusal) -> Integrated {
     let keep = ex.client_keep_alive() && ex.leftover() == Leftover::Nothing;
     refuse(core, conn, ex, &Refused::from(why), keep);
     if keep { After::KeepAlive.into() } else { After::Linger.into() }

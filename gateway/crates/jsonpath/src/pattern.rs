@@ -2,7 +2,7 @@
 //!
 //! Most run on an engine whose time is linear in the text. Look-around, back references and possessive quantifiers need
 //! backtracking, which could take forever: there both the text and the steps are bounded, and reaching a bound is an error.
-//! Within the bounds one search takes three milliseconds at most, and a budget pays for the time that it took.
+//! Within the bounds one search takes a few milliseconds at most, and a budget pays for the time that it took.
 
 use crate::eval::{Budget, ReadError};
 use regex::{Regex, RegexBuilder};

@@ -2,10 +2,10 @@
 
 use crate::core::{Core, View};
 use crate::exchange::Exchange;
-use crate::integrate::{Failure, FinalHead, RESPONSE_LIMITS, Tries, connect_refusal, open};
+use crate::integrate::{Failure, FinalHead, Tries, connect_refusal, open};
 use crate::rest::headers::{Passage, may_be_mapped, of_request, push_value};
 use crate::rest::view::{Received, trace_id};
-use sluice_client::{Group, Lease};
+use sluice_client::{Group, Lease, RESPONSE_LIMITS};
 use sluice_h1::{Body, BodyError};
 use sluice_h2::{In, Out};
 use sluice_mapping::{Outgoing, Place};

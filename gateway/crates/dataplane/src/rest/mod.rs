@@ -23,9 +23,9 @@ pub(crate) mod write;
 use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
 use crate::forward::go_on;
-use crate::integrate::Integrated;
+use crate::integrate::{Integrated, give_up};
 use crate::relay::{Caching, StoreRule};
-use crate::respond::{self, Leftover};
+use crate::respond;
 use away::AWAY_BYTES;
 use bytes::Bytes;
 use call::Call;
@@ -85,7 +85,7 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
     };
     let mut body = match read_body(core, conn, ex).await {
         Ok(body) => body,
-        Err(why) => return unread(core, conn, ex, why),
+        Err(why) => return give_up(core, conn, ex, why),
     };
     ex.report.bytes_in = body.len() as u64;
     core.trace.body(&body);
@@ -117,10 +117,10 @@ async fn function(
 ) -> Integrated {
     let mut body = match read_body(core, conn, ex).await {
         Ok(body) if body_max_bytes > 0 && body.len() as u64 > body_max_bytes => {
-            return unread(core, conn, ex, Refusal::TooLarge);
+            return give_up(core, conn, ex, Refusal::TooLarge);
         }
         Ok(body) => body,
-        Err(why) => return unread(core, conn, ex, why),
+        Err(why) => return give_up(core, conn, ex, why),
     };
     ex.report.bytes_in = body.len() as u64;
     conn.client.out().flush();
@@ -137,13 +137,6 @@ async fn function(
     finish(core, conn, ex, made.map(|answer| (answer, Vec::new())), keep);
     let after = if keep { After::KeepAlive } else { After::Close };
     Integrated { entry, ..after.into() }
-}
-
-/// Refuses a request whose body could not be read, or not all of it.
-fn unread(core: &Core, conn: &Conn, ex: &mut Exchange, why: Refusal) -> Integrated {
-    let keep = ex.leftover() == Leftover::Nothing && ex.client_keep_alive();
-    respond::refuse(core, conn, ex, &why.into(), keep);
-    if keep { After::KeepAlive } else { After::Linger }.into()
 }
 
 /// What the stage's cache keeps of an answer: as for others, only a success that is nobody's own.

@@ -99,9 +99,15 @@ fn head(
     common_headers(out, core, ex);
 }
 
+/// From which size on the API's answers are compressed, if they are.
+#[inline]
+fn compressed_from(ex: &Exchange) -> Option<u64> {
+    ex.view.snapshot.rest.deployed(ex.within?)?.compress_from_bytes
+}
+
 /// The coding of an answer.
 pub(crate) fn coding(ex: &Exchange, answer: &Answer, body: &[u8]) -> Option<Coding> {
-    let from_bytes = ex.view.snapshot.rest.deployed(ex.within?)?.compress_from_bytes?;
+    let from_bytes = compressed_from(ex)?;
     if body.is_empty()
         || (body.len() as u64) < from_bytes
         || answer.headers.get(Place::Header, "content-encoding").is_some()
@@ -113,7 +119,7 @@ pub(crate) fn coding(ex: &Exchange, answer: &Answer, body: &[u8]) -> Option<Codi
 
 /// The coding of an answer that is relayed. One whose length is not known counts as large.
 pub(crate) fn coding_of_relayed(ex: &Exchange, head: &ResponseHead) -> Option<Coding> {
-    let from_bytes = ex.view.snapshot.rest.deployed(ex.within?)?.compress_from_bytes?;
+    let from_bytes = compressed_from(ex)?;
     let is_large = match head.framing {
         BodyFraming::None => false,
         BodyFraming::Length(length) => length > 0 && length >= from_bytes,
@@ -131,7 +137,7 @@ pub(crate) fn coding_of_relayed(ex: &Exchange, head: &ResponseHead) -> Option<Co
 
 /// What the cache has, compressed: its coding and body. Large ones stay as they are: it would be done for each client anew.
 pub(crate) fn coded_entry(ex: &Exchange, entry: &Entry) -> Option<(Coding, Bytes)> {
-    let from_bytes = ex.view.snapshot.rest.deployed(ex.within?)?.compress_from_bytes?;
+    let from_bytes = compressed_from(ex)?;
     let length = entry.body.len();
     let mut names =
         entry.head.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b':').next());
