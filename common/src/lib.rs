@@ -91,6 +91,9 @@ pub const BLOCK16_WORDS: usize = (1 << 16) / 64;
 pub const BLOCK20_WORDS: usize = (1 << 20) / 64;
 /// Words of the bitmap of /24s: 2 MiB, which does not.
 pub const BLOCK24_WORDS: usize = (1 << 24) / 64;
+/// Words of the bitmaps of IPv6 networks, which are hashed: 8 KiB each.
+pub const BLOCK6_WORDS: usize = (1 << BLOCK6_BITS) / 64;
+const BLOCK6_BITS: u32 = 16;
 /// Networks that each allow-list holds.
 pub const ALLOW_ENTRIES_MAX: usize = 16_384;
 /// Bans held at once.
@@ -154,6 +157,10 @@ pub mod stage {
     pub const BLOCK20: u32 = 1 << 16;
     /// The bitmap of /24s says no often enough to be asked.
     pub const BLOCK24: u32 = 1 << 17;
+    /// The bitmap of IPv6 /32s says no often enough to be asked.
+    pub const BLOCK6_32: u32 = 1 << 19;
+    /// The bitmap of IPv6 /48s says no often enough to be asked.
+    pub const BLOCK6_48: u32 = 1 << 20;
     /// Any limit of a prefix.
     pub const PREFIX: u32 = PREFIX_SYNS | PREFIX_PACKETS | PREFIX_BYTES;
     /// Any limit.
@@ -206,11 +213,21 @@ pub struct Config {
     pub ports: [u64; PORT_WORDS],
     /// Bitmap of /16s that the IPv4 block list has anything in, see [`block_slot`].
     pub block16: [u64; BLOCK16_WORDS],
+    /// Of /32s that the IPv6 block list has anything in, see [`block6_slot`].
+    pub block6_32: [u64; BLOCK6_WORDS],
+    /// Of /48s.
+    pub block6_48: [u64; BLOCK6_WORDS],
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { settings: Settings::default(), ports: [0; PORT_WORDS], block16: [0; BLOCK16_WORDS] }
+        Self {
+            settings: Settings::default(),
+            ports: [0; PORT_WORDS],
+            block16: [0; BLOCK16_WORDS],
+            block6_32: [0; BLOCK6_WORDS],
+            block6_48: [0; BLOCK6_WORDS],
+        }
     }
 }
 
@@ -272,6 +289,17 @@ pub const fn block_slot(address: u32, prefix: u32) -> (u32, u64) {
     (net / 64, 1 << (net % 64))
 }
 
+/// Where the IPv6 network of `prefix` bits, at most 64, that an address is in, is in the bitmap of such networks; `first` is the
+/// address's first word in host order. There are more networks than bits: what shares one with a blocked network is looked
+/// up as that is, and nothing else comes of it.
+#[inline(always)]
+#[must_use]
+pub const fn block6_slot(first: u64, prefix: u32) -> (u32, u64) {
+    // Fibonacci hashing: the product's high bits depend on all of the network's.
+    let bit = ((first >> (64 - prefix)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BLOCK6_BITS)) as u32;
+    (bit / 64, 1 << (bit % 64))
+}
+
 /// Where a port is in the bitmap: the word's index and the bit's mask.
 #[inline(always)]
 #[must_use]
@@ -310,7 +338,10 @@ mod tests {
     #[test]
     fn layouts_have_no_padding() {
         assert_eq!(size_of::<Settings>(), 8 + 6 * 16 + 16 + 3 * 8 + 2 * 4);
-        assert_eq!(size_of::<Config>(), size_of::<Settings>() + 8 * (PORT_WORDS + BLOCK16_WORDS));
+        assert_eq!(
+            size_of::<Config>(),
+            size_of::<Settings>() + 8 * (PORT_WORDS + BLOCK16_WORDS + 2 * BLOCK6_WORDS)
+        );
         assert_eq!(size_of::<Cpu>(), 4 * 8 + 2 * 16 * Reason::COUNT);
         assert_eq!(size_of::<Ban>(), 8 + 16 + 8 + 4 + 4 + 3 * 8);
         assert_eq!(size_of::<BanEntry>(), 16 + size_of::<Ban>());
@@ -330,6 +361,16 @@ mod tests {
         for (prefix, words) in [(16, BLOCK16_WORDS), (20, BLOCK20_WORDS), (24, BLOCK24_WORDS)] {
             assert_eq!(block_slot(u32::MAX, prefix), (words as u32 - 1, 1 << 63));
         }
+    }
+
+    #[test]
+    fn addresses_of_an_ipv6_network_share_a_bit_within_the_bitmap() {
+        let all = [0, 0x2001_0db8_0bad_0000, 0x2001_0db8_0bad_ffff, 0x2001_0db8_0bae_0000, u64::MAX];
+        let [_, first, last, next, _] = all.map(|first| block6_slot(first, 48));
+        assert_eq!(first, last);
+        assert_ne!(first, next);
+        assert_eq!(block6_slot(all[1], 32), block6_slot(all[3], 32));
+        assert!(all.iter().all(|first| (block6_slot(*first, 48).0 as usize) < BLOCK6_WORDS));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use core::arch::asm;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use sluice_common::{
-    BLOCK16_WORDS, BLOCK20_WORDS, BLOCK24_WORDS, Config, Cpu, PORT_WORDS, Reason, block_slot, port_slot,
-    stage,
+    BLOCK16_WORDS, BLOCK20_WORDS, BLOCK24_WORDS, Config, Cpu, PORT_WORDS, Reason, block_slot, block6_slot,
+    port_slot, stage,
 };
 
 use crate::{
@@ -176,6 +176,9 @@ fn blocked_by(packet: &Packet, generation: u32, config: &Config) -> Option<u32> 
         return look_up(generation, || BLOCK4_0.get(&key), || BLOCK4_1.get(&key));
     }
     if !packet.is_v4() && stages & stage::BLOCK6 != 0 {
+        if !may_be_blocked6(u64::from_be(source.v6_words()[0]), config) {
+            return None;
+        }
         let key = Key::new(128, source.v6_words());
         return look_up(generation, || BLOCK6_0.get(&key), || BLOCK6_1.get(&key));
     }
@@ -197,4 +200,13 @@ fn may_be_blocked(address: u32, generation: u32, config: &Config) -> bool {
     is_set(&config.block16, word16, mask16)
         && !(is_worth(stage::BLOCK20) && is_free20())
         && !(is_worth(stage::BLOCK24) && is_free24())
+}
+
+/// Whether there may be anything about an IPv6 address's /32, and then its /48, in the block list.
+#[inline(always)]
+fn may_be_blocked6(first: u64, config: &Config) -> bool {
+    let stages = config.settings.stages;
+    let ((word32, mask32), (word48, mask48)) = (block6_slot(first, 32), block6_slot(first, 48));
+    !(stages & stage::BLOCK6_32 != 0 && !is_set(&config.block6_32, word32, mask32)
+        || stages & stage::BLOCK6_48 != 0 && !is_set(&config.block6_48, word48, mask48))
 }

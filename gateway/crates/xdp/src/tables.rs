@@ -2,7 +2,9 @@
 
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
-use sluice_common::{Config, Gcra, Limits, Settings, block_slot, port_slot, stage};
+use sluice_common::{
+    BLOCK6_WORDS, Config, Gcra, Limits, Settings, block_slot, block6_slot, port_slot, stage,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a generation of the program's maps holds. Bans are not part of it: they come and go by themselves.
@@ -117,6 +119,27 @@ impl Lists {
         }
     }
 
+    /// Marks the IPv6 networks of `prefix` bits that have anything blocked in them; whether that leaves enough of them out. It
+    /// does not where one network alone is many of that size.
+    fn mark_blocked6(&self, prefix: u8, words: &mut [u64; BLOCK6_WORDS]) -> bool {
+        const WIDEST_BITS: u8 = 8;
+        for net in self.block.keys() {
+            let IpNet::V6(net) = net else { continue };
+            let wider = prefix.saturating_sub(net.prefix_len());
+            if wider > WIDEST_BITS {
+                return false;
+            }
+            let first = (net.network().to_bits() >> 64) as u64;
+            for within in 0..1_u64 << wider {
+                let (word, mask) = block6_slot(first | within << (64 - prefix), prefix.into());
+                if let Some(word) = words.get_mut(word as usize) {
+                    *word |= mask;
+                }
+            }
+        }
+        count_ones(words) < 32 * BLOCK6_WORDS as u32
+    }
+
     /// Rule ids in use.
     pub(crate) fn rules(&self) -> BTreeSet<u32> {
         self.block.values().copied().collect()
@@ -200,6 +223,9 @@ impl Tables {
         // A bitmap that says yes to most of what the one before it does is only a miss more. One bit there is 16 here.
         config.settings.stages |=
             bits([(of20 < of16 * 8, stage::BLOCK20), (of24 < of20 * 8, stage::BLOCK24)]);
+        let is_worth32 = self.lists.mark_blocked6(32, &mut config.block6_32);
+        let is_worth48 = self.lists.mark_blocked6(48, &mut config.block6_48);
+        config.settings.stages |= bits([(is_worth32, stage::BLOCK6_32), (is_worth48, stage::BLOCK6_48)]);
         config
     }
 
@@ -327,6 +353,45 @@ mod tests {
                 assert_eq!(words[word as usize] & mask != 0, *prefix <= nearest, "{address} /{prefix}");
             }
         }
+    }
+
+    #[test]
+    fn every_blocked_ipv6_address_has_its_bits() {
+        let config = |nets: &[&str]| {
+            let block = nets.iter().map(|text| (net(text), 0)).collect();
+            Tables { lists: Lists { block, ..Lists::default() }, ..Tables::default() }.config(1, 0)
+        };
+        let asked = |config: &Config| {
+            let has = |bit| config.settings.stages & bit != 0;
+            (has(stage::BLOCK6_32), has(stage::BLOCK6_48))
+        };
+        let has = |config: &Config, address: &str| {
+            let first = (address.parse::<std::net::Ipv6Addr>().unwrap().to_bits() >> 64) as u64;
+            let is_set = |words: &[u64], (word, mask): (u32, u64)| words[word as usize] & mask != 0;
+            (
+                is_set(&config.block6_32, block6_slot(first, 32)),
+                is_set(&config.block6_48, block6_slot(first, 48)),
+            )
+        };
+        let few = config(&["2001:db8:bad::/48", "2001:db8:1:2::3/128", "2a00:8::/29", "2001:db9:f000::/40"]);
+        assert_eq!(asked(&few), (true, false), "a /29 has half a million of /48s");
+        for blocked in
+            ["2001:db8:bad:ffff::1", "2001:db8:1::", "2a00:8::", "2a00:f:ffff::", "2001:db9:f0ff::"]
+        {
+            assert!(has(&few, blocked).0, "{blocked}");
+        }
+        let narrow = config(&["2001:db8:bad::/48", "2001:db8:1:2::3/128", "2001:db9:f000::/40"]);
+        assert_eq!(asked(&narrow), (true, true));
+        for blocked in ["2001:db8:bad:ffff::1", "2001:db8:1::", "2001:db9:f000::", "2001:db9:f0ff:ffff::"] {
+            assert_eq!(has(&narrow, blocked), (true, true), "{blocked}");
+        }
+        assert_eq!(has(&narrow, "2001:db8:600d::1"), (true, false));
+        assert_eq!(has(&narrow, "2a00:1450:4001::1"), (false, false));
+        assert_eq!(asked(&config(&["::/0"])), (false, false));
+        assert_eq!(asked(&config(&["2000::/19"])), (false, false));
+        let all: Vec<_> = (0..60_000).map(|index| format!("2001:{:x}:{index:x}::/48", index / 2)).collect();
+        let all: Vec<_> = all.iter().map(String::as_str).collect();
+        assert_eq!(asked(&config(&all)), (true, false), "more than half of all bits");
     }
 
     #[test]
