@@ -1,5 +1,5 @@
 //! A request and a response through parameters and the two templates that users bring along, and a body through its model,
-//! each on 1 KiB; then templates that use their fuel up, which is how long any template can hold a core.
+//! each on 1 KiB; then templates without end, which is how long any template can hold a core.
 //!
 //! `cargo bench -p sluice-bench --bench mapping`.
 
@@ -9,15 +9,15 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use sluice_mapping::{
     Answer, BinaryMediaTypes, ContextValue, ContextVariable, Models, Outgoing, Request, RequestMapping,
     RequestSource, RequestView, Response, ResponseMapping, ResponseSource, ResponseView, SelectBy, Validator,
-    ValidatorSource,
+    ValidatorSource, Work,
 };
-use sluice_vtl::{Case, Limits, Template, run};
+use sluice_vtl::Case;
 use std::hint::black_box;
 
 const REQUEST: &str = include_str!("../../gateway/crates/vtl/vectors/mission/request-template.json");
 const RESPONSE: &str = include_str!("../../gateway/crates/vtl/vectors/mission/response-template.json");
 
-/// Templates that stop at a limit only.
+/// Templates that stop at a bound only.
 const ENDLESS: &[(&str, &str)] = &[
     ("loops", "#foreach($a in [1..1000])#foreach($b in [1..1000])$a$b#end#end"),
     ("strings", "#set($s='x')#foreach($i in [1..1000])#set($s=$s+$s)#set($t=$s.replaceAll('x','xy'))#end"),
@@ -137,14 +137,24 @@ fn mapping(criterion: &mut Criterion) {
     }
 }
 
+/// What a core does of them before it hands them over.
 fn endless(criterion: &mut Criterion) {
-    let case = Case::with_body(exchange().body);
+    let (exchange, binary) = (exchange(), BinaryMediaTypes::default());
     let mut group = criterion.benchmark_group("endless");
     group.sample_size(10);
     for (name, text) in ENDLESS {
-        let Ok(template) = Template::compile(name, text) else { continue };
+        let templates = &[("application/json", *text)];
+        let Ok(mapping) = RequestMapping::compile(&RequestSource { templates, ..RequestSource::default() })
+        else {
+            continue;
+        };
+        let mut out = Outgoing::default();
         group.bench_function(*name, |bencher| {
-            bencher.iter(|| run(black_box(&template), &case, &Limits::default()))
+            bencher.iter(|| {
+                let work = Work::on_core();
+                let done = mapping.apply(&Request::within(black_box(&exchange), &work), &binary, &mut out);
+                assert!(done.is_err() && work.is_short(), "it ends by itself");
+            })
         });
     }
 }

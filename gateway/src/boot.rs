@@ -295,6 +295,8 @@ fn start_cores(
     sockets: Vec<Vec<Listening>>,
     cpus: &[usize],
 ) -> Result<(Vec<Handle>, Vec<Arc<Pulse>>), Failure> {
+    // Cores are pinned, and what they start is, too.
+    sluice_dataplane::start_workers();
     let (mut handles, mut pulses) = (Vec::new(), Vec::new());
     for (index, (listeners, cpu)) in sockets.into_iter().zip(cpus.iter().copied().cycle()).enumerate() {
         let pulse = Arc::new(Pulse::default());

@@ -445,3 +445,76 @@ fn large_bodies_are_validated_mapped_and_compressed_the_same() {
     let broken = format!("{body}}}");
     post(&broken, "identity").assert_refusal(400, "Invalid request body", "BadRequestException");
 }
+
+/// Nanoseconds of CPU that the threads beside the cores have had.
+fn apart_ns(gateway: &Gateway) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+    let read =
+        |task: &std::path::Path, what: &str| std::fs::read_to_string(task.join(what)).unwrap_or_default();
+    tasks
+        .map(|task| task.unwrap().path())
+        .filter(|task| read(task, "comm").trim() == "sluice-mapping")
+        .map(|task| read(&task, "schedstat").split(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+/// What takes long must not be done by a core: others would wait for it.
+#[test]
+fn templates_that_take_long_run_beside_the_cores() {
+    const LONG: &str = "#foreach($a in [1..100])#foreach($b in [1..1000])#set($n = $a * $b)#end#end";
+    const ENDLESS: &str =
+        "#foreach($a in [1..1000])#foreach($b in [1..1000])#foreach($c in [1..1000])#end#end#end";
+    let backend = echo();
+    let uri = format!("http://{}/", backend.addr());
+    let long = |text: &str| json!({ "application/json": format!("{LONG}{text}") });
+    let mut waits = mock("x");
+    waits["requestTemplates"] = long("{\"statusCode\": 200}");
+    let mut answers = mock("x");
+    answers["integrationResponses"]["200"]["responseTemplates"] = long("$n");
+    let mut never = mock("x");
+    never["requestTemplates"] = json!({ "application/json": format!("{ENDLESS}{{\"statusCode\": 200}}") });
+    let both = http(
+        &uri,
+        json!({
+            "requestTemplates": long("{\"n\": $n, \"a\": $input.json('$.a')}"),
+            "integrationResponses": { "200": { "statusCode": "200", "responseTemplates": long("[$input.body, $n]") } }
+        }),
+    );
+    let gateway = Gateway::start("");
+    let api = RestApi::new("a")
+        .method("ANY", "/quick", mock("quick"))
+        .method("ANY", "/waits", waits)
+        .method("ANY", "/answers", answers)
+        .method("ANY", "/never", never)
+        .method("POST", "/both", both);
+    gateway.serve_rest(&[api.deploy("s")]);
+    let post = |path: &str, body: &'static str| {
+        gateway.call(
+            &Call::post(&format!("/_aws/execute-api/a/s{path}"), body)
+                .header("content-type", "application/json"),
+        )
+    };
+    // What hundreds of thousands of steps take at least, by far.
+    const LONG_NS: u64 = 1_000_000;
+    let before_ns = apart_ns(&gateway);
+    for (answer, expected) in [
+        (gateway.rest("a", "s", "/waits"), "x"),
+        (post("/waits", "{}"), "x"),
+        (gateway.rest("a", "s", "/answers"), "100000"),
+        (post("/answers", "{}"), "100000"),
+        (post("/both", "{\"a\": [1]}"), "[{\"n\": 100000, \"a\": [1]}, 100000]"),
+    ] {
+        assert_eq!((answer.status, answer.text().as_str()), (200, expected));
+    }
+    let had_ns = apart_ns(&gateway) - before_ns;
+    assert!(had_ns > 6 * LONG_NS, "{had_ns}");
+    gateway.rest("a", "s", "/never").assert_refusal(
+        500,
+        "Internal server error",
+        "InternalServerErrorException",
+    );
+    assert!(apart_ns(&gateway) - before_ns > had_ns + LONG_NS);
+    let had_ns = apart_ns(&gateway);
+    assert_eq!(gateway.rest("a", "s", "/quick").text(), "quick");
+    assert_eq!(apart_ns(&gateway), had_ns, "what is quick is done where it is");
+}

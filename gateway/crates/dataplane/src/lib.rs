@@ -37,6 +37,7 @@ pub use crate::auth::{Keyring, ProviderKeys};
 pub use crate::core::{Core, View, group_spec};
 pub use connections::Connections;
 pub use ids::{RequestId, RequestIds};
+pub use rest::away::start_workers;
 pub use secure::{TlsPlan, UpstreamTls};
 
 use auth::Wait;
@@ -290,8 +291,11 @@ impl Core {
                 answered
             }
             Backing::Mock(_) if matches!(ex.head.framing, BodyFraming::None | BodyFraming::Length(0)) => {
-                rest::mock_now(self, conn, ex, (route, plan), keep);
-                answered
+                if rest::mock_now(self, conn, ex, (route, plan), keep) {
+                    answered
+                } else {
+                    Way::Await(Rest::Mapped)
+                }
             }
             Backing::Mock(_) => Way::Await(Rest::Mapped),
             Backing::Http(_) | Backing::Function(_) | Backing::Service(_) => {

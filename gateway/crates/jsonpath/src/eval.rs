@@ -115,6 +115,8 @@ impl<'a> Walk<'_, 'a, '_> {
     ) -> Result<bool, ReadError> {
         self.budget.spend(1)?;
         let Some((step, rest)) = steps.split_first() else {
+            // Keeping it costs as much again.
+            self.budget.spend(1)?;
             self.found.push(value.clone());
             return Ok(true);
         };

@@ -6,8 +6,9 @@
 
 use crate::eval::{Budget, ReadError};
 use regex::{Regex, RegexBuilder};
+use rustix::time::{ClockId, clock_gettime};
 use std::fmt;
-use std::time::Instant;
+use std::time::Duration;
 
 /// A compiled program larger than this is refused.
 const LARGEST_PROGRAM: usize = 1 << 18;
@@ -195,7 +196,7 @@ impl JavaPattern {
     /// Starts to take the time, where the pattern is one that may take long.
     #[must_use]
     pub fn clock(&self) -> Clock {
-        Clock(matches!(self.find, Engine::Backtracking(_)).then(Instant::now))
+        Clock(matches!(self.find, Engine::Backtracking(_)).then(cpu_time))
     }
 
     /// As [`Self::matches`], paid for.
@@ -267,9 +268,14 @@ impl JavaPattern {
     }
 }
 
-/// The time that searches take by backtracking: how long cannot be told from text and pattern.
+/// The time that searches take by backtracking: how long cannot be told from text and pattern. It is the thread's own, so that
+/// nobody pays for what others do with the CPU meanwhile.
 #[derive(Debug)]
-pub struct Clock(Option<Instant>);
+pub struct Clock(Option<Duration>);
+
+fn cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
 
 impl Clock {
     /// Has a budget pay for the time since the last call.
@@ -278,8 +284,8 @@ impl Clock {
     /// When the budget is used up.
     pub fn charge(&mut self, budget: &mut Budget) -> Result<(), ReadError> {
         let Some(since) = &mut self.0 else { return Ok(()) };
-        let now = Instant::now();
-        let units = now.duration_since(*since).as_nanos() / UNIT_NS;
+        let now = cpu_time();
+        let units = now.saturating_sub(*since).as_nanos() / UNIT_NS;
         *since = now;
         budget.spend(u64::try_from(units).unwrap_or(u64::MAX))
     }

@@ -5,6 +5,7 @@
 use crate::context::ContextName;
 use crate::refusal::Refusal;
 use crate::view::{NotJson, Request, Response};
+use crate::work::Work;
 use crate::{Kind, percent};
 use sluice_jsonpath::Path;
 use sluice_vtl::ContextValue;
@@ -180,7 +181,7 @@ impl Expression {
             | Source::ResponseBody
             | Source::ResponseBodyPath(_) => {
                 if let Some(response) = response {
-                    return self.of_response(response, each);
+                    return self.of_response(response, request.work(), each);
                 }
             }
             _ => return self.of_request(request, each),
@@ -219,7 +220,7 @@ impl Expression {
             }),
             Source::Body => each(request.body().text()),
             Source::BodyPath(path) => {
-                let read = request.body().read(path, each);
+                let read = request.body().read(path, request.work(), each);
                 return read
                     .map_err(|NotJson| Refusal::new(Kind::BadRequestBody, "Invalid JSON in request body"));
             }
@@ -228,7 +229,12 @@ impl Expression {
         Ok(())
     }
 
-    fn of_response(&self, response: &Response<'_>, each: &mut dyn FnMut(&str)) -> Result<(), Refusal> {
+    fn of_response(
+        &self,
+        response: &Response<'_>,
+        work: &Work,
+        each: &mut dyn FnMut(&str),
+    ) -> Result<(), Refusal> {
         match &self.source {
             Source::ResponseHeader(name) => {
                 let mut last = None;
@@ -248,7 +254,7 @@ impl Expression {
             }),
             Source::ResponseBody => each(response.body().text()),
             Source::ResponseBodyPath(path) => {
-                let read = response.body().read(path, each);
+                let read = response.body().read(path, work, each);
                 return read
                     .map_err(|NotJson| Refusal::configuration("Unable to transform response: invalid JSON"));
             }

@@ -37,6 +37,7 @@ mod testing;
 mod uri;
 mod validate;
 mod view;
+mod work;
 
 pub use assigned::{Assigned, Place};
 pub use content::{BinaryMediaTypes, ContentHandling, NotBase64, convert_request, convert_response};
@@ -63,3 +64,4 @@ pub use template::TemplateError;
 pub use uri::{UriError, UriTemplate};
 pub use validate::{ModelError, Models, Validator, ValidatorSource};
 pub use view::{Request, RequestView, Response, ResponseView};
+pub use work::Work;

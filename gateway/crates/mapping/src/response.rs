@@ -7,6 +7,7 @@ use crate::refusal::Refusal;
 use crate::request::{JSON, MappingError};
 use crate::template::{Chosen, Templates, apply_overrides, run};
 use crate::view::{Request, Response};
+use crate::work::Work;
 use sluice_jsonpath::{JavaPattern, Path};
 use sluice_vtl::Override;
 use std::borrow::Cow;
@@ -95,7 +96,7 @@ impl ResponseMapping {
     ) -> Result<(), Refusal> {
         out.headers.clear();
         out.body = None;
-        let choice = self.choose(response)?;
+        let choice = self.choose(response, request.work())?;
         out.status = choice.status;
         choice.parameters.apply(request, response, &mut out.headers)?;
         let body = convert(request, response, binary, choice.content_handling)?;
@@ -130,16 +131,16 @@ impl ResponseMapping {
         Ok(())
     }
 
-    fn choose(&self, response: &Response<'_>) -> Result<&Choice, Refusal> {
+    fn choose(&self, response: &Response<'_>, work: &Work) -> Result<&Choice, Refusal> {
         let status = response.view().status().to_string();
         let message = match self.by {
             SelectBy::Status => None,
-            SelectBy::LambdaError => error_message(response),
+            SelectBy::LambdaError => error_message(response, work),
         };
         let selected = message.as_deref().unwrap_or(&status);
         let default = self.choices.iter().find(|choice| choice.pattern.is_none());
         let matching =
-            |choice: &&Choice| choice.pattern.as_ref().is_some_and(|pattern| pattern.matches(selected));
+            |choice: &&Choice| choice.pattern.as_ref().is_some_and(|pattern| work.matches(pattern, selected));
         // A pattern for all errors, `(\n|.)+`, must not catch a function that succeeded.
         let succeeded = self.by == SelectBy::LambdaError && message.is_none();
         let found = default.filter(|_| succeeded).or_else(|| self.choices.iter().find(matching)).or(default);
@@ -192,10 +193,10 @@ impl Choice {
 }
 
 /// `errorMessage` of a Lambda function's answer.
-fn error_message(response: &Response<'_>) -> Option<String> {
+fn error_message(response: &Response<'_>, work: &Work) -> Option<String> {
     let path = Path::parse("$.errorMessage").ok()?;
     let mut message = None;
-    let read = response.body().read(&path, &mut |text| message = Some(text.to_owned()));
+    let read = response.body().read(&path, work, &mut |text| message = Some(text.to_owned()));
     read.ok().and(message).filter(|message| !message.is_empty())
 }
 

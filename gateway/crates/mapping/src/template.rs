@@ -4,7 +4,7 @@ use crate::assigned::{Assigned, Place as To};
 use crate::context::{ContextName, ContextVariable};
 use crate::percent;
 use crate::view::Request;
-use sluice_vtl::{ContextValue, Host, Limits, Override, Place, Rendered, Template};
+use sluice_vtl::{ContextValue, ErrorKind, Host, Limits, Override, Place, Rendered, Template};
 use std::cell::OnceCell;
 use std::fmt;
 
@@ -85,17 +85,19 @@ pub(crate) fn run(
     earlier: &[Override],
 ) -> Result<Rendered, sluice_vtl::Error> {
     let host = TemplateHost { request, body, names: OnceCell::new() };
-    let mut rendered = sluice_vtl::run(template, &host, &limits(body.len()))?;
+    let work = request.work();
+    let limits = Limits { fuel: work.left(), ..Limits::default() };
+    let rendered = sluice_vtl::run(template, &host, &limits);
+    if rendered.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Limit(_))) {
+        work.run_short();
+    }
+    let mut rendered = rendered?;
+    work.spend(rendered.fuel_used);
     if !earlier.is_empty() {
         let later = std::mem::replace(&mut rendered.overrides, earlier.to_vec());
         rendered.overrides.extend(later);
     }
     Ok(rendered)
-}
-
-/// What a template may do with a body of this size.
-fn limits(_body: usize) -> Limits {
-    Limits::default()
 }
 
 /// Assigns what a template put into `requestOverride` (or `responseOverride`); the status, if it has one that counts.

@@ -169,7 +169,7 @@ impl Validator {
             log: log.to_owned(),
             ..Refusal::new(Kind::BadRequestBody, "Invalid request body")
         };
-        let checked = request.body().check(schema).map_err(|NotJson| {
+        let checked = request.body().check(schema, request.work()).map_err(|NotJson| {
             refusal(String::new(), "Request body does not match model schema for content type: not JSON")
         })?;
         checked.map_err(|invalid| match invalid {

@@ -5,7 +5,8 @@
 
 use crate::context::{ContextName, ContextVariable};
 use crate::percent;
-use sluice_jsonpath::{Budget, Heap, Out, Path, Value, write_java, write_json};
+use crate::work::Work;
+use sluice_jsonpath::{Heap, Out, Path, Value, write_java, write_json};
 use sluice_schema::{Invalid, Schema};
 use sluice_vtl::ContextValue;
 use std::borrow::Cow;
@@ -70,6 +71,8 @@ pub struct Request<'v> {
     query: OnceCell<Vec<Pair<'v>>>,
     headers: OnceCell<Vec<Pair<'v>>>,
     body: Body<'v>,
+    own_work: Work,
+    lent_work: Option<&'v Work>,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -79,7 +82,7 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'v> Request<'v> {
-    /// Over what was received; nothing is decoded yet.
+    /// Over what was received; nothing is decoded yet. Mapping it may take [what it may elsewhere](Work::apart).
     #[must_use]
     pub fn new(view: &'v dyn RequestView) -> Self {
         Self {
@@ -88,7 +91,20 @@ impl<'v> Request<'v> {
             query: OnceCell::new(),
             headers: OnceCell::new(),
             body: Body::new(view.body()),
+            own_work: Work::apart(view.body().len()),
+            lent_work: None,
         }
+    }
+
+    /// As [`new`](Self::new), but mapping it draws on this work.
+    #[must_use]
+    pub fn within(view: &'v dyn RequestView, work: &'v Work) -> Self {
+        Self { lent_work: Some(work), ..Self::new(view) }
+    }
+
+    /// What mapping draws on.
+    pub(crate) fn work(&self) -> &Work {
+        self.lent_work.unwrap_or(&self.own_work)
     }
 
     /// What was received.
@@ -269,24 +285,22 @@ impl<'v> Body<'v> {
     }
 
     /// Checks the body against a model.
-    pub(crate) fn check(&self, schema: &Schema) -> Result<Result<(), Invalid>, NotJson> {
+    pub(crate) fn check(&self, schema: &Schema, work: &Work) -> Result<Result<(), Invalid>, NotJson> {
         let mut tree = self.tree.borrow_mut();
         let (heap, root) = tree.get_or_insert_with(|| self.parse()).as_mut().map_err(|error| *error)?;
-        // What must be looked at grows with the body, and so does the budget.
-        let mut budget = Budget::new(100_000 + 2 * self.bytes.len() as u64);
-        Ok(schema.check(heap, root, &mut budget))
+        Ok(work.draw(work.left(), |budget| schema.check(heap, root, budget)))
     }
 
     /// Gives `each` what a path leads to, as text; nothing where it leads nowhere.
-    pub(crate) fn read(&self, path: &Path, each: &mut dyn FnMut(&str)) -> Result<(), NotJson> {
+    pub(crate) fn read(&self, path: &Path, work: &Work, each: &mut dyn FnMut(&str)) -> Result<(), NotJson> {
         // AWS reads a body as JSON only where it begins like it; in any other nothing is found.
         if !matches!(self.bytes.trim_ascii_start(), [b'{' | b'[' | b'"' | b'\'', ..]) {
             return Ok(());
         }
         let mut tree = self.tree.borrow_mut();
         let (heap, root) = tree.get_or_insert_with(|| self.parse()).as_mut().map_err(|error| *error)?;
-        let mut budget = Budget::new(100_000);
-        let Ok(Some(value)) = path.read(heap, root, &mut budget) else { return Ok(()) };
+        let found = work.draw(work.left(), |budget| path.read(heap, root, budget));
+        let Ok(Some(value)) = found else { return Ok(()) };
         match &value {
             Value::Null => {}
             Value::Str(text) => each(text),
@@ -296,6 +310,7 @@ impl<'v> Body<'v> {
                     Value::List(_) | Value::Map(_) => write_json(heap, &value, &mut out),
                     _ => write_java(heap, &value, &mut out),
                 };
+                work.spend(out.as_str().len() as u64 / 32);
                 if written.is_ok() {
                     each(out.as_str());
                 }

@@ -76,10 +76,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// AWS's rounds and payload size; the rest bounds a run to a few milliseconds.
+    /// AWS's rounds and payload size; the rest bounds a run to some 50 milliseconds.
     fn default() -> Self {
         Self {
-            fuel: 200_000,
+            fuel: 2_000_000,
             output_bytes: 10 << 20,
             values: 1_000_000,
             foreach_rounds: 1000,

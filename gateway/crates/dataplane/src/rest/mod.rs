@@ -7,7 +7,7 @@
 //! routes of the configuration do, and what of their head is mapped is in [`proxy`].
 
 mod auth;
-mod away;
+pub(crate) mod away;
 mod call;
 pub(crate) mod compress;
 pub(crate) mod headers;
@@ -35,7 +35,7 @@ use service::ServiceCall;
 use sluice_cache::{Entry, Validity};
 use sluice_h1::{Body, BodyError};
 use sluice_mapping::{
-    Answer, Kind, Outgoing, OwnedRequest, Place, Request, Response, ResponseView, Step, Validator,
+    Answer, Kind, Outgoing, OwnedRequest, Place, Request, Response, ResponseView, Step, Validator, Work,
 };
 use sluice_server::{After, Conn};
 use sluice_snapshot::{
@@ -55,20 +55,31 @@ const MOCK_STATUS_BYTES: usize = 1 << 20;
 /// What a client may send ("Amazon API Gateway quotas": payload size).
 const BODY_MAX_BYTES: u64 = 10 * 1024 * 1024;
 
-/// Answers a mapped MOCK whose request has no body: nothing is waited for.
+/// Answers a mapped MOCK whose request has no body: nothing is waited for. False, and nothing has been done, where that is
+/// too much work for a core: then it is for [`run`].
 pub(crate) fn mock_now(
     core: &Core,
     conn: &Conn,
     ex: &mut Exchange,
     (route, plan): (&Route, &MappedPlan),
     keep: bool,
-) {
+) -> bool {
     core.trace.body(b"");
+    let work = in_place(core, b"");
     let mut outgoing = Outgoing::default();
-    let made = validated(core, ex, route, b"")
-        .and_then(|()| prepared(core, ex, plan, b"", &mut outgoing))
-        .and_then(|()| mocked(core, ex, plan, b"", &outgoing));
+    let made = validated(core, ex, route, b"", &work)
+        .and_then(|()| prepared(core, ex, plan, b"", (&work, &mut outgoing)))
+        .and_then(|()| mocked(core, ex, plan, &outgoing, &work));
+    if work.is_short() {
+        return false;
+    }
     finish(core, conn, ex, made.map(|answer| (answer, Vec::new())), keep);
+    true
+}
+
+/// What mapping may take where it stands. Who tries a method out runs on a thread of their own, and is told each step once.
+fn in_place(core: &Core, body: &[u8]) -> Work {
+    if core.trace.is_kept() { Work::apart(body.len()) } else { Work::on_core() }
 }
 
 /// Answers a mapped method.
@@ -167,7 +178,7 @@ fn entry(rule: &StoreRule, answer: &Answer, received: &[u8]) -> Option<Entry> {
 /// An answer, and the body that goes with it where mapping made none.
 type Made = Result<(Answer, Vec<u8>), Refused>;
 
-/// Checks and maps a request; elsewhere, if its body is large.
+/// Checks and maps a request; elsewhere, if its body is large, or if that turns out to be much work.
 async fn ready(
     core: &Core,
     ex: &Exchange,
@@ -176,9 +187,12 @@ async fn ready(
 ) -> Result<Outgoing, Refused> {
     let mut outgoing = Outgoing::default();
     if body.len() < AWAY_BYTES {
-        validated(core, ex, route, body)?;
-        prepared(core, ex, plan, body, &mut outgoing)?;
-        return Ok(outgoing);
+        let work = in_place(core, body);
+        let outcome = validated(core, ex, route, body, &work)
+            .and_then(|()| prepared(core, ex, plan, body, (&work, &mut outgoing)));
+        if !work.is_short() || core.trace.is_kept() {
+            return outcome.map(|()| outgoing);
+        }
     }
     let (snapshot, at) = (Arc::clone(&ex.view.snapshot), ex.route);
     let owned = {
@@ -212,7 +226,8 @@ fn map_apart(
     plan.request.apply(&request, &deployed.binary, outgoing)
 }
 
-/// Maps an answer, and gives back what it was mapped from; elsewhere, if its body is large.
+/// Maps an answer, and gives back what it was mapped from; elsewhere, if its body is large, or if that turns out to be much
+/// work.
 async fn mapped_back<R: ResponseView + Send + 'static>(
     core: &Core,
     ex: &Exchange,
@@ -222,7 +237,11 @@ async fn mapped_back<R: ResponseView + Send + 'static>(
     response: R,
 ) -> Result<(Answer, R), Refused> {
     if response.body().len() < AWAY_BYTES {
-        return Ok((mapped(core, ex, plan, body, outgoing, &response)?, response));
+        let work = in_place(core, response.body());
+        let outcome = mapped(core, ex, plan, outgoing, (body, &response), &work);
+        if !work.is_short() || core.trace.is_kept() {
+            return Ok((outcome?, response));
+        }
     }
     let (snapshot, at) = (Arc::clone(&ex.view.snapshot), ex.route);
     let owned = {
@@ -237,7 +256,8 @@ async fn mapped_back<R: ResponseView + Send + 'static>(
         let found = at.and_then(|at| Some((snapshot.route(at)?, snapshot.rest.deployed(at)?)));
         let outcome = match found.map(|(route, deployed)| (&route.action, deployed)) {
             Some((Action::Mapped(plan), deployed)) => {
-                let (request, view) = (Request::new(&owned), Response::new(&response));
+                let much = Work::apart(response.body().len());
+                let (request, view) = (Request::within(&owned, &much), Response::new(&response));
                 plan.response.apply(&request, &view, &deployed.binary, &overrides, &mut answer)
             }
             _ => Err(missing()),
@@ -277,7 +297,11 @@ async fn answered(
     outgoing: &Outgoing,
 ) -> Made {
     match &plan.backing {
-        Backing::Mock(_) => mocked(core, ex, plan, body, outgoing).map(|answer| (answer, Vec::new())),
+        Backing::Mock(_) => {
+            let status = mock_status(core, outgoing.body.as_deref().unwrap_or(body))?;
+            let (answer, _) = mapped_back(core, ex, plan, body, outgoing, Mocked(status)).await?;
+            Ok((answer, Vec::new()))
+        }
         Backing::Http(integration) => {
             conn.client.out().flush();
             asked(core, ex, plan, Asked::Http(integration), body, outgoing).await
@@ -300,11 +324,11 @@ pub(crate) fn has_parameters(core: &Core, ex: &Exchange, validator: &Validator) 
 }
 
 /// Checks the body, where the method's validator has a model for it.
-fn validated(core: &Core, ex: &Exchange, route: &Route, body: &[u8]) -> Result<(), Refused> {
+fn validated(core: &Core, ex: &Exchange, route: &Route, body: &[u8], work: &Work) -> Result<(), Refused> {
     let validator = route.validator.as_deref().filter(|validator| validator.needs_body());
     let Some(validator) = validator else { return Ok(()) };
     let seen = Seen::new(ex, body, core.clock.unix_ms(ex.received_ns));
-    validator.check(&Request::new(&seen)).map_err(|refusal| refused(&refusal))
+    validator.check(&Request::within(&seen, work)).map_err(|refusal| refused(&refusal))
 }
 
 /// Maps the request.
@@ -313,25 +337,32 @@ fn prepared(
     ex: &Exchange,
     plan: &MappedPlan,
     body: &[u8],
-    outgoing: &mut Outgoing,
+    (work, outgoing): (&Work, &mut Outgoing),
 ) -> Result<(), Refused> {
     let seen = Seen::new(ex, body, core.clock.unix_ms(ex.received_ns));
     let Some(deployed) = deployed(ex) else { return Err(Refusal::Configuration.into()) };
-    plan.request.apply(&Request::new(&seen), &deployed.binary, outgoing).map_err(|refusal| refused(&refusal))
+    let request = Request::within(&seen, work);
+    plan.request.apply(&request, &deployed.binary, outgoing).map_err(|refusal| refused(&refusal))
 }
 
 fn deployed(ex: &Exchange) -> Option<&Deployed> {
     ex.view.snapshot.rest.deployed(ex.route?)
 }
 
+/// Answers a MOCK whose request has no body.
 fn mocked(
     core: &Core,
     ex: &Exchange,
     plan: &MappedPlan,
-    body: &[u8],
     outgoing: &Outgoing,
+    work: &Work,
 ) -> Result<Answer, Refused> {
-    let template = outgoing.body.as_deref().unwrap_or(body);
+    let status = mock_status(core, outgoing.body.as_deref().unwrap_or_default())?;
+    mapped(core, ex, plan, outgoing, (b"", &Mocked(status)), work)
+}
+
+/// The status that a MOCK's request names.
+fn mock_status(core: &Core, template: &[u8]) -> Result<u16, Refused> {
     core.trace.with(|log| log.add(Step::EndpointRequestBody(&String::from_utf8_lossy(template))));
     let status = Some(template).filter(|template| template.len() <= MOCK_STATUS_BYTES);
     let status = status.and_then(sluice_mapping::mock_status).ok_or_else(|| Refused {
@@ -341,23 +372,23 @@ fn mocked(
         ..Refused::from(Refusal::Configuration)
     })?;
     core.trace.received(status, 0, &[], b"");
-    mapped(core, ex, plan, body, outgoing, &Mocked(status))
+    Ok(status)
 }
 
 fn mapped(
     core: &Core,
     ex: &Exchange,
     plan: &MappedPlan,
-    body: &[u8],
     outgoing: &Outgoing,
-    response: &dyn ResponseView,
+    (body, response): (&[u8], &dyn ResponseView),
+    work: &Work,
 ) -> Result<Answer, Refused> {
     let seen = Seen::new(ex, body, core.clock.unix_ms(ex.received_ns));
     let Some(deployed) = deployed(ex) else { return Err(Refusal::Configuration.into()) };
     let mut answer = Answer::default();
     plan.response
         .apply(
-            &Request::new(&seen),
+            &Request::within(&seen, work),
             &Response::new(response),
             &deployed.binary,
             &outgoing.response_overrides,

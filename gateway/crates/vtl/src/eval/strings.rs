@@ -195,7 +195,7 @@ impl<'a> Eval<'a, '_> {
 }
 
 /// For a match with its captures, beside the text that was searched.
-const MATCH_UNITS: u64 = 8;
+const MATCH_UNITS: u64 = 11;
 
 fn slow(error: PatternError) -> Fault {
     Fault::failed(format!("regular expression: {error}"))
