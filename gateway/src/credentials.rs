@@ -1,11 +1,93 @@
-//! Credentials that the process finds around it, as AWS's own tools do: the environment, then the shared credentials file.
+//! Credentials that the process finds around it, as AWS's own tools do: the environment, then the shared credentials file, then
+//! those that others give for a while ([`remote`]).
+//!
+//! Others are asked only once something in the catalog has nothing to be signed with: most gateways have no business
+//! with them. Never by a data core.
 
+mod remote;
+
+use crate::cores::unix_s;
 use sluice_compile::Credentials;
 use sluice_snapshot::Secret;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long before their end credentials are renewed (as AWS's SDKs do). What is renewed every 30 seconds or so is then tried ten times.
+const RENEW_BEFORE_S: i64 = 300;
+/// How soon somebody who had nothing to give is asked again.
+const AGAIN_AFTER: Duration = Duration::from_secs(20);
 
 /// What requests to AWS are signed with where the configuration has nothing.
-pub(crate) fn found() -> Option<Credentials> {
+#[derive(Default)]
+pub(crate) struct Finder(Mutex<Kept>);
+
+/// What others gave last.
+#[derive(Default)]
+struct Kept {
+    given: Option<remote::Given>,
+    asked: Option<Instant>,
+    /// The last question failed, and that was told.
+    failing: bool,
+}
+
+impl Finder {
+    /// What there is now. `wanted`: others are asked, too, if it is time to; that may take seconds.
+    pub(crate) fn found(&self, wanted: bool) -> Option<Credentials> {
+        let own = own();
+        if own.is_some() {
+            return own;
+        }
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted && kept.is_due() {
+            kept.renew();
+        }
+        kept.given.as_ref().map(|(credentials, _)| credentials.clone())
+    }
+
+    /// Others are asked at the next occasion, even if they had nothing a moment ago.
+    pub(crate) fn forget_failure(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).asked = None;
+    }
+}
+
+impl Kept {
+    fn is_due(&self) -> bool {
+        let now_s = i64::try_from(unix_s()).unwrap_or(i64::MAX);
+        let lasts = self
+            .given
+            .as_ref()
+            .is_some_and(|(_, until)| until.is_none_or(|until| until > now_s + RENEW_BEFORE_S));
+        !lasts && self.asked.is_none_or(|asked| asked.elapsed() >= AGAIN_AFTER)
+    }
+
+    /// What was given before stays if there is nothing new: the service may be more lenient than the clock, and no
+    /// credentials at all would help nobody.
+    fn renew(&mut self) {
+        self.asked = Some(Instant::now());
+        match remote::ask() {
+            Ok(Some(given)) => {
+                if self.failing {
+                    eprintln!("sluice: note: there are credentials for AWS again");
+                }
+                (self.given, self.failing) = (Some(given), false);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                if !self.failing {
+                    let meanwhile = if self.given.is_some() { ": those of before stay in use" } else { "" };
+                    eprintln!(
+                        "sluice: warning: no credentials for AWS from around the process: {error}{meanwhile}"
+                    );
+                }
+                self.failing = true;
+            }
+        }
+    }
+}
+
+/// What needs nobody else.
+fn own() -> Option<Credentials> {
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let of_environment = var("AWS_ACCESS_KEY_ID").zip(var("AWS_SECRET_ACCESS_KEY"));
     if let Some((access_key_id, secret)) = of_environment {

@@ -204,8 +204,8 @@ impl Keeper {
     }
 }
 
-/// What servers of keys are verified with: the system's authorities, read once.
-fn authorities() -> Result<&'static Arc<ClientConfig>, String> {
+/// What servers of keys and credentials are verified with: the system's authorities, read once.
+pub(crate) fn authorities() -> Result<&'static Arc<ClientConfig>, String> {
     static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     let make = || sluice_tls::client_config(sluice_tls::system_authorities()?, None, &[b"http/1.1"]);
     CONFIG.get_or_init(make).as_ref().map_err(Clone::clone)

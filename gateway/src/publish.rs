@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::bans::Bans;
 use crate::cores::{Drain, Order, unix_s};
-use crate::credentials;
+use crate::credentials::Finder;
 use crate::functions::{self, Functions};
 use crate::health::Checks;
 use crate::keys::Keys;
@@ -96,6 +96,7 @@ pub(crate) struct Publisher {
     checks: Checks,
     ports: Vec<u16>,
     functions: Functions,
+    credentials: Arc<Finder>,
     /// Held while backends are looked up.
     resolving: Mutex<()>,
     /// Held for all of a publication, which may take as long as the system's resolver.
@@ -109,6 +110,7 @@ pub(crate) struct Publisher {
 struct Workshop {
     registry: Registry,
     tls: Tls,
+    credentials: Arc<Finder>,
 }
 
 struct State {
@@ -136,7 +138,8 @@ impl Publisher {
         let catalog = Arc::<Catalog>::default();
         let mut tls = workshop.tls.plan(&settings).map_err(Failure::Config)?;
         let functions = Functions::default();
-        workshop.registry.set_credentials(credentials::found());
+        let credentials = Arc::clone(&workshop.credentials);
+        workshop.registry.set_credentials(credentials.found(false));
         let wanted = functions::wanted(&settings).map_err(Failure::Config)?;
         workshop.host_functions(&functions, &wanted).map_err(|lines| Failure::Runtime(lines.join("\n")))?;
         let current = workshop.compile(&settings, &catalog, &hub, false).map_err(Failure::Config)?;
@@ -166,6 +169,7 @@ impl Publisher {
             checks,
             ports,
             functions,
+            credentials,
             resolving: Mutex::new(()),
             workshop,
             state,
@@ -297,6 +301,7 @@ impl Publisher {
     fn try_reload(&self) -> Result<u64, Vec<String>> {
         let settings = self.origin.read().map_err(Failure::into_lines)?;
         let wanted = xdp::options(&settings, &self.ports)?;
+        self.credentials.forget_failure();
         let mut workshop = self.workshop();
         let mut tls = workshop.tls.plan(&settings)?;
         let functions = functions::wanted(&settings)?;
@@ -365,9 +370,11 @@ impl Publisher {
         // One that still waits for the resolver will do.
         let Ok(_turn) = self.resolving.try_lock() else { return };
         let found = sluice_compile::look_up(self.workshop().registry.backend_hosts());
+        // Tools that renew credentials write them anew, and those that others give end.
+        let wanted = self.workshop().registry.lacks_credentials();
+        let credentials = self.credentials.found(wanted);
         let mut workshop = self.workshop();
-        // Tools that renew credentials write them anew.
-        let renewed = workshop.registry.set_credentials(credentials::found());
+        let renewed = workshop.registry.set_credentials(credentials);
         if (workshop.registry.backends_moved(&found) || renewed)
             && let Err(errors) = self.try_publish(&mut workshop, self.catalog())
         {
@@ -397,8 +404,16 @@ impl Workshop {
         told: bool,
     ) -> Result<Snapshot, Vec<String>> {
         let mut slots = HubSlots(Arc::clone(hub));
-        let compiled = compile(settings, catalog, &mut self.registry, &mut slots, now())
-            .map_err(|rejected| rejected.lines())?;
+        let mut compile = |registry: &mut Registry| {
+            compile(settings, catalog, registry, &mut slots, now()).map_err(|rejected| rejected.lines())
+        };
+        let mut compiled = compile(&mut self.registry)?;
+        if self.registry.lacks_credentials() {
+            let found = self.credentials.found(true);
+            if self.registry.set_credentials(found) {
+                compiled = compile(&mut self.registry)?;
+            }
+        }
         // Those of the configuration were told when it was read: every change of the catalog comes by here.
         let warnings = if told { Vec::new() } else { lines(&compiled.warnings) };
         for warning in warnings.iter().chain(&compiled.notes) {

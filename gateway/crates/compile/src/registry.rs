@@ -37,6 +37,8 @@ pub struct Registry {
     pub(crate) function_host: Option<FunctionHost>,
     /// What the process has found around it to sign requests to AWS with.
     pub(crate) credentials: Option<rest::Credentials>,
+    /// Something that was compiled had no other credentials than those.
+    pub(crate) lacks_credentials: bool,
 }
 
 /// Where the functions that the gateway hosts are invoked.
@@ -101,6 +103,12 @@ impl Registry {
     /// Sets what requests to AWS are signed with, where the configuration has nothing; `true`: it is not what it was.
     pub fn set_credentials(&mut self, credentials: Option<rest::Credentials>) -> bool {
         std::mem::replace(&mut self.credentials, credentials) != self.credentials
+    }
+
+    /// Whether something was compiled that the configuration has no credentials for.
+    #[must_use]
+    pub const fn lacks_credentials(&self) -> bool {
+        self.lacks_credentials
     }
 
     /// Hosts and ports of the backends of REST APIs, to be looked up again now and then.

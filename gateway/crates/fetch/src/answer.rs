@@ -8,7 +8,8 @@ const LIMITS: Limits =
 /// Interim answers (1xx) before the final one.
 const MAX_INTERIM: usize = 4;
 
-pub(crate) fn read(stream: &mut impl Read, max_bytes: usize) -> io::Result<Vec<u8>> {
+/// Status and body.
+pub(crate) fn read(stream: &mut impl Read, max_bytes: usize) -> io::Result<(u16, Vec<u8>)> {
     let mut received = Vec::new();
     let mut head = ResponseHead::new();
     for _ in 0..=MAX_INTERIM {
@@ -22,10 +23,8 @@ pub(crate) fn read(stream: &mut impl Read, max_bytes: usize) -> io::Result<Vec<u
             break;
         }
     }
-    if head.status != 200 {
-        return Err(invalid(format!("the answer's status is {}", head.status)));
-    }
-    body(stream, received, head.framing, max_bytes)
+    let body = body(stream, received, head.framing, max_bytes)?;
+    Ok((head.status, body))
 }
 
 fn parse(received: &[u8], head: &mut ResponseHead) -> io::Result<Status> {

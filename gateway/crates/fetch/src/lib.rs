@@ -1,6 +1,6 @@
 //! Small documents over HTTP and HTTPS, such as key sets: blocking, and so never for a data core.
 //!
-//! One GET on a connection of its own. Redirects are not followed: who configures a URL means that one.
+//! One request on a connection of its own. Redirects are not followed: who configures a URL means that one.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -25,29 +25,63 @@ pub struct Budget {
     pub max_bytes: usize,
 }
 
+/// What is asked of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// In capitals; not HEAD.
+    pub method: &'a str,
+    /// Whom, and for what.
+    pub url: &'a Url,
+    /// Beside those that every request has. Names and values hold no line ends.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// May be empty.
+    pub body: &'a [u8],
+}
+
 /// The body of a 200 answer. `tls` is what servers are verified with.
 ///
 /// # Errors
 /// A sentence that does not name the URL.
 pub fn get(url: &Url, tls: Option<&Arc<ClientConfig>>, budget: Budget) -> Result<Vec<u8>, String> {
-    exchange(url, tls, budget).map_err(|error| match error.kind() {
+    let headers = [("Accept", "application/json")];
+    match send(&Request { method: "GET", url, headers: &headers, body: &[] }, tls, budget)? {
+        (200, body) => Ok(body),
+        (status, _) => Err(format!("the answer's status is {status}")),
+    }
+}
+
+/// The answer's status and body.
+///
+/// # Errors
+/// A sentence that does not name the URL.
+pub fn send(
+    request: &Request<'_>,
+    tls: Option<&Arc<ClientConfig>>,
+    budget: Budget,
+) -> Result<(u16, Vec<u8>), String> {
+    exchange(request, tls, budget).map_err(|error| match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer within {:?}", budget.timeout),
         _ => error.to_string(),
     })
 }
 
-fn exchange(url: &Url, tls: Option<&Arc<ClientConfig>>, budget: Budget) -> io::Result<Vec<u8>> {
+fn exchange(
+    request: &Request<'_>,
+    tls: Option<&Arc<ClientConfig>>,
+    budget: Budget,
+) -> io::Result<(u16, Vec<u8>)> {
     let until = Instant::now() + budget.timeout;
+    let url = request.url;
     let socket = connect(url, until)?;
     if !url.is_https() {
-        return ask(url, Timed { stream: &socket, socket: &socket, until }, budget.max_bytes);
+        return ask(request, Timed { stream: &socket, socket: &socket, until }, budget.max_bytes);
     }
     let config = tls.ok_or_else(|| io::Error::other("no authorities to verify https with"))?;
     let name = ServerName::try_from(url.host().to_owned())
         .map_err(|_| io::Error::new(ErrorKind::InvalidInput, "the host is no name for TLS"))?;
     let session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
     let timed = Timed { stream: &socket, socket: &socket, until };
-    ask(url, StreamOwned::new(session, timed), budget.max_bytes)
+    ask(request, StreamOwned::new(session, timed), budget.max_bytes)
 }
 
 /// The first of the name's addresses that accepts.
@@ -67,14 +101,24 @@ fn left(until: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-fn ask(url: &Url, mut stream: impl Read + Write, max_bytes: usize) -> io::Result<Vec<u8>> {
-    let request = format!(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: sluice/{}\r\nAccept: application/json\r\nConnection: close\r\n\r\n",
+fn ask(request: &Request<'_>, mut stream: impl Read + Write, max_bytes: usize) -> io::Result<(u16, Vec<u8>)> {
+    let Request { method, url, headers, body } = *request;
+    let mut head = format!(
+        "{method} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: sluice/{}\r\nConnection: close\r\n",
         url.target(),
         url.authority(),
         env!("CARGO_PKG_VERSION")
     );
-    stream.write_all(request.as_bytes())?;
+    for (name, value) in headers {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
+    // RFC 9110 8.6: a GET without content has no length.
+    if !body.is_empty() || method != "GET" {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    head.push_str("\r\n");
+    let whole = [head.as_bytes(), body].concat();
+    stream.write_all(&whole)?;
     stream.flush()?;
     answer::read(&mut stream, max_bytes)
 }
@@ -106,7 +150,7 @@ impl Write for Timed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, Url, get};
+    use super::{Budget, Request, Url, get, send};
     use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread;
@@ -139,6 +183,29 @@ mod tests {
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n";
         assert_eq!(fetched(chunked, 10).unwrap(), "{}");
         assert_eq!(fetched(b"HTTP/1.0 200 OK\r\n\r\nall of it", 10).unwrap(), "all of it");
+    }
+
+    #[test]
+    fn requests_have_methods_headers_and_bodies() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/token", listener.local_addr().unwrap())).unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\nbody") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let request = Request { method: "PUT", url: &url, headers: &[("X-Ttl", "60")], body: b"body" };
+        let budget = Budget { timeout: Duration::from_secs(5), max_bytes: 10 };
+        assert_eq!(send(&request, None, budget), Ok((403, b"no".to_vec())));
+        let seen = server.join().unwrap();
+        assert!(seen.starts_with("PUT /token HTTP/1.1\r\n"), "{seen}");
+        assert!(seen.contains("\r\nX-Ttl: 60\r\nContent-Length: 4\r\n\r\nbody"), "{seen}");
     }
 
     #[test]

@@ -276,6 +276,7 @@ impl Resolver<'_> {
     ) -> Result<Function, String> {
         let signer = self.services.signer("lambda", region, role);
         if signer.is_none() && !is_configured {
+            self.registry.lacks_credentials = true;
             return Err(format!(
                 "there is no function `{}` ([functions.{}]), and there are no credentials to ask AWS for it",
                 id.name, id.name
@@ -327,6 +328,7 @@ impl Resolver<'_> {
         let (url, is_configured) = self.services.endpoint(service, &arn.region);
         let signer = self.services.signer(service, &arn.region, role);
         if signer.is_none() && !self.services.is_unsigned(service) {
+            self.registry.lacks_credentials = true;
             let role = role.unwrap_or("no role");
             return Err(format!("there are no credentials to ask {service} with, for {role}"));
         }
