@@ -217,7 +217,7 @@ fn asked(method: &str, uri: &str, headers: &[(&str, &str)], body: &[u8]) -> Resu
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#[allow(clippy::unwrap_used, reason = "what fails there fails the test")]
 mod tests {
     use super::{container_uri, element, end, is_near, token_service};
     use std::collections::BTreeMap;

@@ -152,7 +152,7 @@ fn java_list(heap: &Heap<'_>, id: ListId, out: &mut Out, depth: usize) -> Result
 
 fn java_map(heap: &Heap<'_>, id: MapId, out: &mut Out, depth: usize) -> Result<(), WriteError> {
     out.push("{")?;
-    for (position, (key, value)) in heap.map(id).ordered().into_iter().enumerate() {
+    for (position, (key, value)) in heap.map(id).ordered().enumerate() {
         if position > 0 {
             out.push(", ")?;
         }
@@ -205,7 +205,7 @@ fn json_list(
 
 fn json_map(heap: &Heap<'_>, id: MapId, out: &mut Out, style: Style, depth: usize) -> Result<(), WriteError> {
     out.push("{")?;
-    for (position, (key, value)) in heap.map(id).ordered().into_iter().enumerate() {
+    for (position, (key, value)) in heap.map(id).ordered().enumerate() {
         if position > 0 {
             out.push(",")?;
         }
@@ -239,6 +239,15 @@ pub fn escape_jackson(text: &str, out: &mut Out) -> Result<(), WriteError> {
 }
 
 fn escape(text: &str, out: &mut Out, style: Style) -> Result<(), WriteError> {
+    // Most strings have nothing to escape, which bytes tell without decoding characters.
+    let is_plain = |byte: u8| match style {
+        Style::Jackson => byte >= b' ' && byte != b'"' && byte != b'\\',
+        Style::Smart => matches!(byte, b' '..0x7f) && byte != b'"' && byte != b'\\' && byte != b'/',
+    };
+    // Without a way out in between, so that many bytes are looked at at once.
+    if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
+        return out.push(text);
+    }
     let smart = matches!(style, Style::Smart);
     let mut piece = 0;
     for (at, char) in text.char_indices() {

@@ -14,9 +14,7 @@ impl<'a> Eval<'a, '_> {
             Value::List(id) if self.heap.list(*id).kind != ListKind::Entry => {
                 self.heap.list(*id).items.clone()
             }
-            Value::Map(id) => {
-                self.heap.map(*id).ordered().into_iter().map(|(_, value)| value.clone()).collect()
-            }
+            Value::Map(id) => self.heap.map(*id).ordered().map(|(_, value)| value.clone()).collect(),
             Value::Opaque(id) => match self.objects.get(*id as usize).copied() {
                 Some(Object::Iterator(at)) => match self.iterators.get_mut(at) {
                     Some((items, next)) => items.split_off((*next).min(items.len())),
@@ -209,15 +207,15 @@ impl<'a> Eval<'a, '_> {
                 Some(Value::Bool(any))
             }
             ("keySet", []) => {
-                let keys = map.ordered().into_iter().map(|(key, _)| key.clone()).collect();
+                let keys = map.ordered().map(|(key, _)| key.clone()).collect();
                 return self.new_list(ListKind::Java, keys);
             }
             ("values", []) => {
-                let values = map.ordered().into_iter().map(|(_, value)| value.clone()).collect();
+                let values = map.ordered().map(|(_, value)| value.clone()).collect();
                 return self.new_list(ListKind::Java, values);
             }
             ("entrySet", []) => {
-                let entries: Vec<_> = map.ordered().into_iter().cloned().collect();
+                let entries: Vec<_> = map.ordered().cloned().collect();
                 let mut list = Vec::with_capacity(entries.len());
                 for (key, value) in entries {
                     list.push(Value::List(self.heap.new_list(ListKind::Entry, vec![key, value])?));

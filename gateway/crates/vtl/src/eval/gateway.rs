@@ -51,7 +51,7 @@ impl<'a> Eval<'a, '_> {
                 let value = found.unwrap_or(Value::Str(Text::Borrowed("")));
                 let mut out = Out::new(self.limits.output_bytes);
                 write_json(&self.heap, &value, &mut out)?;
-                self.budget.spend(out.as_str().len() as u64 / 24)?;
+                self.budget.spend(out.as_str().len() as u64 / 8)?;
                 Ok(Some(Value::text(out.into_string())))
             }
             ("path", [path]) => self.read_path(method, path),
