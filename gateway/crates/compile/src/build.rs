@@ -29,7 +29,8 @@ pub(crate) fn build(
     slots: &mut dyn SlotAllocator,
     now_ns: u64,
 ) -> Snapshot {
-    let Plan { router, routes, upstreams, keys, signers } = plan;
+    let Plan { router, routes, upstreams, keys, signers, names } = plan;
+    registry.names = names;
     let cache = registry.cache(settings.cache.capacity_bytes);
     // What the store would refuse need not be gathered for it.
     let entry_max_bytes = settings.cache.entry_max_bytes.min(cache.entry_max_bytes());

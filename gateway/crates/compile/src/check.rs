@@ -1,7 +1,7 @@
 //! Everything that can be wrong, found without changing anything.
 
 use crate::plan::{Plan, RoutePlan, scope_name, shown_captures};
-use crate::resolve::Resolver;
+use crate::resolve::{Names, Resolver};
 use crate::rewrite;
 use sluice_config::{
     CacheMode, Diagnostic, Located, Position, Route, Scope, Settings, Severity, Upstream, known_names,
@@ -9,9 +9,9 @@ use sluice_config::{
 use sluice_snapshot::{Pattern, RouteId, Target};
 use std::collections::HashMap;
 
-/// The plan is whole only if no diagnostic is an error.
-pub(crate) fn check(settings: &Settings) -> (Plan, Vec<Diagnostic>) {
-    let mut checker = Checker::new(settings);
+/// The plan is whole only if no diagnostic is an error. What is in `names` is not looked up again.
+pub(crate) fn check(settings: &Settings, names: Names) -> (Plan, Vec<Diagnostic>) {
+    let mut checker = Checker::new(settings, names);
     let mut plan = Plan::new();
     for upstream in &settings.upstreams {
         plan.upstreams.push(checker.targets(upstream));
@@ -29,6 +29,7 @@ pub(crate) fn check(settings: &Settings) -> (Plan, Vec<Diagnostic>) {
     checker.request_authorizers();
     checker.vpc_links();
     checker.unused();
+    plan.names = checker.resolver.into_names();
     let mut found = checker.found;
     found.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     (plan, found)
@@ -45,7 +46,7 @@ pub(crate) struct Checker<'s> {
 }
 
 impl<'s> Checker<'s> {
-    fn new(settings: &'s Settings) -> Self {
+    fn new(settings: &'s Settings, names: Names) -> Self {
         Self {
             settings,
             upstreams: settings
@@ -57,7 +58,7 @@ impl<'s> Checker<'s> {
             limits: settings.limits.iter().enumerate().map(|(at, l)| (l.name.value.as_ref(), at)).collect(),
             upstream_used: vec![false; settings.upstreams.len()],
             limit_used: vec![false; settings.limits.len()],
-            resolver: Resolver::default(),
+            resolver: Resolver::knowing(names),
             found: Vec::new(),
         }
     }

@@ -29,10 +29,11 @@ mod undeployed;
 pub use build::mock as fixed_answer;
 pub use cors::{CorsRoute, Seen, cors};
 pub use registry::{FunctionHost, Registry};
-pub use rest::{Credentials, QuotaCounted, QuotaHandle, QuotaList, look_up, period};
+pub use rest::{Credentials, QuotaCounted, QuotaHandle, QuotaList, faults, look_up, period};
 pub use trial::{TRIAL_STAGE, trial};
 pub use undeployed::{Undeployed, undeployed};
 
+use resolve::Names;
 use sluice_catalog::Catalog;
 use sluice_config::{Diagnostic, Settings, Severity};
 use sluice_snapshot::Snapshot;
@@ -96,7 +97,34 @@ pub fn compile(
     slots: &mut dyn SlotAllocator,
     now: Now,
 ) -> Result<Compiled, Rejected> {
-    let (plan, found) = check::check(settings);
+    compile_with(settings, catalog, Names::new(), registry, slots, now)
+}
+
+/// Compiles another catalog under settings that were compiled last: hosts of upstream groups have the addresses that they had then, so
+/// that a change of the catalog neither waits for a resolver nor fails by one. It has no faults if [`faults`] has found none.
+///
+/// # Errors
+/// As [`compile`].
+pub fn recompile(
+    settings: &Settings,
+    catalog: &Catalog,
+    registry: &mut Registry,
+    slots: &mut dyn SlotAllocator,
+    now: Now,
+) -> Result<Compiled, Rejected> {
+    let names = registry.names.clone();
+    compile_with(settings, catalog, names, registry, slots, now)
+}
+
+fn compile_with(
+    settings: &Settings,
+    catalog: &Catalog,
+    names: Names,
+    registry: &mut Registry,
+    slots: &mut dyn SlotAllocator,
+    now: Now,
+) -> Result<Compiled, Rejected> {
+    let (plan, found) = check::check(settings, names);
     let basis = rest::Basis::new(settings, catalog, registry);
     let (rest, faults) = rest::check(catalog, registry, &basis);
     if !faults.is_empty() || found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
@@ -109,5 +137,5 @@ pub fn compile(
 
 /// Everything that is wrong or doubtful in a configuration, errors and warnings, in the order of the file.
 pub fn validate(settings: &Settings) -> Vec<Diagnostic> {
-    check::check(settings).1
+    check::check(settings, Names::new()).1
 }

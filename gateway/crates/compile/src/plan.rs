@@ -1,5 +1,6 @@
 //! What is known once a configuration has been checked: names are indices, hosts are addresses.
 
+use crate::resolve::Names;
 use sluice_config::Scope;
 use sluice_iam::Policy;
 use sluice_snapshot::{PathPiece, Pattern, RouterBuilder, Target};
@@ -14,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) keys: Vec<Vec<usize>>,
     /// Of each access key.
     pub(crate) signers: Vec<Signer>,
+    /// What was looked up.
+    pub(crate) names: Names,
 }
 
 /// What the check found out about an access key.
@@ -44,6 +47,7 @@ impl Plan {
             upstreams: Vec::new(),
             keys: Vec::new(),
             signers: Vec::new(),
+            names: Names::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What outlives a reload: token buckets, client tables, the cache, the count of publications.
 
+use crate::resolve::Names;
 use crate::rest::{self, Backends, QuotaCounted, QuotaList};
 use crate::tokens::Providers;
 use sluice_cache::{Cache, Flights};
@@ -34,6 +35,8 @@ pub struct Registry {
     pub(crate) rest_keys: rest::KnownKeys,
     pub(crate) quotas: rest::Quotas,
     pub(crate) providers: Providers,
+    /// Hosts of upstream groups, as they were looked up when the settings were compiled.
+    pub(crate) names: Names,
     pub(crate) function_host: Option<FunctionHost>,
     /// What the process has found around it to sign requests to AWS with.
     pub(crate) credentials: Option<rest::Credentials>,

@@ -4,13 +4,26 @@ use sluice_config::Target;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
+/// Host names and their addresses, or why there are none.
+pub(crate) type Names = HashMap<String, Result<Vec<IpAddr>, String>>;
+
 /// Asks the system's resolver, once for each name.
 #[derive(Default)]
 pub(crate) struct Resolver {
-    known: HashMap<String, Result<Vec<IpAddr>, String>>,
+    known: Names,
 }
 
 impl Resolver {
+    /// One that knows these already.
+    pub(crate) fn knowing(known: Names) -> Self {
+        Self { known }
+    }
+
+    /// Everything that it knows now.
+    pub(crate) fn into_names(self) -> Names {
+        self.known
+    }
+
     /// Every address of the target's host, in the resolver's order: each gets its share of the traffic.
     pub(crate) fn addresses(&mut self, target: &Target) -> Result<Vec<SocketAddr>, String> {
         if let Ok(ip) = target.host.parse::<IpAddr>() {

@@ -4,6 +4,7 @@
 //! key and the API's policy are not asked. Nothing of it is shared with what serves: neither limits, nor the cache, nor metrics.
 
 use crate::registry::Registry;
+use crate::resolve::Names;
 use crate::{Compiled, Now, Rejected, SlotAllocator, build, check, rest};
 use sluice_catalog::{Catalog, Definition, Deployment, Resource, RestApi, Stage, Strings};
 use sluice_config::Settings;
@@ -30,7 +31,7 @@ pub fn trial(
 ) -> Result<Compiled, Rejected> {
     let settings = apart(settings);
     let catalog = only(api, resource_id, verb, variables);
-    let (plan, found) = check::check(&settings);
+    let (plan, found) = check::check(&settings, Names::new());
     let mut basis = rest::Basis::new(&settings, &catalog, &registry);
     basis.is_trial = true;
     let (rest, faults) = rest::check(&catalog, &registry, &basis);

@@ -1,6 +1,7 @@
 //! References within a catalog.
 
 use sluice_catalog::{Catalog, RestApi};
+use std::collections::BTreeMap;
 
 /// What names something that is not there. The control plane lets none of it come about.
 pub fn problems(catalog: &Catalog) -> Vec<String> {
@@ -57,4 +58,31 @@ fn api_problems(id: &str, api: &RestApi, found: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// Items that are not under their own id, or under one that no item of the file can have.
+pub(crate) fn misnamed(catalog: &Catalog) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut named = |kind: &str, key: &str, id: &str, is_whole: bool| {
+        if key != id || key.is_empty() || (is_whole && key.contains('/')) {
+            found.push(format!("{kind} `{key}`: expected its id, without `/`, found `{id}`"));
+        }
+    };
+    for (key, api) in &catalog.rest_apis {
+        named("REST API", key, &api.id, true);
+        each(&api.deployments, |id, one| named(&format!("deployment of {key}"), id, &one.id, false));
+        each(&api.stages, |id, one| named(&format!("stage of {key}"), id, &one.stage_name, false));
+    }
+    each(&catalog.api_keys, |key, one| named("API key", key, &one.id, true));
+    each(&catalog.usage_plans, |key, one| named("usage plan", key, &one.id, true));
+    each(&catalog.domain_names, |key, one| named("domain name", key, &one.domain_name, true));
+    each(&catalog.client_certificates, |key, one| {
+        named("client certificate", key, &one.client_certificate_id, true);
+    });
+    each(&catalog.vpc_links, |key, one| named("VPC link", key, &one.id, true));
+    found
+}
+
+fn each<T>(map: &BTreeMap<String, std::sync::Arc<T>>, mut one: impl FnMut(&str, &T)) {
+    map.iter().for_each(|(key, value)| one(key, value));
 }

@@ -31,6 +31,8 @@ pub enum StoreError {
     },
     /// A change could not be kept.
     Write(String),
+    /// A change that could be kept but not served; what is wrong with it, a line or more each.
+    Refused(Vec<String>),
     /// Another process has taken the file over; ask that one.
     HandedOver,
 }
@@ -50,6 +52,7 @@ impl fmt::Display for StoreError {
             }
             Self::Damaged { key, why } => write!(out, "the store's item {key} can't be read: {why}"),
             Self::Write(why) => write!(out, "the change could not be stored: {why}"),
+            Self::Refused(faults) => out.write_str(&faults.join("; ")),
             Self::HandedOver => out.write_str("another process has taken the store over"),
         }
     }

@@ -188,3 +188,53 @@ fn secrets_are_for_the_owner_only() {
     drop(Store::open(&folder.file()).unwrap());
     assert_eq!(std::fs::metadata(folder.file()).unwrap().permissions().mode() & 0o777, 0o600);
 }
+
+#[test]
+fn what_could_not_be_served_is_not_kept() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.file()).unwrap();
+    put(&store, "one");
+    let told = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&told);
+    store.on_change(Box::new(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+    }));
+    store.guard(Box::new(|old, new| {
+        let fresh = new.rest_apis.keys().filter(|id| !old.rest_apis.contains_key(*id));
+        fresh.map(|id| format!("{id} clashes")).collect()
+    }));
+    let before = store.catalog();
+    let refused = store.change(|catalog| {
+        catalog.rest_apis.insert("two".into(), api("two"));
+        Ok::<_, StoreError>(())
+    });
+    assert_eq!(refused, Err(StoreError::Refused(vec!["two clashes".to_owned()])));
+    assert_eq!(store.catalog(), before);
+    assert_eq!(told.load(Ordering::SeqCst), 1, "told of what was there, and of nothing else");
+    drop(store);
+    assert_eq!(Store::open(&folder.file()).unwrap().catalog(), before);
+}
+
+/// Each of these would be a file that cannot be opened again, or two items that are taken for one.
+#[test]
+fn items_under_another_name_than_their_own_are_refused() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.file()).unwrap();
+    put(&store, "one");
+    let before = store.catalog();
+    let api_under = |key: &str, id: &str| {
+        let mut catalog = Catalog::default();
+        catalog.rest_apis.insert(key.into(), api(id));
+        catalog
+    };
+    let mut key = Catalog::default();
+    key.api_keys.insert("a/b".into(), Arc::new(ApiKey { id: "a/b".into(), ..ApiKey::default() }));
+    for catalog in [api_under("a", "b"), api_under("a/b", "a/b"), api_under("", ""), key] {
+        let refused = store.replace(catalog.clone());
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?} for {catalog:?}");
+    }
+    assert_eq!(store.catalog(), before);
+    store.replace(api_under("a", "a")).unwrap();
+    drop(store);
+    assert!(Store::open(&folder.file()).unwrap().catalog().rest_apis.contains_key("a"));
+}

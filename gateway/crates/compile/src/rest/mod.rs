@@ -60,6 +60,20 @@ struct From {
 }
 
 impl From {
+    fn new(
+        stage: &Arc<sluice_catalog::Stage>,
+        deployed: &Arc<Definition>,
+        canary: Option<&Arc<Definition>>,
+    ) -> Self {
+        Self { stage: Arc::clone(stage), deployed: Arc::clone(deployed), canary: canary.map(Arc::clone) }
+    }
+
+    /// `None`: it names a deployment that is not there.
+    fn of(api: &RestApi, stage: &Arc<sluice_catalog::Stage>) -> Option<Self> {
+        let (deployed, canary) = served(api, stage).ok()?;
+        Some(Self::new(stage, deployed, canary))
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         let canary = match (&self.canary, &other.canary) {
             (Some(mine), Some(theirs)) => Arc::ptr_eq(mine, theirs),
@@ -137,10 +151,7 @@ pub(crate) fn check<'c>(catalog: &'c Catalog, registry: &Registry, basis: &Basis
         for stage in api.stages.values() {
             match check_stage(api, stage, known) {
                 Ok(planned) => plan.stages.push(planned),
-                Err(found) => {
-                    let place = format!("rest API {}/{}", api.id, stage.stage_name);
-                    faults.extend(found.into_iter().map(|fault| format!("{place}: {fault}")));
-                }
+                Err(found) => faults.extend(found),
             }
         }
     }
@@ -148,25 +159,55 @@ pub(crate) fn check<'c>(catalog: &'c Catalog, registry: &Registry, basis: &Basis
     (plan, faults)
 }
 
+/// What keeps a changed catalog from being compiled: nothing else can. Only stages that do not serve what they served `before` are looked
+/// at. It depends on nothing but the two.
+pub fn faults(before: &Catalog, after: &Catalog) -> Vec<String> {
+    let mut found = Vec::new();
+    let (nothing, nothing_known) = (RestApi::default(), Known::new());
+    for (id, api) in &after.rest_apis {
+        let was = before.rest_apis.get(id).map_or(&nothing, Arc::as_ref);
+        if std::ptr::eq(was, api.as_ref()) {
+            continue;
+        }
+        for (name, stage) in &api.stages {
+            let served = was.stages.get(name).and_then(|stage| From::of(was, stage));
+            let same = served.zip(From::of(api, stage)).is_some_and(|(was, is)| was.is_same(&is));
+            if !same {
+                found.extend(check_stage(api, stage, &nothing_known).err().into_iter().flatten());
+            }
+        }
+    }
+    found
+}
+
+/// A stage's deployment, and its canary's.
+type Served<'c> = (&'c Arc<Definition>, Option<&'c Arc<Definition>>);
+
+fn served<'c>(api: &'c RestApi, stage: &sluice_catalog::Stage) -> Result<Served<'c>, String> {
+    let definition = |id: &str| {
+        let deployment = api.deployments.get(id).ok_or_else(|| format!("there is no deployment `{id}`"));
+        deployment.map(|deployment| &deployment.definition)
+    };
+    let canary = stage.canary_settings.as_ref().and_then(|canary| canary.deployment_id.as_deref());
+    Ok((definition(&stage.deployment_id)?, canary.map(definition).transpose()?))
+}
+
 fn check_stage<'c>(
     api: &'c RestApi,
     stage: &'c Arc<sluice_catalog::Stage>,
     known: &Known,
 ) -> Result<Planned<'c>, Vec<String>> {
-    let definition = |id: &str| {
-        let deployment =
-            api.deployments.get(id).ok_or_else(|| vec![format!("there is no deployment `{id}`")])?;
-        Ok::<_, Vec<String>>(&deployment.definition)
-    };
-    let deployed = definition(&stage.deployment_id)?;
-    let canary = stage.canary_settings.as_ref().and_then(|canary| canary.deployment_id.as_deref());
-    let canary = canary.map(definition).transpose()?;
-    let from =
-        From { stage: Arc::clone(stage), deployed: Arc::clone(deployed), canary: canary.map(Arc::clone) };
+    let placed = |fault: String| format!("rest API {}/{}: {fault}", api.id, stage.stage_name);
+    let (deployed, canary) = served(api, stage).map_err(|fault| vec![placed(fault)])?;
+    let from = From::new(stage, deployed, canary);
     let key = (api.id.clone(), stage.stage_name.clone());
     match known.get(&key).filter(|known| known.from.is_same(&from)) {
         Some(known) => Ok(Planned::Known(Arc::clone(&known.stage))),
-        None => Ok(Planned::New(Box::new(StagePlan::check(api, stage, deployed, canary)?))),
+        None => {
+            let plan = StagePlan::check(api, stage, deployed, canary);
+            let plan = plan.map_err(|found| found.into_iter().map(placed).collect::<Vec<_>>())?;
+            Ok(Planned::New(Box::new(plan)))
+        }
     }
 }
 

@@ -198,11 +198,8 @@ impl Builder<'_> {
             (plan.api.id.as_str().into(), plan.stage.stage_name.as_str().into());
         let slot = self.slots.route_slot(&format!("{api}/{name}"));
         let scope = Scope { api: Arc::clone(&api), name: Arc::clone(&name), stage: plan.stage, slot };
-        let from = From {
-            stage: Arc::clone(plan.stage),
-            deployed: Arc::clone(plan.deployed.definition),
-            canary: plan.canary.as_ref().map(|(_, plan)| Arc::clone(plan.definition)),
-        };
+        let canary = plan.canary.as_ref().map(|(_, plan)| plan.definition);
+        let from = From::new(plan.stage, plan.deployed.definition, canary);
         let has_own_host = !plan.deployed.definition.disable_execute_api_endpoint;
         let deployed = self.deployed(&scope, plan.deployed, false);
         let canary =

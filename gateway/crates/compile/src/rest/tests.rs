@@ -1,7 +1,7 @@
 //! Catalogs in, stages out.
 
 use crate::tests::Slots;
-use crate::{Now, QuotaCounted, Registry, compile};
+use crate::{Now, QuotaCounted, Registry, compile, faults, recompile};
 use sluice_catalog::{
     ApiKey, ApiStage, Catalog, Definition, Deployment, Integration, IntegrationResponse, IntegrationType,
     Method, Quota, Resource, RestApi, Stage, UsagePlan, UsagePlanKey,
@@ -141,4 +141,46 @@ fn quotas_keep_their_counts_and_go_on_from_kept_ones() {
     assert!(registry.quotas().find("p", "other").is_none());
     handle.quota.set_left(1, 30);
     assert_eq!((quota(&after).quota.used(1), quota(&after).quota.left(1)), (0, 30));
+}
+
+#[test]
+fn faults_are_what_keeps_a_change_from_being_compiled() {
+    let good = catalog([api("a", 2, "x"), api("b", 2, "x")]);
+    assert_eq!(faults(&Catalog::default(), &good), Vec::<String>::new());
+    let mut clash = RestApi::clone(&good.rest_apis["a"]);
+    let mut deployment = Deployment::clone(&clash.deployments["d"]);
+    let mut definition = Definition::clone(&deployment.definition);
+    let twin =
+        Resource { path: "/things0/{name}".to_owned(), ..Resource::clone(&definition.resources["r0"]) };
+    definition.resources.insert("twin".to_owned(), Arc::new(twin));
+    deployment.definition = Arc::new(definition);
+    clash.deployments.insert("d".to_owned(), Arc::new(deployment));
+    let mut lost = RestApi::clone(&good.rest_apis["b"]);
+    lost.deployments.clear();
+    let bad = catalog([Arc::new(clash), Arc::new(lost)]);
+    let found = faults(&good, &bad);
+    assert!(found[0].starts_with("rest API a/prod: routes"), "{found:?}");
+    assert_eq!(found[1..], ["rest API b/prod: there is no deployment `d`"]);
+    let rejected = compile(&settings(), &bad, &mut Registry::new(), &mut Slots::default(), Now::default());
+    assert_eq!(
+        rejected.unwrap_err().catalog,
+        found,
+        "no more and no less than what is found when it is compiled"
+    );
+    assert_eq!(faults(&bad, &bad), Vec::<String>::new(), "what has not changed is not looked at");
+}
+
+/// A change of the catalog must not fail, or wait, because the resolver does.
+#[test]
+fn a_catalog_is_compiled_anew_without_a_resolver() {
+    let text =
+        "[upstreams.u]\ntargets = [\"nowhere.invalid:80\"]\n[routes.r]\npath = \"/\"\nupstream = \"u\"\n";
+    let settings = Settings::parse(text, "f").unwrap();
+    let (mut registry, mut slots) = (Registry::new(), Slots::default());
+    let catalog = catalog([api("a", 1, "x")]);
+    assert!(compile(&settings, &catalog, &mut registry, &mut slots, Now::default()).is_err());
+    registry.names.insert("nowhere.invalid".to_owned(), Ok(vec![[192, 0, 2, 1].into()]));
+    let compiled = recompile(&settings, &catalog, &mut registry, &mut slots, Now::default()).unwrap();
+    assert_eq!(compiled.snapshot.upstreams[0].targets[0].addr, ([192, 0, 2, 1], 80).into());
+    assert!(recompile(&settings, &catalog, &mut registry, &mut slots, Now::default()).is_ok(), "and again");
 }
