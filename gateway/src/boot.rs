@@ -18,9 +18,7 @@ use crate::xdp::Kernel;
 use crate::{Failure, affinity, demo, listeners, signals, store, xdp};
 use sluice_catalog::Catalog;
 use sluice_config::{Engine, LogFormat as ConfigLogFormat, Settings, Wait};
-use sluice_control::{
-    Admin, ControlPlane, ControlThread, Health, Publish, Reload, ban_families, xdp_families,
-};
+use sluice_control::{Admin, ControlPlane, ControlThread, Health, Reload, ban_families, xdp_families};
 use sluice_dataplane::Connections;
 use sluice_promote::Report;
 use sluice_store::{Store, StoreError};
@@ -365,8 +363,12 @@ fn control_plane(
     Ok(ControlPlane {
         store,
         access: Arc::new(move || for_access.access()),
-        settle: Arc::new(move || feed.settle()),
-        serving: Arc::new(Served { publisher: Arc::clone(publisher), keeper: Arc::clone(keeper), engine }),
+        serving: Arc::new(Served {
+            feed,
+            publisher: Arc::clone(publisher),
+            keeper: Arc::clone(keeper),
+            engine,
+        }),
     })
 }
 
@@ -401,7 +403,6 @@ fn start_control(
         upgrade: Arc::new(move || asker.upgrade()),
         health: Arc::new(health),
         routes: Arc::new(move || for_routes.routes()),
-        publish: Arc::<Publisher>::clone(publisher),
         plan: Arc::new(move || for_plan.plan()),
         xdp: Arc::new(move || for_xdp.report()),
         actions: Arc::new(operator),

@@ -8,6 +8,7 @@ mod remote;
 
 use crate::cores::unix_s;
 use sluice_compile::Credentials;
+use sluice_control::client::Credentials as Signer;
 use sluice_snapshot::Secret;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +18,19 @@ use std::time::{Duration, Instant};
 const RENEW_BEFORE_S: i64 = 300;
 /// How soon somebody who had nothing to give is asked again.
 const AGAIN_AFTER: Duration = Duration::from_secs(20);
+
+/// What requests to a gateway's admin listener are signed with, for those that ask for it.
+pub(crate) fn of_operator() -> Option<Signer> {
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let found = own()?;
+    Some(Signer {
+        access_key_id: found.access_key_id,
+        secret: found.secret.expose().to_owned(),
+        region: var("AWS_REGION")
+            .or_else(|| var("AWS_DEFAULT_REGION"))
+            .unwrap_or_else(|| "us-east-1".to_owned()),
+    })
+}
 
 /// What requests to AWS are signed with where the configuration has nothing.
 #[derive(Default)]

@@ -2,10 +2,11 @@
 
 use crate::Failure;
 use crate::args::DoctorCommand;
+use crate::credentials;
 use crate::operate::read;
 use sluice_catalog::{Catalog, RestApi};
 use sluice_compile::{CorsRoute, cors};
-use sluice_control::client::admin_get;
+use sluice_control::client::admin_get_as;
 use std::sync::Arc;
 
 /// `sluice doctor …`.
@@ -17,7 +18,8 @@ pub(crate) fn dispatch(command: DoctorCommand) -> Result<(), Failure> {
 
 /// Fails if a browser would keep anything from the page.
 fn of_cors(admin: &str, api: &str, stage: &str, origin: &str) -> Result<(), Failure> {
-    let (_, catalog): (_, Catalog) = read(admin, admin_get(admin, "/catalog"))?;
+    let (_, catalog): (_, Catalog) =
+        read(admin, admin_get_as(admin, "/catalog", credentials::of_operator().as_ref()))?;
     let api = find(&catalog, api)?;
     let served = api.stages.get(stage).and_then(|stage| api.deployments.get(&stage.deployment_id));
     let served = served.ok_or_else(|| {

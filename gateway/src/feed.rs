@@ -6,9 +6,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How long the answer to a change waits for it to be served. Then it is answered all the same: it is on the disk.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
-
 /// Catalogs on their way from the store to the publisher. Only the latest counts: what comes while one is being published
 /// takes the place of what waits.
 pub(crate) struct Feed {
@@ -66,11 +63,10 @@ impl Feed {
         }
     }
 
-    /// Waits until what has been offered so far is served, but not for long.
-    pub(crate) fn settle(&self) {
+    /// Waits until what has been offered so far is served, but not longer than this.
+    pub(crate) fn settle(&self, patience: Duration) {
         let queue = self.queue();
         let target = queue.offered;
-        let patience = self.moved.wait_timeout_while(queue, SETTLE_PATIENCE, |queue| queue.served < target);
-        drop(patience);
+        drop(self.moved.wait_timeout_while(queue, patience, |queue| queue.served < target));
     }
 }

@@ -5,7 +5,8 @@
 
 use crate::Failure;
 use crate::args::FunctionsCommand;
-use crate::operate::read;
+use crate::credentials;
+use crate::operate::{read, refused};
 use sluice_compile::FunctionHost;
 use sluice_config::{self as config, Position, Severity};
 use sluice_control::{FunctionInfo, client, function_table};
@@ -220,8 +221,10 @@ fn in_path(name: &str) -> Result<&str, Failure> {
 
 fn invoke(admin: &str, name: &str, payload: &str, event: bool) -> Result<(), Failure> {
     let path = format!("/functions/{}/invoke", in_path(name)?);
-    let more = if event { "x-amz-invocation-type: Event\r\n" } else { "" };
-    let answer = client::admin_post_json(admin, &path, more, payload).map_err(Failure::Runtime)?;
+    let more: &[_] = if event { &[("x-amz-invocation-type", "Event")] } else { &[] };
+    let signer = credentials::of_operator();
+    let answer = client::admin_post_json_as(admin, &path, more, payload, signer.as_ref());
+    let answer = answer.map_err(Failure::Runtime)?;
     match answer.status {
         200 if answer.header("x-amz-function-error").is_some() => Err(Failure::Runtime(answer.body)),
         200 => {
@@ -229,6 +232,6 @@ fn invoke(admin: &str, name: &str, payload: &str, event: bool) -> Result<(), Fai
             Ok(())
         }
         202 => Ok(()),
-        status => Err(Failure::Runtime(format!("the gateway answered {status}: {}", answer.body.trim_end()))),
+        status => Err(refused(status, &answer.body)),
     }
 }

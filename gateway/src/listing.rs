@@ -5,9 +5,7 @@ use crate::operate::read;
 use crate::publish::Publisher;
 use sluice_config::Settings;
 use sluice_control::client::admin_get;
-use sluice_control::{
-    PlanInfo, Publish as _, RouteInfo, UpstreamInfo, plan_text, route_table, upstream_table,
-};
+use sluice_control::{PlanInfo, RouteInfo, UpstreamInfo, plan_text, route_table, upstream_table};
 use sluice_snapshot::{Action, Backing, Destination, Route, Snapshot, Stage};
 
 impl Publisher {

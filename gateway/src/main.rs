@@ -88,26 +88,24 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run { config } => boot::run(config.as_deref()),
         Command::Validate { file } => validate(&file),
         Command::Reload { admin } => {
-            let answer = sluice_control::client::admin_post(&admin, "/reload").map_err(Failure::Runtime)?;
+            let answer = operate::post(&admin, "/reload")?;
             match answer.status {
                 200 => {
                     println!("{}", answer.body.trim_end());
                     Ok(())
                 }
                 422 => Err(Failure::Config(publish::errors_of(&answer.body))),
-                status => Err(Failure::Runtime(format!(
-                    "the gateway answered {status}: {}",
-                    answer.body.trim_end()
-                ))),
+                status => Err(operate::refused(status, &answer.body)),
             }
         }
         Command::Upgrade { admin } => {
-            let answer = sluice_control::client::admin_post(&admin, "/upgrade").map_err(Failure::Runtime)?;
+            let answer = operate::post(&admin, "/upgrade")?;
             match answer.status {
                 200 => {
                     println!("{}", answer.body.trim_end());
                     Ok(())
                 }
+                403 => Err(operate::refused(403, &answer.body)),
                 _ => Err(Failure::Runtime(publish::errors_of(&answer.body).join("\n"))),
             }
         }

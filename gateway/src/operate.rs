@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::bans::Bans;
+use crate::credentials;
 use crate::health::Checks;
 use crate::xdp::Kernel;
 use serde::de::DeserializeOwned;
@@ -55,12 +56,29 @@ pub(crate) fn read<T: DeserializeOwned>(
     let answer = answer.map_err(Failure::Runtime)?;
     let body = answer.body.trim_end();
     if answer.status != 200 {
-        return Err(Failure::Runtime(format!("the gateway answered {}: {body}", answer.status)));
+        return Err(refused(answer.status, body));
     }
     match serde_json::from_str(body) {
         Ok(read) => Ok((body.to_owned(), read)),
         Err(error) => Err(Failure::Runtime(format!("{admin} does not answer like a gateway: {error}"))),
     }
+}
+
+/// What the gateway answered instead of doing it.
+pub(crate) fn refused(status: u16, body: &str) -> Failure {
+    let help = match status {
+        403 => {
+            "\nhelp: sign with an access key of the gateway's: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION"
+        }
+        _ => "",
+    };
+    Failure::Runtime(format!("the gateway answered {status}: {}{help}", body.trim_end()))
+}
+
+/// Posts nothing there, signed if there is anything to sign with.
+pub(crate) fn post(admin: &str, path: &str) -> Result<Answer, Failure> {
+    let signer = credentials::of_operator();
+    client::admin_post_as(admin, path, signer.as_ref()).map_err(Failure::Runtime)
 }
 
 /// `sluice xdp bans`.
@@ -94,7 +112,7 @@ struct Detached {
 
 /// `sluice xdp detach`.
 pub(crate) fn detach(admin: &str) -> Result<(), Failure> {
-    let (_, report) = read::<Detached>(admin, client::admin_post(admin, "/xdp/detach"))?;
+    let (_, report) = read::<Detached>(admin, Ok(post(admin, "/xdp/detach")?))?;
     tell_detached(&report.detached);
     Ok(())
 }

@@ -13,9 +13,9 @@ use crate::tls::Tls;
 use crate::xdp::{self, Kernel};
 use sluice_acme::{Answers, Options, Store, Wanted};
 use sluice_catalog::Catalog;
-use sluice_compile::{Now, QuotaCounted, QuotaList, Registry, compile};
+use sluice_compile::{Now, QuotaCounted, QuotaList, Registry, compile, recompile};
 use sluice_config::{AcmeChallenge, CertificateSource, Diagnostic, Settings, Severity};
-use sluice_control::{Access, Publish, Reload, Trial, TrialError};
+use sluice_control::{Access, Reload, Trial, TrialError};
 use sluice_dataplane::TlsPlan;
 use sluice_rt::Sender;
 use sluice_snapshot::Snapshot;
@@ -214,6 +214,17 @@ impl Publisher {
         Arc::clone(&self.state().access)
     }
 
+    /// What of the store is served now.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.state().catalog)
+    }
+
+    /// Compiles what the store has and serves it from the next request on. It is stored already: the store's guard
+    /// ([`sluice_compile::faults`]) has let through only what compiles. May block.
+    pub(crate) fn publish(&self, catalog: Arc<Catalog>) -> Result<u64, Vec<String>> {
+        self.try_publish(&mut self.workshop(), catalog)
+    }
+
     /// The cores to publish to.
     pub(crate) fn attach(&self, cores: Vec<Sender<Order>>) {
         self.bans.attach(cores.clone());
@@ -396,16 +407,18 @@ impl Workshop {
         Ok(())
     }
 
+    /// `again`: these settings were compiled last, and only the catalog is new.
     fn compile(
         &mut self,
         settings: &Settings,
         catalog: &Catalog,
         hub: &Arc<Hub>,
-        told: bool,
+        again: bool,
     ) -> Result<Snapshot, Vec<String>> {
         let mut slots = HubSlots(Arc::clone(hub));
+        let way = if again { recompile } else { compile };
         let mut compile = |registry: &mut Registry| {
-            compile(settings, catalog, registry, &mut slots, now()).map_err(|rejected| rejected.lines())
+            way(settings, catalog, registry, &mut slots, now()).map_err(|rejected| rejected.lines())
         };
         let mut compiled = compile(&mut self.registry)?;
         if self.registry.lacks_credentials() {
@@ -415,7 +428,7 @@ impl Workshop {
             }
         }
         // Those of the configuration were told when it was read: every change of the catalog comes by here.
-        let warnings = if told { Vec::new() } else { lines(&compiled.warnings) };
+        let warnings = if again { Vec::new() } else { lines(&compiled.warnings) };
         for warning in warnings.iter().chain(&compiled.notes) {
             eprintln!("{warning}");
         }
@@ -453,16 +466,6 @@ impl State {
         }
         let old = std::mem::replace(&mut self.current_tls, next);
         self.retired_tls.push(old);
-    }
-}
-
-impl Publish for Publisher {
-    fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.state().catalog)
-    }
-
-    fn publish(&self, catalog: Arc<Catalog>) -> Result<u64, Vec<String>> {
-        self.try_publish(&mut self.workshop(), catalog)
     }
 }
 

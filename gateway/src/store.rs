@@ -19,9 +19,15 @@ pub(crate) fn open(settings: &Settings) -> Result<Arc<Store>, Failure> {
                 "sluice: note: no store.path: what the control plane is told is gone when the process ends"
             );
         }
-        return Ok(Arc::new(Store::in_memory()));
+        return Ok(Arc::new(guarded(Store::in_memory())));
     };
-    Store::open(&path.value).map(Arc::new).map_err(failed)
+    Store::open(&path.value).map(guarded).map(Arc::new).map_err(failed)
+}
+
+/// Keeps what cannot be served out of a store.
+fn guarded(store: Store) -> Store {
+    store.guard(Box::new(sluice_compile::faults));
+    store
 }
 
 /// Who may use the control plane, as configured.
@@ -96,7 +102,7 @@ fn import(path: &Path, input: Option<&Path>) -> Result<(), Failure> {
         return Err(Failure::Runtime(format!("nothing is imported: {}", problems.join("; "))));
     }
     let apis = export.catalog.rest_apis.len();
-    Store::open(path).and_then(|store| store.import(export)).map_err(failed)?;
+    Store::open(path).map(guarded).and_then(|store| store.import(export)).map_err(failed)?;
     println!("{}: imported, {apis} REST APIs", path.display());
     Ok(())
 }

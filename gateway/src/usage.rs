@@ -161,21 +161,27 @@ impl Keeper {
         Some(out)
     }
 
-    /// Leaves a key so much in the period under way; `false`: it has no quota there.
-    pub(crate) fn set_left(&self, plan: &str, key: &str, left: u64) -> bool {
-        let Some(handle) = self.quotas.find(plan, key) else { return false };
+    /// Leaves a key so much in the period under way, and keeps that; `false`: it has no quota there. If it cannot be kept the key has what it
+    /// had.
+    pub(crate) fn set_left(&self, plan: &str, key: &str, left: u64) -> Result<bool, StoreError> {
+        let Some(handle) = self.quotas.find(plan, key) else { return Ok(false) };
+        let before = handle.quota.left(handle.period.number(unix_s()));
+        self.note_left(&handle, left);
+        self.keep().inspect_err(|_| self.note_left(&handle, before)).map(|()| true)
+    }
+
+    fn note_left(&self, handle: &QuotaHandle, left: u64) {
         let mut known = self.known();
         self.look(&mut known);
         let number = handle.period.number(unix_s());
         handle.quota.set_left(number, left);
         // What was set is no use of today.
-        if let Some(one) = known.get_mut(&(plan.to_owned(), key.to_owned())) {
+        if let Some(one) = known.get_mut(&(handle.plan.clone(), handle.key.clone())) {
             let count = handle.quota.count();
             (one.usage.number, one.usage.used, one.moved) = (number, count.used, true);
             one.usage.bonus = handle.quota.bonus(number);
             one.usage.days.entry(day(unix_s())).or_insert((0, 0)).1 = left;
         }
-        true
     }
 }
 

@@ -141,7 +141,7 @@ fn terraform_applies_without_drift_and_destroys() {
     let again = run(&["plan", "-detailed-exitcode", "-input=false"]);
     assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stdout));
     passed(&run(&["destroy", "-auto-approve", "-input=false"]));
-    let left = gateway.admin_call(sluice_harness::Call::get("/catalog"));
+    let left = gateway.operator_call("GET", "/catalog", "");
     let left: serde_json::Value = serde_json::from_str(&left.text()).unwrap();
     for kind in ["restApis", "apiKeys", "usagePlans", "domainNames"] {
         assert_eq!(left[kind], serde_json::json!({}), "{kind}");

@@ -15,8 +15,13 @@ use crate::call::Call;
 use crate::conn::{Conn, fetch};
 use crate::http::Response;
 use crate::metrics::Metrics;
+use crate::signer::Signer;
 use crate::system::{TempDir, memory_bytes, open_fds};
 use crate::wait::eventually;
+
+/// Access key of every gateway that is started here, for what the harness itself asks of the control plane.
+pub const OPERATOR: &str = "AKIDOPERATOR";
+pub const OPERATOR_SECRET: &str = "the operator's secret key";
 
 /// Where the `sluice` binary is: `SLUICE_BIN`, or the workspace's, built once with this test's profile.
 pub fn sluice_binary() -> &'static Path {
@@ -48,9 +53,12 @@ pub fn sluice_binary() -> &'static Path {
 pub struct Sluice;
 
 impl Sluice {
+    /// Signed, where the gateway asks for it, by the operator of those that the harness starts.
     pub fn output(args: &[&str]) -> Output {
         let mut command = Command::new(sluice_binary());
         command.args(args).stdin(Stdio::null());
+        command.env("AWS_ACCESS_KEY_ID", OPERATOR).env("AWS_SECRET_ACCESS_KEY", OPERATOR_SECRET);
+        command.env_remove("AWS_REGION").env_remove("AWS_DEFAULT_REGION");
         command.output().unwrap_or_else(|e| panic!("run {}: {e}", sluice_binary().display()))
     }
 }
@@ -135,7 +143,7 @@ impl Builder {
     }
 }
 
-/// The `[server]` table goes last, so that the lines of `config` keep their numbers.
+/// The operator's key and the `[server]` table go last, so that the lines of `config` keep their numbers.
 fn whole_config(server: &str, config: &str) -> String {
     let mut lines = String::new();
     for (key, default) in
@@ -145,7 +153,7 @@ fn whole_config(server: &str, config: &str) -> String {
             lines.push_str(&format!("{key} = {default}\n"));
         }
     }
-    format!("{config}\n[server]\n{lines}{server}")
+    format!("{config}\n[access_keys.{OPERATOR}]\nsecret = \"{OPERATOR_SECRET}\"\n[server]\n{lines}{server}")
 }
 
 fn collect_lines(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
@@ -263,6 +271,14 @@ impl Gateway {
     /// One request to the admin listener, which answers only to its own address.
     pub fn admin_call(&self, call: Call) -> Response {
         fetch(self.admin, &call.host(&self.admin.to_string()))
+    }
+
+    /// One request to the admin listener, signed by the operator.
+    pub fn operator_call(&self, method: &str, target: &str, body: &str) -> Response {
+        let signer =
+            Signer::new(OPERATOR, OPERATOR_SECRET).but(|signer| signer.service = "apigateway".to_owned());
+        let json = [("content-type", "application/json"), ("accept", "application/json")];
+        fetch(self.admin, &signer.sign_for(&self.admin.to_string(), method, target, body, &json))
     }
 
     /// Asks the admin listener to read the configuration again.

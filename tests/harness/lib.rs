@@ -36,7 +36,7 @@ pub mod wait;
 pub use backend::{Backend, RefusingPort, Reply, Wire};
 pub use call::Call;
 pub use conn::Conn;
-pub use gateway::{Gateway, Sluice, sluice_binary};
+pub use gateway::{Gateway, OPERATOR, OPERATOR_SECRET, Sluice, sluice_binary};
 pub use h2::H2;
 pub use h2_backend::H2Backend;
 pub use http::{Head, MessageReader, Request, Response};

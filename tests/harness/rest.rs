@@ -119,8 +119,7 @@ impl Gateway {
 
     #[track_caller]
     pub fn serve_catalog(&self, catalog: &Value) {
-        let call = Call::new("PUT", "/catalog").header("content-type", "application/json");
-        let response = self.admin_call(call.body(catalog.to_string()));
+        let response = self.operator_call("PUT", "/catalog", &catalog.to_string());
         assert_eq!(response.status, 200, "{response:?}");
     }
 

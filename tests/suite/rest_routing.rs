@@ -210,8 +210,7 @@ fn a_catalog_that_does_not_compile_changes_nothing() {
     gateway.serve_rest(&[pets()]);
     let clash =
         RestApi::new("bad").method("GET", "/{a}", mock("")).method("GET", "/{b}", mock("")).deploy("s");
-    let call = Call::new("PUT", "/catalog").header("content-type", "application/json");
-    let response = gateway.admin_call(call.body(catalog(&[clash]).to_string()));
+    let response = gateway.operator_call("PUT", "/catalog", &catalog(&[clash]).to_string());
     assert_eq!(response.status, 422, "{response:?}");
     assert!(response.text().contains("rest API bad/s: routes"), "{response:?}");
     assert_eq!(gateway.rest("abc123", "prod", "/pets").text(), "pets");

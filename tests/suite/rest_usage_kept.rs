@@ -134,3 +134,17 @@ fn what_is_left_may_be_set_beyond_the_quota_too() {
     let patch = json!({ "patchOperations": [{ "op": "replace", "path": "/used", "value": "1" }] });
     assert_eq!(ask(&gateway, "PATCH", "/usageplans/p/keys/k/usage", patch).status, 400);
 }
+
+/// Unlike what is counted, what is set is on the disk when it is answered.
+#[test]
+fn what_was_set_survives_a_kill_at_once() {
+    let dir = TempDir::new();
+    let mut gateway = Gateway::start(&config(&dir));
+    gateway.serve_catalog(&limited(10));
+    let patch = json!({ "patchOperations": [{ "op": "replace", "path": "/remaining", "value": "3" }] });
+    assert_eq!(ask(&gateway, "PATCH", "/usageplans/p/keys/k/usage", patch).status, 200);
+    gateway.signal(Signal::KILL);
+    gateway.wait_for_exit();
+    let gateway = Gateway::start(&config(&dir));
+    assert_eq!(granted(&gateway, 20), 3);
+}

@@ -7,6 +7,7 @@ use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use sluice_harness::rest::{RestApi, catalog, mock};
 use sluice_harness::{Call, Conn, Gateway, Sluice, TempDir, eventually};
 
 fn config(dir: &TempDir) -> String {
@@ -129,4 +130,64 @@ fn an_upgrade_hands_the_store_over() {
         Sluice::output(&["store", "check", store.to_str().unwrap()]).status.success().then_some(())
     });
     assert_eq!(export(&dir), [before, later].into());
+}
+
+fn replace(gateway: &Gateway, catalog: &Value) -> sluice_harness::Response {
+    gateway.operator_call("PUT", "/catalog", &catalog.to_string())
+}
+
+fn answering(text: &str) -> RestApi {
+    RestApi::new("a").method("GET", "/", mock(text)).deploy("s")
+}
+
+#[track_caller]
+fn assert_served_and_kept(gateway: &Gateway, text: &str) {
+    assert_eq!(gateway.rest("a", "s", "/").text(), text);
+    let kept = gateway.operator_call("GET", "/catalog", "").text();
+    assert!(kept.contains(&format!("\"{text}\"")), "{kept}");
+}
+
+/// A file that may not grow (EFBIG) stands for a disk that is full.
+#[test]
+fn a_change_that_cannot_be_written_is_not_served_and_the_next_one_is() {
+    let dir = TempDir::new();
+    let limited = Gateway::builder().under("prlimit --fsize=4000000 env --ignore-signal=XFSZ");
+    let mut gateway = limited.start(&config(&dir));
+    gateway.serve_rest(&[answering("one")]);
+    let mut large = catalog(&[answering("two")]);
+    large["restApis"]["a"]["description"] = "x".repeat(8_000_000).into();
+    let response = replace(&gateway, &large);
+    assert_eq!(response.status, 500, "{response:?}");
+    assert!(response.text().contains("could not be stored"), "{response:?}");
+    assert_served_and_kept(&gateway, "one");
+    // The control plane's own operations go the same way.
+    let id = create(&gateway, "small").expect("there is room for this");
+    gateway.serve_rest(&[answering("three")]);
+    assert_served_and_kept(&gateway, "three");
+    gateway.signal(Signal::KILL);
+    gateway.wait_for_exit();
+    let gateway = Gateway::start(&config(&dir));
+    assert_served_and_kept(&gateway, "three");
+    assert!(!gateway.operator_call("GET", "/catalog", "").text().contains(&id), "it was replaced");
+}
+
+#[test]
+fn a_catalog_that_cannot_be_served_is_not_kept() {
+    let dir = TempDir::new();
+    let mut gateway = Gateway::start(&config(&dir));
+    gateway.serve_rest(&[answering("one")]);
+    let clash = RestApi::new("a").method("GET", "/{a}", mock("")).method("GET", "/{b}", mock("")).deploy("s");
+    let mut misnamed = catalog(&[answering("two")]);
+    misnamed["restApis"]["b/c"] = misnamed["restApis"]["a"].clone();
+    for (catalog, why) in
+        [(catalog(&[clash]), "rest API a/s: routes"), (misnamed, "REST API `b/c`: expected its id")]
+    {
+        let response = replace(&gateway, &catalog);
+        assert_eq!(response.status, 422, "{response:?}");
+        assert!(response.text().contains(why), "{response:?}");
+        assert_served_and_kept(&gateway, "one");
+    }
+    gateway.signal(Signal::KILL);
+    gateway.wait_for_exit();
+    assert_served_and_kept(&Gateway::start(&config(&dir)), "one");
 }

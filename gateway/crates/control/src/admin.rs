@@ -4,7 +4,6 @@ use crate::bans::{BanReport, ClientReport};
 use crate::v1::ControlPlane;
 use crate::xdp::XdpReport;
 use serde::{Deserialize, Serialize};
-use sluice_catalog::Catalog;
 use sluice_functions::Host;
 use sluice_telemetry::Hub;
 use std::fmt;
@@ -18,18 +17,6 @@ pub trait Reload: Send + Sync {
     /// # Errors
     /// Diagnostics, one each.
     fn reload(&self) -> Result<u64, Vec<String>>;
-}
-
-/// Serves what the control plane holds.
-pub trait Publish: Send + Sync {
-    /// What is served now.
-    fn catalog(&self) -> Arc<Catalog>;
-    /// Compiles a catalog and serves it from the next request on: the generation, or everything that is wrong, and then
-    /// nothing has changed. May block.
-    ///
-    /// # Errors
-    /// A line or more each.
-    fn publish(&self, catalog: Arc<Catalog>) -> Result<u64, Vec<String>>;
 }
 
 /// What an operator does to clients and the packet filter, and asks about them. May block.
@@ -62,8 +49,6 @@ pub struct Admin {
     pub health: Provider<Health>,
     /// What `GET /routes` tells.
     pub routes: Provider<Vec<RouteInfo>>,
-    /// What the control plane serves through.
-    pub publish: Arc<dyn Publish>,
     /// What `GET /plan` tells: what has been edited and does not serve.
     pub plan: Provider<Vec<PlanInfo>>,
     /// What `GET /xdp` tells.

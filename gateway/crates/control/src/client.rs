@@ -3,9 +3,11 @@
 //! HTTP/1.0, so that the answer is neither chunked nor kept alive.
 
 use crate::guard::ADMIN_HEADER;
+use sluice_sigv4::{Scope, amz_date, authorization};
+use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two reads. A reload may take its time: it resolves names and opens files.
@@ -32,13 +34,37 @@ impl Answer {
     }
 }
 
+/// Whose requests they are, where the gateway wants to know.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Id of an access key.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret: String,
+    /// The region that the gateway says it is in.
+    pub region: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Credentials").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
+}
+
 /// Asks the admin listener at `address` (`host:port`) for `path`.
 ///
 /// # Errors
 /// Nobody listens, or what answers isn't an admin listener; a sentence that names the address.
 pub fn admin_get(address: &str, path: &str) -> Result<Answer, String> {
-    let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
-    exchange(address, &request).map_err(|error| failure(address, &error))
+    admin_get_as(address, path, None)
+}
+
+/// As [`admin_get`], signed.
+///
+/// # Errors
+/// As [`admin_get`].
+pub fn admin_get_as(address: &str, path: &str, signer: Option<&Credentials>) -> Result<Answer, String> {
+    send(address, ("GET", path), &[], None, signer)
 }
 
 /// Posts nothing to `path`.
@@ -46,21 +72,76 @@ pub fn admin_get(address: &str, path: &str) -> Result<Answer, String> {
 /// # Errors
 /// As [`admin_get`].
 pub fn admin_post(address: &str, path: &str) -> Result<Answer, String> {
-    let request =
-        format!("POST {path} HTTP/1.0\r\nhost: {address}\r\n{ADMIN_HEADER}: 1\r\ncontent-length: 0\r\n\r\n");
-    exchange(address, &request).map_err(|error| failure(address, &error))
+    admin_post_as(address, path, None)
 }
 
-/// Posts JSON to `path`; the answer's body is bytes that are text as far as that goes.
+/// As [`admin_post`], signed.
 ///
 /// # Errors
 /// As [`admin_get`].
-pub fn admin_post_json(address: &str, path: &str, more: &str, body: &str) -> Result<Answer, String> {
-    let request = format!(
-        "POST {path} HTTP/1.0\r\nhost: {address}\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
+pub fn admin_post_as(address: &str, path: &str, signer: Option<&Credentials>) -> Result<Answer, String> {
+    send(address, ("POST", path), &[(ADMIN_HEADER, "1")], Some(""), signer)
+}
+
+/// Posts JSON to `path`, with more headers; the answer's body is bytes that are text as far as that goes.
+///
+/// # Errors
+/// As [`admin_get`].
+pub fn admin_post_json_as(
+    address: &str,
+    path: &str,
+    more: &[(&str, &str)],
+    body: &str,
+    signer: Option<&Credentials>,
+) -> Result<Answer, String> {
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend_from_slice(more);
+    send(address, ("POST", path), &headers, Some(body), signer)
+}
+
+fn send(
+    address: &str,
+    (method, path): (&str, &str),
+    headers: &[(&str, &str)],
+    body: Option<&str>,
+    signer: Option<&Credentials>,
+) -> Result<Answer, String> {
+    let mut request = format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if let Some(signer) = signer {
+        let [time, authorization] =
+            signed((method, path), address, headers, body.unwrap_or_default(), signer);
+        request.push_str(&format!("x-amz-date: {time}\r\nauthorization: {authorization}\r\n"));
+    }
+    if let Some(body) = body {
+        request.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+    } else {
+        request.push_str("\r\n");
+    }
     exchange(address, &request).map_err(|error| failure(address, &error))
+}
+
+/// Values of `x-amz-date` and `authorization`.
+fn signed(
+    (method, target): (&str, &str),
+    host: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+    signer: &Credentials,
+) -> [String; 2] {
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let time = amz_date(now_s);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut all = vec![("host", host), ("x-amz-date", time.as_str())];
+    all.extend_from_slice(headers);
+    let request = sluice_sigv4::Request { method, path, query, headers: &all, body: body.as_bytes() };
+    let date = time.get(..8).unwrap_or_default();
+    let scope = Scope { date, region: &signer.region, service: "apigateway" };
+    let keys = (signer.access_key_id.as_str(), signer.secret.as_str());
+    let value = authorization(&request, keys, scope, &time);
+    [time, value]
 }
 
 /// Asks for `path`, and gives each line of the answer as it comes, until there is no more.

@@ -10,6 +10,7 @@
 //!   ours without asking first (CORS preflight), and we never agree. Neither can they set `Authorization`, so signed
 //!   requests pass.
 
+use crate::v1;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -20,9 +21,6 @@ use std::sync::Arc;
 
 /// The header that vouches for a `POST` without a body.
 pub(crate) const ADMIN_HEADER: &str = "x-sluice-admin";
-
-/// What test suites post without a body and without a header of ours. It does nothing but in development.
-const RESET: &str = "/moto-api/reset";
 
 pub(crate) async fn guard(State(names): State<Arc<[String]>>, request: Request, next: Next) -> Response {
     let mut response = match refusal(&names, &request) {
@@ -42,7 +40,7 @@ fn refusal(names: &[String], request: &Request) -> Option<(StatusCode, &'static 
     if !target.into_iter().chain(&mut hosts).all(|host| is_ours(host, names)) {
         return Some((StatusCode::MISDIRECTED_REQUEST, "Not a name of the admin listener"));
     }
-    let resets = request.uri().path() == RESET && !from_a_page(request.headers());
+    let resets = request.uri().path() == v1::RESET && !from_a_page(request.headers());
     let acts = !resets && !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if acts && !vouched(request.headers()) {
         return Some((StatusCode::FORBIDDEN, "Send content-type: application/json or x-sluice-admin: 1"));

@@ -1,11 +1,13 @@
 //! The admin listener.
 
+use crate::access::authorize;
 use crate::admin::{Admin, Health, PlanInfo, RouteInfo, UpstreamInfo};
 use crate::bans::{BanReport, ClientReport};
 use crate::functions;
 use crate::guard::guard;
 use crate::v1;
 use crate::xdp::XdpReport;
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
@@ -14,6 +16,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware, middleware::Next};
 use serde_json::{Value, json};
 use sluice_catalog::Catalog;
+use sluice_store::StoreError;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -29,7 +32,7 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 const BLOCKING_THREADS: usize = 2;
 
 /// Of a whole catalog: thousands of APIs.
-const CATALOG_MAX_BYTES: usize = 512 << 20;
+pub(crate) const CATALOG_MAX_BYTES: usize = 512 << 20;
 
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -73,9 +76,10 @@ fn router(admin: Admin) -> Router {
         .route("/functions/{name}/logs", get(functions::logs))
         .route("/reload", post(reload))
         .route("/upgrade", post(upgrade))
-        .route("/moto-api/reset", post(reset))
+        .route(v1::RESET, post(reset))
         .fallback(control)
         .method_not_allowed_fallback(async || message(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"))
+        .layer(middleware::from_fn_with_state(context.clone(), authorize))
         .layer(middleware::from_fn_with_state(context.clone(), operator))
         .with_state(context)
         .layer(middleware::from_fn_with_state(names, guard))
@@ -90,14 +94,14 @@ async fn control(State(context): State<Context>, request: Request) -> Response {
     }
     match context.admin.control {
         Some(plane) if v1::is_ours(request.uri().path()) => v1::handle(plane, request).await,
-        _ => message(StatusCode::NOT_FOUND, "Not Found").into_response(),
+        _ => no_control_plane(),
     }
 }
 
 async fn reset(State(context): State<Context>) -> Response {
     match context.admin.control {
         Some(plane) => v1::reset(plane).await,
-        None => message(StatusCode::NOT_FOUND, "Not Found").into_response(),
+        None => no_control_plane(),
     }
 }
 
@@ -150,25 +154,32 @@ async fn upstreams(State(context): State<Context>) -> Result<Json<Vec<UpstreamIn
     blocking(move || Json(context.admin.actions.upstreams())).await
 }
 
-async fn catalog(State(context): State<Context>) -> Json<Arc<Catalog>> {
-    Json(context.admin.publish.catalog())
+fn no_control_plane() -> Response {
+    message(StatusCode::NOT_FOUND, "Not Found").into_response()
 }
 
-async fn replace(
-    State(context): State<Context>,
-    Json(catalog): Json<Catalog>,
-) -> Result<(StatusCode, Json<Value>), Response> {
-    let outcome = blocking(move || {
-        let catalog = Arc::new(catalog);
-        let generation = context.admin.publish.publish(Arc::clone(&catalog))?;
-        match &context.admin.control {
-            None => Ok(generation),
-            Some(plane) => {
-                plane.replace(&catalog).map(|()| generation).map_err(|error| vec![error.to_string()])
-            }
+async fn catalog(State(context): State<Context>) -> Result<Json<Arc<Catalog>>, Response> {
+    let plane = context.admin.control.ok_or_else(no_control_plane)?;
+    blocking(move || Json(plane.store.catalog())).await
+}
+
+async fn replace(State(context): State<Context>, body: Bytes) -> Result<(StatusCode, Json<Value>), Response> {
+    let catalog = match blocking(move || serde_json::from_slice::<Catalog>(&body)).await? {
+        Ok(catalog) => catalog,
+        Err(error) => return Ok(published(Err(vec![format!("expected a catalog: {error}")]))),
+    };
+    let plane = context.admin.control.ok_or_else(no_control_plane)?;
+    Ok(match blocking(move || plane.replace(catalog)).await? {
+        Ok(generation) => published(Ok(generation)),
+        Err(StoreError::Refused(faults)) => published(Err(faults)),
+        Err(error) => {
+            let status = match error {
+                StoreError::HandedOver => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (status, Json(json!({ "errors": [error.to_string()] })))
         }
-    });
-    Ok(published(outcome.await?))
+    })
 }
 
 /// The answer of what may have changed what is served.

@@ -2,10 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use serde_json::{Value, json};
-use sluice_catalog::Catalog;
 use sluice_control::client::{admin_get, admin_post};
 use sluice_control::{
-    Actions, Admin, BanReport, ClientReport, ControlThread, Health, Publish, Reload, RouteInfo, UpstreamInfo,
+    Actions, Admin, BanReport, ClientReport, ControlThread, Health, Reload, RouteInfo, UpstreamInfo,
     XdpCount, XdpReport, xdp_families,
 };
 use sluice_telemetry::{Hub, Options};
@@ -52,24 +51,6 @@ fn route() -> RouteInfo {
     }
 }
 
-/// Serves what it is told to, unless that names a domain.
-#[derive(Default)]
-struct Served(Mutex<Arc<Catalog>>);
-
-impl Publish for Served {
-    fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.0.lock().unwrap())
-    }
-
-    fn publish(&self, catalog: Arc<Catalog>) -> Result<u64, Vec<String>> {
-        if !catalog.domain_names.is_empty() {
-            return Err(vec!["no names here".to_owned()]);
-        }
-        *self.0.lock().unwrap() = catalog;
-        Ok(2)
-    }
-}
-
 /// Remembers whom it saw.
 #[derive(Default)]
 struct Operators(Mutex<Vec<std::net::IpAddr>>);
@@ -103,7 +84,6 @@ fn admin(reload: Arc<dyn Reload>) -> Admin {
         upgrade: Arc::new(|| Err("no upgrades here".to_owned())),
         health: Arc::new(|| Health { status: "ok".into(), generation: 1 }),
         routes: Arc::new(|| vec![route()]),
-        publish: Arc::new(Served::default()),
         plan: Arc::new(Vec::new),
         xdp: Arc::new(report),
         actions: Arc::new(Operators::default()),

@@ -62,6 +62,7 @@ impl From<StoreError> for Fault {
         match error {
             // Clients try again, and by then another process answers.
             StoreError::HandedOver => Self::new(503, "ServiceUnavailableException", error.to_string()),
+            StoreError::Refused(_) => Self::bad_request(error.to_string()),
             _ => Self::new(500, "InternalServerErrorException", error.to_string()),
         }
     }

@@ -61,7 +61,14 @@ pub trait Serving: Send + Sync {
     /// `None`: it has no quota there.
     fn used(&self, plan: &str, key: &str, days: RangeInclusive<u32>) -> Option<Vec<(u64, u64)>>;
     /// Leaves a key so much of a plan's quota in the period under way; `false`: it has none there.
-    fn set_left(&self, plan: &str, key: &str, left: u64) -> bool;
+    ///
+    /// # Errors
+    /// It could not be kept, and nothing has changed.
+    fn set_left(&self, plan: &str, key: &str, left: u64) -> Result<bool, StoreError>;
+    /// Waits until what has been stored is served, but not for long.
+    fn settle(&self);
+    /// Waits until what has been stored is served, as long as a whole catalog may take; gives the generation.
+    fn settle_all(&self) -> u64;
 }
 
 /// What the control plane needs from the binary.
@@ -71,21 +78,15 @@ pub struct ControlPlane {
     pub store: Arc<Store>,
     /// As configured now.
     pub access: Arc<dyn Fn() -> Arc<Access> + Send + Sync>,
-    /// Waits until what has been stored is served, but not for long.
-    pub settle: Arc<dyn Fn() + Send + Sync>,
     /// What serves.
     pub serving: Arc<dyn Serving>,
 }
 
 impl ControlPlane {
-    /// Keeps this in place of everything.
-    pub(crate) fn replace(&self, catalog: &Catalog) -> Result<(), StoreError> {
-        self.store.change(|stored| {
-            stored.clone_from(catalog);
-            Ok(())
-        })?;
-        (self.settle)();
-        Ok(())
+    /// Keeps and serves this in place of everything; gives the generation.
+    pub(crate) fn replace(&self, catalog: Catalog) -> Result<u64, StoreError> {
+        self.store.replace(catalog)?;
+        Ok(self.serving.settle_all())
     }
 }
 
@@ -140,7 +141,7 @@ fn answer(plane: &ControlPlane, parts: &Parts, body: &Bytes) -> Answer {
         Handler::Read(read) => read(&plane.store.catalog(), &call),
         Handler::Write(write) => {
             let reply = plane.store.change(|catalog| write(catalog, &call))?;
-            (plane.settle)();
+            plane.serving.settle();
             Ok(reply)
         }
         Handler::Ask(ask) => ask(&plane.store.catalog(), &call, &*plane.serving),
@@ -321,6 +322,9 @@ fn attached(document: Document) -> Response {
     response
 }
 
+/// What test suites post without a body and without a header of ours.
+pub(crate) const RESET: &str = "/moto-api/reset";
+
 /// `POST /moto-api/reset`: empties the store, in development only.
 pub(crate) async fn reset(plane: ControlPlane) -> Response {
     let answer = spawn_blocking(move || {
@@ -331,7 +335,7 @@ pub(crate) async fn reset(plane: ControlPlane) -> Response {
             *catalog = Catalog::default();
             Ok::<_, StoreError>(())
         })?;
-        (plane.settle)();
+        plane.serving.settle();
         Ok(Reply::ok(json!({ "status": "ok" })))
     });
     respond(answer.await.unwrap_or_else(|_| Err(Fault::not_supported("reset"))), None)

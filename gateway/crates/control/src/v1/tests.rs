@@ -4,6 +4,7 @@ use super::routes::{self, Handler};
 use super::{Access, Answer, Call, Serving, Trial, TrialError, TrialOutcome};
 use serde_json::{Value, json};
 use sluice_catalog::Catalog;
+use sluice_store::StoreError;
 use std::sync::Arc;
 
 /// Nothing serves.
@@ -18,8 +19,14 @@ impl Serving for Nobody {
         (!key.is_empty()).then(|| days.map(|day| (u64::from(day % 10), 10)).collect())
     }
 
-    fn set_left(&self, _: &str, _: &str, left: u64) -> bool {
-        left < 1000
+    fn set_left(&self, _: &str, _: &str, left: u64) -> Result<bool, StoreError> {
+        Ok(left < 1000)
+    }
+
+    fn settle(&self) {}
+
+    fn settle_all(&self) -> u64 {
+        0
     }
 }
 

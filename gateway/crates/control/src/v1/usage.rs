@@ -62,7 +62,7 @@ pub(crate) fn update(catalog: &Catalog, call: &Call, serving: &dyn Serving) -> A
         left = Some(value.ok_or_else(|| Fault::bad_request("Remaining quota must not be negative"))?);
     }
     if let Some(left) = left
-        && !serving.set_left(&plan.id, id, left)
+        && !serving.set_left(&plan.id, id, left)?
     {
         return Err(Fault::bad_request("Usage Plan has no quota"));
     }
