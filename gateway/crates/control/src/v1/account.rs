@@ -22,6 +22,7 @@ pub(crate) fn update(catalog: &mut Catalog, call: &Call) -> Answer {
     for patch in patches(call, "updateAccountInput")? {
         match patch.parts().as_slice() {
             ["cloudwatchRoleArn"] => {
+                patch.needs(&["replace", "remove"])?;
                 let arn = patch.optional();
                 if arn.as_deref().is_some_and(|arn| !arn.starts_with("arn:")) {
                     return Err(Fault::bad_request(

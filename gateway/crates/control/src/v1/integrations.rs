@@ -247,7 +247,9 @@ fn apply(integration: &mut Integration, patch: &Patch, call: &Call) -> Result<()
         ["connectionId"] => integration.connection_id = patch.optional(),
         ["connectionType"] => integration.connection_type = patch.optional(),
         ["responseTransferMode"] => integration.response_transfer_mode = patch.optional(),
-        ["tlsConfig"] if patch.removes() => integration.tls_config = None,
+        ["tlsConfig"] | ["tlsConfig", "insecureSkipVerification"] if patch.removes() => {
+            integration.tls_config = None
+        }
         ["tlsConfig", "insecureSkipVerification"] => {
             integration.tls_config = Some(TlsConfig { insecure_skip_verification: patch.bool() });
         }

@@ -52,6 +52,12 @@ pub(crate) fn patches_and(call: &Call, input: &str, more: Option<String>) -> Res
             )
         })?;
         let path = path.ok_or_else(|| Fault::bad_request("Invalid patch path null"))?;
+        // JSON Patch has more operations than any path here takes; a copy is the promotion of a canary.
+        let none = matches!(op.as_str(), "move" | "test") || (op == "copy" && input != "updateStageInput");
+        if none {
+            let text = "Invalid patch operation specified. Must be one of: [add, remove, replace]";
+            return Err(Fault::bad_request(text));
+        }
         let segments =
             segments(&path).ok_or_else(|| Fault::bad_request(format!("Invalid patch path {path}")))?;
         Ok(Patch { op, path, segments, value, from })
@@ -113,6 +119,13 @@ impl Patch {
     /// What an optional text becomes.
     pub(crate) fn optional(&self) -> Option<String> {
         self.value.clone().filter(|value| !self.removes() && !value.is_empty())
+    }
+
+    /// A value that is a JSON object of strings, in place of a whole map.
+    pub(crate) fn strings(&self) -> Result<Strings, Fault> {
+        let wrong =
+            |_| Fault::bad_request(format!("Invalid patch value '{}' for {}", self.text(), self.path));
+        serde_json::from_str(&self.text()).map_err(wrong)
     }
 
     /// Anything but `true` is false.

@@ -26,6 +26,9 @@ fn unknown_path(patch: &Patch) -> Fault {
 }
 
 pub(crate) fn apply(api: &RestApi, stage: &mut Stage, patch: &Patch) -> Result<(), Fault> {
+    if !matches!(patch.path.as_str(), "/deploymentId" | "/variables") {
+        patch.needs(&["add", "replace", "remove"])?;
+    }
     match patch.parts().as_slice() {
         ["deploymentId"] => {
             let id = match patch.op.as_str() {
@@ -77,14 +80,17 @@ pub(crate) fn apply(api: &RestApi, stage: &mut Stage, patch: &Patch) -> Result<(
     Ok(())
 }
 
-/// The whole map: only the canary's overrides are copied there.
+/// The whole map. A copy is of the canary's overrides, and adds them.
 fn variables(stage: &mut Stage, patch: &Patch) -> Result<(), Fault> {
-    let from = patch.from.as_deref() == Some("/canarySettings/stageVariableOverrides");
-    if patch.op != "copy" || !from {
-        return Err(unknown_path(patch));
-    }
-    if let Some(canary) = &stage.canary_settings {
-        stage.variables.extend(canary.stage_variable_overrides.clone());
+    match patch.op.as_str() {
+        "copy" if patch.from.as_deref() == Some("/canarySettings/stageVariableOverrides") => {
+            if let Some(canary) = &stage.canary_settings {
+                stage.variables.extend(canary.stage_variable_overrides.clone());
+            }
+        }
+        "replace" => stage.variables = patch.strings()?,
+        "remove" => stage.variables.clear(),
+        _ => return Err(unknown_path(patch)),
     }
     check_variables(&stage.variables)
 }
@@ -112,14 +118,17 @@ fn access_log(stage: &mut Stage, patch: &Patch, rest: &[&str]) -> Result<(), Fau
 }
 
 fn canary(api: &RestApi, stage: &mut Stage, patch: &Patch, rest: &[&str]) -> Result<(), Fault> {
-    let known =
-        matches!(rest, ["percentTraffic" | "deploymentId" | "useStageCache"] | ["stageVariableOverrides", _]);
+    let known = matches!(
+        rest,
+        ["percentTraffic" | "deploymentId" | "useStageCache" | "stageVariableOverrides"]
+            | ["stageVariableOverrides", _]
+    );
     match (patch.op.as_str(), rest) {
         ("remove", []) => {
             stage.canary_settings = None;
             return Ok(());
         }
-        ("replace" | "copy", _) => {}
+        ("replace", _) => {}
         (op, _) if known => {
             return Err(Fault::bad_request(format!("Invalid {op} operation with path: {}", patch.path)));
         }
@@ -140,6 +149,7 @@ fn canary(api: &RestApi, stage: &mut Stage, patch: &Patch, rest: &[&str]) -> Res
         ["percentTraffic"] => settings.percent_traffic = patch.number()?,
         ["deploymentId"] => settings.deployment_id = Some(known_deployment(api, patch.optional())?),
         ["useStageCache"] => settings.use_stage_cache = patch.bool(),
+        [_] => settings.stage_variable_overrides = patch.strings()?,
         [_, name] => drop(settings.stage_variable_overrides.insert((*name).to_owned(), patch.text())),
         _ => return Err(unknown_path(patch)),
     }
