@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::conn::fetch;
+use crate::http::Response;
 use crate::system::{TempDir, target_dir};
 use crate::wait::eventually;
 
@@ -57,6 +58,11 @@ impl Moto {
         Some(Self { process, address, _dir: dir })
     }
 
+    /// Asks a service of the query protocol, and gives its XML.
+    pub fn query(&self, service: &str, form: &str) -> String {
+        self.post(service, form, &[("content-type", "application/x-www-form-urlencoded")]).text()
+    }
+
     /// Makes a queue, and gives its URL.
     pub fn queue(&self, name: &str) -> Value {
         self.ask("sqs", "AmazonSQS.CreateQueue", &json!({ "QueueName": name }))["QueueUrl"].clone()
@@ -69,19 +75,22 @@ impl Moto {
         serde_json::from_str(body).unwrap()
     }
 
-    /// Asks a service as a client would, without a signature.
+    /// Asks a service of a JSON protocol as a client would, without a signature.
     pub fn ask(&self, service: &str, target: &str, body: &Value) -> Value {
-        let address = self.address.parse().unwrap();
+        let headers = [("x-amz-target", target), ("content-type", "application/x-amz-json-1.0")];
+        self.post(service, &body.to_string(), &headers).json()
+    }
+
+    fn post(&self, service: &str, body: &str, headers: &[(&str, &str)]) -> Response {
         let credential = format!(
             "AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
         );
-        let call = Call::post("/", body.to_string())
-            .host(&self.address)
-            .header("authorization", &credential)
-            .header("x-amz-target", target)
-            .header("content-type", "application/x-amz-json-1.0");
-        let response = fetch(address, &call);
+        let mut call = Call::post("/", body).host(&self.address).header("authorization", &credential);
+        for (name, value) in headers {
+            call = call.header(name, value);
+        }
+        let response = fetch(self.address.parse().unwrap(), &call);
         assert_eq!(response.status, 200, "{response:?}");
-        response.json()
+        response
     }
 }

@@ -148,6 +148,51 @@ fn objects_are_put_and_read_by_path() {
     assert_eq!(gateway.rest("a", "s", "/files/none").status, 404);
 }
 
+/// `<name>text</name>` in XML.
+fn tag<'x>(xml: &'x str, name: &str) -> &'x str {
+    let found = xml.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once('<'));
+    found.map_or_else(|| panic!("no {name} in {xml}"), |(text, _)| text)
+}
+
+#[test]
+fn a_topic_tells_its_subscribers() {
+    let name = "a_topic_tells_its_subscribers";
+    let Some(moto) = Moto::start() else {
+        skip!(name, "moto is not there (cargo xtask setup brings it from PyPI)");
+    };
+    let queue = moto.queue("subscriber");
+    let made = moto.query("sns", "Action=CreateTopic&Version=2010-03-31&Name=orders");
+    let topic = tag(&made, "TopicArn").to_owned();
+    moto.query(
+        "sns",
+        &format!(
+            "Action=Subscribe&Version=2010-03-31&TopicArn={topic}&Protocol=sqs&Endpoint=arn:aws:sqs:us-east-1:123456789012:subscriber"
+        ),
+    );
+    // As with SQS a form: moto looks at nothing else of a POST.
+    let form = format!(
+        "Action=Publish&Version=2010-03-31&TopicArn=$util.urlEncode('{topic}')&Message=$util.urlEncode($input.body)"
+    );
+    let publish = json!({
+        "requestParameters": {
+            "integration.request.header.Content-Type": "'application/x-www-form-urlencoded'"
+        },
+        "requestTemplates": { "application/json": form },
+        "integrationResponses": {
+            "200": { "statusCode": "200" },
+            "502": { "statusCode": "502", "selectionPattern": "[45]\\d{2}" }
+        }
+    });
+    let gateway = gateway(&["sns"], &moto.address);
+    let integration = service("POST", "sns:path/", publish);
+    gateway.serve_rest(&[RestApi::new("a").method("POST", "/orders", integration).deploy("s")]);
+    let response = post(&gateway, "/orders", r#"{"order": "7 & 8"}"#);
+    assert_eq!(response.status, 200, "{response:?}");
+    let told = moto.message(&queue);
+    assert_eq!(told["Message"], json!(r#"{"order": "7 & 8"}"#), "{told}");
+    assert_eq!(told["TopicArn"], json!(topic));
+}
+
 #[test]
 fn records_are_put_on_a_stream() {
     let name = "records_are_put_on_a_stream";
