@@ -8,7 +8,7 @@ use std::thread;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -62,8 +62,21 @@ impl Ca {
 
     /// A client's certificate: a common name only.
     pub fn client(&self, name: &str) -> Leaf {
+        self.client_with(name, |_| {})
+    }
+
+    /// The same, but it ended long ago.
+    pub fn ended_client(&self, name: &str) -> Leaf {
+        self.client_with(name, |params| {
+            params.not_before = date_time_ymd(2019, 5, 28);
+            params.not_after = date_time_ymd(2021, 5, 7);
+        })
+    }
+
+    fn client_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.distinguished_name = common_name(name);
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.0).unwrap();
         Leaf { cert: cert.pem(), key: key.serialize_pem() }

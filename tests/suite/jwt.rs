@@ -292,7 +292,8 @@ fn what_is_no_good_token_is_refused_as_rest_apis_do() {
     for (name, token, _) in bad_tokens(&key, &of_pool) {
         println!("{name}");
         let response = ask_pool(&gateway, "/id", &token);
-        response.assert_refusal(401, "Unauthorized", "UnauthorizedException");
+        let message = if name == "expired" { "The incoming token has expired" } else { "Unauthorized" };
+        response.assert_refusal(401, message, "UnauthorizedException");
         assert!(!response.has("www-authenticate"));
     }
     gateway.rest("a", "s", "/id").assert_refusal(401, "Unauthorized", "UnauthorizedException");

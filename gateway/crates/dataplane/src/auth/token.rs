@@ -54,7 +54,7 @@ pub(crate) fn judge(ex: &Exchange, core: &Core, plan: &TokenPlan, last: bool) ->
                 None => Refusal::Authorizer.into(),
             });
         }
-        Err(Failed::Token(error)) => return Err(unauthorized(plan, Some(reason(&error)))),
+        Err(Failed::Token(error)) => return Err(refused(plan, &error)),
     };
     if !claims.has_any_scope(plan.scopes.iter().map(|scope| &**scope)) {
         return Err(out_of_scope(plan));
@@ -171,6 +171,17 @@ fn reason(error: &Error) -> &'static str {
         Error::Algorithm(_) => "the token has an invalid algorithm",
         Error::UnknownKey(_) => "the token is signed with an unknown key",
         Error::TooLong | Error::Malformed(_) | Error::Critical | Error::Claim(_) => "the token is malformed",
+    }
+}
+
+/// A token that is no good. API Gateway's authorizers of user pools say of one thing only what it is.
+fn refused(plan: &TokenPlan, error: &Error) -> Refused {
+    let refused = unauthorized(plan, Some(reason(error)));
+    match (plan.style, error) {
+        (TokenStyle::Cognito, Error::Expired) => {
+            Refused { message: Some("The incoming token has expired".into()), ..refused }
+        }
+        _ => refused,
     }
 }
 
