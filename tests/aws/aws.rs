@@ -55,6 +55,20 @@ fn a_boto3_script_makes_serves_and_removes_an_api() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("all passed"));
 }
 
+/// All operations that the list marks core or common, and some of the rare ones.
+#[test]
+fn every_operation_answers() {
+    let name = "every_operation_answers";
+    let Some(python) = python("boto3") else {
+        skip!(name, "python3 lacks boto3 (cargo xtask test installs it from PyPI)");
+    };
+    let (gateway, dir) = (gateway(""), TempDir::new());
+    let mut run = command(&python, &gateway, &dir);
+    let output = run.arg(script("boto3_operations.py")).arg(gateway.admin().to_string()).output().unwrap();
+    passed(&output);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("100 operations answer"), "{output:?}");
+}
+
 /// Version 1 of the AWS CLI, from PyPI.
 #[test]
 fn lines_of_the_aws_cli_work() {

@@ -227,7 +227,7 @@ fn is_as_expected(found: &Value, expected: &str, row: &Row, value: &str) -> bool
     match expected {
         "=" => match found {
             Value::String(text) => text == value || text.replace('\\', "") == value,
-            other => other.to_string() == value,
+            other => other.to_string().as_str() == value,
         },
         "-" => found.is_null(),
         "[+]" => has(found),

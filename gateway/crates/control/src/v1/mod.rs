@@ -155,4 +155,6 @@ pub(crate) fn show<T: serde::Serialize>(thing: &T) -> Value {
 }
 
 #[cfg(test)]
+mod junk;
+#[cfg(test)]
 mod tests;
