@@ -324,10 +324,27 @@ fn signatures() -> Vec<Row> {
     let none = message("Missing Authentication Token");
     let expired = message("The security token included in the request is expired");
     let client = "UnrecognizedClientException";
+    let bearer = message(
+        "'abc' not a valid key=value pair (missing equal-sign) in Authorization header: 'Bearer abc'.",
+    );
+    let needs = |more: &str, date: &str, value: &str| {
+        let text = format!(
+            "{more}Authorization header requires 'Signature' parameter. Authorization header requires \
+             'SignedHeaders' parameter. {date}Authorization={value}"
+        );
+        Body::Is(json!({ "message": text }))
+    };
+    let cut_short = needs("", "", "AWS4-HMAC-SHA256 Credential=a");
+    let word = needs(
+        "Authorization header requires 'Credential' parameter. ",
+        "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ",
+        "abc",
+    );
     vec![
         bad("none", Call::get(&target("/iam")), "MissingAuthenticationTokenException", none),
-        bad("a bearer token", header("Bearer abc"), INCOMPLETE, scope("Authorization header")),
-        bad("cut short", header("AWS4-HMAC-SHA256 Credential=AKIDALL"), INCOMPLETE, scope("")),
+        bad("a bearer token", header("Bearer abc"), INCOMPLETE, bearer),
+        bad("cut short", header("AWS4-HMAC-SHA256 Credential=a"), INCOMPLETE, cut_short),
+        bad("a word", get("/iam", "authorization", "abc"), INCOMPLETE, word),
         bad("wrong secret", wrong("AKIDALL", |s| s.secret = "a-guess".to_owned()), INVALID, MISMATCH),
         bad("unknown access key", wrong("AKIDNONE", |_| {}), client, unknown()),
         bad(

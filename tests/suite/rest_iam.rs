@@ -148,7 +148,7 @@ fn badly_signed() -> Vec<Case> {
             "MissingAuthenticationTokenException",
             "Missing Authentication Token",
         ),
-        ("a bearer", header("Bearer abc"), INCOMPLETE, "Authorization header"),
+        ("a bearer", header("Bearer abc"), INCOMPLETE, "'abc' not a valid key=value pair"),
         ("no credential", header(no_credential), INCOMPLETE, "Credential"),
         ("another key", get(&signer("AKIDNONE")), UNKNOWN, invalid_token),
         (

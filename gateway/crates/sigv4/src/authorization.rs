@@ -33,39 +33,55 @@ impl Claim {
 }
 
 fn in_header(request: &Request<'_>, value: &str) -> Result<Claim, Error> {
-    let incomplete =
-        || Error::Incomplete(format!("Authorization header is not '{ALGORITHM} Credential=…': {value}"));
-    let parameters = value.strip_prefix(ALGORITHM).and_then(|rest| rest.strip_prefix([' ', '\t']));
+    let incomplete = |text: String| Err(Error::Incomplete(text));
+    let (algorithm, parameters) = value.split_once([' ', '\t']).unwrap_or((value, ""));
     let mut given: [Option<&str>; 3] = [None; 3];
     let [credential, signed, signature] = &mut given;
-    for parameter in parameters.ok_or_else(incomplete)?.split(',') {
-        let (name, value) = parameter.trim().split_once('=').ok_or_else(incomplete)?;
+    for parameter in parameters.split(',').map(str::trim).filter(|parameter| !parameter.is_empty()) {
+        let Some((name, value_of)) = parameter.split_once('=') else {
+            return incomplete(format!(
+                "'{parameter}' not a valid key=value pair (missing equal-sign) in Authorization header: '{value}'."
+            ));
+        };
         match name {
-            "Credential" => *credential = Some(value),
-            "SignedHeaders" => *signed = Some(value),
-            "Signature" => *signature = Some(value),
-            _ => return Err(incomplete()),
+            "Credential" => *credential = Some(value_of),
+            "SignedHeaders" => *signed = Some(value_of),
+            "Signature" => *signature = Some(value_of),
+            _ => return incomplete(format!("Authorization header has an unknown parameter '{name}'.")),
         }
     }
-    let needed = |what: &str, value: Option<&str>| {
-        value
-            .map(str::to_owned)
-            .ok_or_else(|| Error::Incomplete(format!("Authorization header requires '{what}' parameter.")))
+    let ([credential, signed, signature], time) = (given, request.header("x-amz-date"));
+    let (Some(credential), Some(signed), Some(signature), Some(time)) = (credential, signed, signature, time)
+    else {
+        return incomplete(lacks([credential, signature, signed, time], value));
     };
-    let [credential, signed, signature] = given;
-    let time = request.header("x-amz-date").map(str::to_owned).ok_or_else(|| {
-        Error::Incomplete(
-            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.".to_owned(),
-        )
-    })?;
+    if algorithm != ALGORITHM {
+        return incomplete(format!("Unsupported AWS 'algorithm': '{algorithm}'."));
+    }
     claim(Parts {
-        credential: needed("Credential", credential)?,
-        signed: needed("SignedHeaders", signed)?,
-        signature: needed("Signature", signature)?,
-        time,
+        credential: credential.to_owned(),
+        signed: signed.to_owned(),
+        signature: signature.to_owned(),
+        time: time.to_owned(),
         expires: None,
         session_token: request.header("x-amz-security-token").map(str::to_owned),
     })
+}
+
+/// All that a header lacks, as AWS lists it.
+fn lacks(given: [Option<&str>; 4], value: &str) -> String {
+    let needed = [
+        "'Credential' parameter",
+        "'Signature' parameter",
+        "'SignedHeaders' parameter",
+        "existence of either a 'X-Amz-Date' or a 'Date' header",
+    ];
+    let missing = needed.iter().zip(given).filter(|(_, given)| given.is_none());
+    let mut text: String =
+        missing.map(|(needed, _)| format!("Authorization header requires {needed}. ")).collect();
+    text.push_str("Authorization=");
+    text.push_str(value);
+    text
 }
 
 fn in_query(request: &Request<'_>) -> Result<Claim, Error> {

@@ -259,6 +259,25 @@ fn chunks_are_verified_one_after_the_other() {
 }
 
 #[test]
+fn headers_that_are_no_signature_are_told_what_they_lack() {
+    let told = |value| {
+        let headers = [("host", "x"), ("x-amz-date", "20150830T123600Z"), ("authorization", value)];
+        check(&Request { headers: &headers, ..SIGNED }, NOW_S).err().map(|error| error.to_string())
+    };
+    let lacks = |names: &[&str], value: &str| {
+        let names = names.iter().map(|name| format!("Authorization header requires '{name}' parameter. "));
+        Some(format!("{}Authorization={value}", names.collect::<String>()))
+    };
+    assert_eq!(told("abc"), lacks(&["Credential", "Signature", "SignedHeaders"], "abc"));
+    let cut = "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host";
+    assert_eq!(told(cut), lacks(&["Signature"], cut));
+    let pair = "'abc' not a valid key=value pair (missing equal-sign) in Authorization header: 'Bearer abc'.";
+    assert_eq!(told("Bearer abc").as_deref(), Some(pair));
+    let other = "AWS3 Credential=a, SignedHeaders=host, Signature=00";
+    assert_eq!(told(other).as_deref(), Some("Unsupported AWS 'algorithm': 'AWS3'."));
+}
+
+#[test]
 fn a_mismatch_is_explained() {
     let text = explain(&Request { query: "b=2&a=1", ..SIGNED }, Accepts::default()).unwrap();
     let hash = hex(digest::digest(&digest::SHA256, SIGNED.body).as_ref());
