@@ -44,6 +44,7 @@ const DOORS: &[(&str, &str)] = &[
     ("fetch", "wire"),
     ("xdp", "common"),
     ("acme", "tls"),
+    ("functions", "wire"),
     // Gateway: the nouns.
     ("store", "catalog"),
     ("openapi", "catalog"),

@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use sluice_functions::{Host, LogLine, MAX_PAYLOAD_BYTES, Source, Status, invoke};
+use sluice_functions::{Host, LogLine, MAX_PAYLOAD_BYTES, Source, Status, invoke, invoke_streaming};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -200,8 +200,15 @@ impl axum::body::HttpBody for Lines {
 
 /// The function of a path of Lambda's Invoke API.
 pub(crate) fn invoked(path: &str) -> Option<String> {
-    let name = path.strip_prefix("/2015-03-31/functions/")?.strip_suffix("/invocations")?;
-    v1::decoded(name).filter(|name| !name.contains('/'))
+    let whole = |path: &'_ str| {
+        path.strip_prefix("/2015-03-31/functions/")?.strip_suffix("/invocations").map(str::to_owned)
+    };
+    let streamed = |path: &'_ str| {
+        path.strip_prefix("/2021-11-15/functions/")?
+            .strip_suffix("/response-streaming-invocations")
+            .map(str::to_owned)
+    };
+    v1::decoded(&whole(path).or_else(|| streamed(path))?).filter(|name| !name.contains('/'))
 }
 
 /// Lambda's Invoke API, to requests signed for Lambda with one of the control plane's access keys.
@@ -214,6 +221,9 @@ pub(crate) async fn lambda(context: Context, name: &str, request: Request) -> Re
     };
     if let Err(refused) = v1::authenticate(&(plane.access)(), "lambda", &parts, &payload) {
         return *refused;
+    }
+    if parts.uri.path().ends_with("/response-streaming-invocations") {
+        return invoke_streaming(&host, name, &parts.headers, payload).await;
     }
     invoke(&host, name, &parts.headers, payload).await
 }

@@ -14,6 +14,7 @@ use crate::exchange::{Exchange, Refused};
 use crate::forward::{self, Question};
 use crate::relay::{Caching, Relay, Relayed};
 use crate::respond::{Leftover, refuse};
+use crate::rest::stream;
 use crate::standard::Ask;
 use crate::tunnel::{self, Agreement};
 use crate::upload::{PumpError, Upload};
@@ -57,7 +58,8 @@ pub(crate) struct Timeouts {
 
 impl Timeouts {
     fn of(plan: &ProxyPlan, upstream: &Upstream, client_ms: u64) -> Self {
-        Self { total: plan.total_timeout_ms, read: upstream.read_timeout_ms, client: client_ms }
+        let read = if plan.streams() { stream::IDLE_MS } else { upstream.read_timeout_ms };
+        Self { total: plan.total_timeout_ms, read, client: client_ms }
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) struct Relay<'a> {
     pub(crate) keep: bool,
 }
 
-enum Broken {
+pub(crate) enum Broken {
     Client,
     Upstream(Refusal),
 }
@@ -234,7 +234,7 @@ impl Relay<'_> {
     }
 }
 
-fn upstream_error(error: BodyError) -> Broken {
+pub(crate) fn upstream_error(error: BodyError) -> Broken {
     Broken::Upstream(match error {
         BodyError::Io(e) if e.kind() == io::ErrorKind::TimedOut => Refusal::UpstreamTimeout,
         BodyError::Io(_) | BodyError::Truncated => Refusal::UpstreamReset,

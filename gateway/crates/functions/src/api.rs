@@ -1,16 +1,17 @@
 //! The Lambda Runtime API of one instance.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
-use crate::MAX_PAYLOAD_BYTES;
 use crate::error::{FunctionError, InvokeError};
 use crate::instance::{Event, Shared, now_ms};
-use crate::response::{Body, Piece, Response, Stream};
+use crate::response::{Body, MAX_RESPONSE_BYTES, Piece, Response, Stream, too_large};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use std::sync::Arc;
@@ -22,9 +23,6 @@ const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 
 /// Pieces of a stream that wait for the caller before the function waits.
 const PIECES: usize = 16;
-
-/// Lambda's answer to a payload above 6 MB, which has room for what API Gateway adds.
-const MAX_RESPONSE_BYTES: usize = MAX_PAYLOAD_BYTES + 100;
 
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let router = Router::new()
@@ -119,11 +117,8 @@ async fn response(
             (Ok(Response { request_id: id, content_type, body }), accepted())
         }
         None => {
-            let message = format!(
-                "Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
-            );
-            let error = FunctionError::new("Function.ResponseSizeTooLarge", &message);
-            let answer = refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", &message);
+            let error = FunctionError::new("Function.ResponseSizeTooLarge", &too_large());
+            let answer = refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", &too_large());
             (Err(InvokeError::Function(error)), answer)
         }
     };
@@ -182,9 +177,10 @@ async fn stream(
 fn trailing_error(trailers: &HeaderMap) -> Option<FunctionError> {
     let text = |name| trailers.get(name).and_then(|value| value.to_str().ok());
     let error_type = text(ERROR_TYPE)?;
-    // The body is base64 of JSON: it goes on as it came.
+    // Base64 of JSON, because a trailer is one line of ASCII.
     let body = text("lambda-runtime-function-error-body").unwrap_or_default();
-    Some(FunctionError::reported(Some(error_type), Bytes::copy_from_slice(body.as_bytes())))
+    let body = BASE64.decode(body).unwrap_or_else(|_| body.as_bytes().to_vec());
+    Some(FunctionError::reported(Some(error_type), body.into()))
 }
 
 async fn error(

@@ -1,12 +1,14 @@
-//! Lambda's Invoke API over a [`Host`] (Lambda API reference, "Invoke" and "InvokeWithResponseStream"'s plain part).
+//! Lambda's Invoke API over a [`Host`] (Lambda API reference, "Invoke" and "InvokeWithResponseStream").
 //!
 //! ```text
 //! POST /2015-03-31/functions/{name}/invocations      X-Amz-Invocation-Type: RequestResponse | Event | DryRun
+//! POST /2021-11-15/functions/{name}/response-streaming-invocations
 //! ```
 //! The name may be a whole ARN, and may have a qualifier, which is not looked at: a hosted function has one version.
 
 use crate::MAX_PAYLOAD_BYTES;
 use crate::error::{FunctionError, InvokeError};
+use crate::frames::{self, Frames};
 use crate::host::{Host, Invocation};
 use crate::response::{Body, Response as Answer, StreamError};
 use axum::Router;
@@ -35,6 +37,7 @@ const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-ver
 fn router(host: Arc<Host>) -> Router {
     Router::new()
         .route("/2015-03-31/functions/{name}/invocations", post(handle))
+        .route("/2021-11-15/functions/{name}/response-streaming-invocations", post(handle_streaming))
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD_BYTES + 1))
         .with_state(host)
 }
@@ -81,17 +84,59 @@ async fn handle(
     invoke(&host, &given, &headers, payload).await
 }
 
+async fn handle_streaming(
+    State(host): State<Arc<Host>>,
+    Path(given): Path<String>,
+    headers: HeaderMap,
+    payload: Bytes,
+) -> Response {
+    invoke_streaming(&host, &given, &headers, payload).await
+}
+
+/// Answers one call of InvokeWithResponseStream; `given` names the function.
+pub async fn invoke_streaming(
+    host: &Arc<Host>,
+    given: &str,
+    headers: &HeaderMap,
+    payload: Bytes,
+) -> Response {
+    let name = function_name(given);
+    let (frames, id) = match host.invoke(name, invocation(headers, payload)).await {
+        Ok(answer) => {
+            let id = HeaderValue::from_str(&answer.request_id).ok();
+            (Frames::of(answer), id)
+        }
+        Err(InvokeError::Function(error) | InvokeError::TimedOut(error)) => (Frames::failed(&error), None),
+        Err(error) => return failed(given, error),
+    };
+    let mut response = Response::new(axum::body::Body::new(frames));
+    let content_type = HeaderValue::from_static(frames::CONTENT_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
+    if let Some(id) = id {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn invocation(headers: &HeaderMap, payload: Bytes) -> Invocation {
+    Invocation {
+        payload: if payload.is_empty() { Bytes::from_static(b"{}") } else { payload },
+        trace_id: text(headers, "x-amzn-trace-id"),
+        client_context: text(headers, "x-amz-client-context").and_then(|encoded| decoded(&encoded)),
+        ..Invocation::default()
+    }
+}
+
 /// Answers one call of the API; `given` names the function.
 pub async fn invoke(host: &Arc<Host>, given: &str, headers: &HeaderMap, payload: Bytes) -> Response {
     let name = function_name(given).to_owned();
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let invocation = Invocation {
-        payload: if payload.is_empty() { Bytes::from_static(b"{}") } else { payload },
-        trace_id: text("x-amzn-trace-id"),
-        client_context: text("x-amz-client-context").and_then(|encoded| decoded(&encoded)),
-        ..Invocation::default()
-    };
-    match text("x-amz-invocation-type").as_deref() {
+    let invocation = invocation(headers, payload);
+    match text(headers, "x-amz-invocation-type").as_deref() {
         None | Some("RequestResponse") => match host.invoke(&name, invocation).await {
             Ok(answer) => answered(answer).await,
             Err(error) => failed(given, error),

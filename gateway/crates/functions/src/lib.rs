@@ -30,6 +30,7 @@
 mod api;
 mod config;
 mod error;
+mod frames;
 mod function;
 mod host;
 mod instance;
@@ -43,7 +44,7 @@ pub use config::{Config, ConfigError, Runtime, Settings};
 pub use error::{FunctionError, InvokeError};
 pub use function::Status;
 pub use host::{Host, Invocation};
-pub use invoke::{TOKEN, invoke, serve};
+pub use invoke::{TOKEN, invoke, invoke_streaming, serve};
 pub use logs::{LogLine, Source};
 pub use response::{Body, Response, Stream, StreamError};
 

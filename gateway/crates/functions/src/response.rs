@@ -1,5 +1,6 @@
 //! What a function answers: at once, or piece by piece.
 
+use crate::MAX_PAYLOAD_BYTES;
 use crate::error::FunctionError;
 use bytes::Bytes;
 use std::fmt;
@@ -39,6 +40,14 @@ pub(crate) enum Piece {
     Failed(FunctionError),
 }
 
+/// How long an answer may be that is not streamed to its caller: 6 MB, and room for what API Gateway adds.
+pub(crate) const MAX_RESPONSE_BYTES: usize = MAX_PAYLOAD_BYTES + 100;
+
+/// Lambda's words for one that is longer.
+pub(crate) fn too_large() -> String {
+    format!("Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes).")
+}
+
 /// A stream that ended before its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamError {
@@ -75,11 +84,19 @@ impl Stream {
         }
     }
 
-    /// All of it.
+    /// All of it, for a caller that wants it whole.
+    ///
+    /// # Errors
+    /// It broke off, or is longer than the answers that come whole may be.
     pub async fn collect(mut self) -> Result<Bytes, StreamError> {
         let mut all = Vec::new();
         while let Some(piece) = self.next().await {
-            all.extend_from_slice(&piece?);
+            let piece = piece?;
+            if all.len() + piece.len() > MAX_RESPONSE_BYTES {
+                let error = FunctionError::new("Function.ResponseSizeTooLarge", &too_large());
+                return Err(StreamError::Function(error));
+            }
+            all.extend_from_slice(&piece);
         }
         Ok(all.into())
     }

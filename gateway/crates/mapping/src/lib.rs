@@ -46,7 +46,7 @@ pub use expression::{Expression, ExpressionError};
 pub use gateway_response::{GatewayResponseSource, GatewayResponses};
 pub use kind::Kind;
 pub use lambda::{
-    EventFacts, HttpEventFacts, Malformed, PayloadFormat, authorizer_event, http_answer,
+    EventFacts, HttpEventFacts, Malformed, PayloadFormat, StreamPrelude, authorizer_event, http_answer,
     http_authorizer_event, http_event, proxy_answer, proxy_event, token_event,
 };
 pub use log::{ExecutionLog, Pairs, Step};

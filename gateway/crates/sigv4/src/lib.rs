@@ -68,7 +68,7 @@ pub fn signature(
     time: &str,
     signed: &[&str],
 ) -> String {
-    hex(&compute(request, secret, scope, time, signed))
+    hex(&compute(request, secret, scope, time, (signed, None)))
 }
 
 pub(crate) fn compute(
@@ -76,11 +76,11 @@ pub(crate) fn compute(
     secret: &str,
     scope: Scope<'_>,
     time: &str,
-    signed: &[&str],
+    (signed, payload): (&[&str], Option<&str>),
 ) -> Vec<u8> {
     let canonical = match scope.service {
         "s3" => canonical::request_of_s3(request, signed),
-        _ => canonical::request(request, signed, None),
+        _ => canonical::request(request, signed, payload),
     };
     SigningKey::derive(secret, scope).sign(&string_to_sign(&canonical, scope, time))
 }
@@ -99,6 +99,17 @@ impl std::fmt::Display for Scope<'_> {
 /// The value of `Authorization` for a request that has `X-Amz-Date` and all other headers already.
 pub fn authorization(
     request: &Request<'_>,
+    credentials: (&str, &str),
+    scope: Scope<'_>,
+    time: &str,
+) -> String {
+    authorization_of(request, None, credentials, scope, time)
+}
+
+/// The same of a request whose body has been hashed before: see [`payload_hash`]. Not for S3.
+pub fn authorization_of(
+    request: &Request<'_>,
+    payload: Option<&str>,
     (access_key, secret): (&str, &str),
     scope: Scope<'_>,
     time: &str,
@@ -111,7 +122,7 @@ pub fn authorization(
     format!(
         "{ALGORITHM} Credential={access_key}/{date}/{region}/{service}/aws4_request, SignedHeaders={}, Signature={}",
         signed.join(";"),
-        signature(request, secret, scope, time, &signed)
+        hex(&compute(request, secret, scope, time, (&signed, payload)))
     )
 }
 

@@ -84,6 +84,8 @@ pub struct FunctionIntegration {
     pub function: Function,
     /// AWS_PROXY: it gets all of the request as an event, and answers with status, headers and body.
     pub is_proxy: bool,
+    /// Its answer goes on as it comes (InvokeWithResponseStream).
+    pub is_stream: bool,
     /// For all of it, milliseconds.
     pub timeout_ms: u64,
 }

@@ -44,6 +44,8 @@ pub struct HttpIntegration {
     pub timeout_ms: u64,
     /// HTTP_PROXY: headers and query go on, and the answer comes back as it is.
     pub is_proxy: bool,
+    /// Its answer goes on as it comes, uncompressed (`responseTransferMode` STREAM).
+    pub is_stream: bool,
     /// Id of the API, which backends are told.
     pub api: Arc<str>,
 }

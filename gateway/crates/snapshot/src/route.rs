@@ -143,6 +143,14 @@ pub struct ProxyPlan {
     pub aws: Option<Box<AwsProxy>>,
 }
 
+impl ProxyPlan {
+    /// Whether its answers are to go on as they come, whatever else is asked for (`responseTransferMode` STREAM).
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.aws.as_ref().is_some_and(|aws| aws.integration.is_stream)
+    }
+}
+
 /// Tunnels to an upstream (RFC 9110 7.8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelPlan {

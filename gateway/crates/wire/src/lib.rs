@@ -5,6 +5,7 @@
 //!   growth of the reused header vector.
 //! - [`ChunkedDecoder`] reads a chunked body piece by piece.
 //! - [`enc`] writes heads and chunks.
+//! - [`eventstream`] is AWS's encoding of streams of events.
 //! - [`h2`] is the same for HTTP/2: frames, header compression, and the same heads made of them.
 //!
 //! # What counts as an attack
@@ -20,6 +21,7 @@ mod chunked;
 mod date;
 pub mod enc;
 mod error;
+pub mod eventstream;
 mod fields;
 pub mod h2;
 mod head;

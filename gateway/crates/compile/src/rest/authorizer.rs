@@ -1,6 +1,6 @@
 //! Lambda authorizers.
 
-use super::service::Resolver;
+use super::service::{Invoking, Resolver};
 use super::stage::Served;
 use crate::tokens::whole;
 use sluice_catalog::{Authorizer as Configured, AuthorizerType};
@@ -37,7 +37,12 @@ pub(super) fn lambda(
         }
     };
     let uri = authorizer.authorizer_uri.as_deref().unwrap_or_default();
-    let function = resolver.function(uri, &of.variables, authorizer.authorizer_credentials.as_deref())?;
+    let function = resolver.function(
+        uri,
+        &of.variables,
+        authorizer.authorizer_credentials.as_deref(),
+        Invoking::Whole,
+    )?;
     let number = resolver.registry.providers.number();
     let ttl_s = authorizer.authorizer_result_ttl_in_seconds.unwrap_or(TTL_S);
     let name = format!("{at}: authorizer {}", authorizer.name).into();

@@ -57,6 +57,7 @@ pub(super) fn http(
         target: UriTemplate::compile(&uri.target).map_err(|error| format!("its URI, {error}"))?,
         timeout_ms: timeout_ms(integration),
         is_proxy,
+        is_stream: is_proxy && streams(integration),
         api: Arc::clone(api),
     };
     if !is_proxy {
@@ -82,7 +83,8 @@ pub(super) fn function(integration: &Integration, function: Function) -> Result<
     } else {
         (request(integration)?, response(integration, SelectBy::LambdaError)?)
     };
-    let asked = FunctionIntegration { function, is_proxy, timeout_ms: timeout_ms(integration) };
+    let is_stream = streams(integration);
+    let asked = FunctionIntegration { function, is_proxy, is_stream, timeout_ms: timeout_ms(integration) };
     Ok(Box::new(MappedPlan { request, response, backing: Backing::Function(asked) }))
 }
 
@@ -101,11 +103,17 @@ pub(super) fn service(
         target: UriTemplate::compile(&of.target).map_err(|error| format!("its URI, {error}"))?,
         timeout_ms: timeout_ms(integration),
         is_proxy: false,
+        is_stream: false,
         api: Arc::clone(api),
     };
     let asked =
         ServiceIntegration { http, auth: of.auth, headers: of.headers, signs_payload: of.signs_payload };
     Ok(Box::new(MappedPlan { request, response, backing: Backing::Service(asked) }))
+}
+
+/// Whether its answer goes on as it comes (`responseTransferMode` STREAM).
+pub(super) fn streams(integration: &Integration) -> bool {
+    integration.response_transfer_mode.as_deref() == Some("STREAM")
 }
 
 fn timeout_ms(integration: &Integration) -> u64 {

@@ -199,6 +199,25 @@ impl<'a> FunctionId<'a> {
     }
 }
 
+/// By which call of Lambda's API a function is invoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Invoking {
+    /// Its answer is wanted whole.
+    Whole,
+    /// Its answer is wanted as it comes.
+    Stream,
+}
+
+impl Invoking {
+    /// What stands before and after the function's name.
+    const fn path(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Whole => ("2015-03-31/functions/", "/invocations"),
+            Self::Stream => ("2021-11-15/functions/", "/response-streaming-invocations"),
+        }
+    }
+}
+
 /// The name in a function's name or ARN, and whether it is an ARN, which AWS could be asked for.
 pub(crate) fn function_name(given: &str) -> Result<(&str, bool), String> {
     FunctionId::parse(given).map(|id| (id.name, id.region.is_some()))
@@ -218,51 +237,52 @@ impl Resolver<'_> {
         uri: &str,
         variables: &Strings,
         role: Option<&str>,
+        how: Invoking,
     ) -> Result<Function, String> {
         let arn = ServiceArn::parse(uri, variables)?;
         let rest = arn.target.strip_prefix("path/").map(|rest| rest.trim_start_matches('/'));
+        let (prefix, suffix) = how.path();
         let id = rest
-            .and_then(|rest| rest.strip_prefix("2015-03-31/functions/"))
-            .and_then(|rest| rest.strip_suffix("/invocations"))
+            .and_then(|rest| rest.strip_prefix(prefix))
+            .and_then(|rest| rest.strip_suffix(suffix))
             .filter(|_| arn.service == "lambda")
-            .ok_or_else(|| {
-                format!("expected lambda:path/2015-03-31/functions/FUNCTION/invocations, found \"{uri}\"")
-            })?;
-        self.resolved(&FunctionId::parse(id)?, &arn.region, role)
+            .ok_or_else(|| format!("expected lambda:path/{prefix}FUNCTION{suffix}, found \"{uri}\""))?;
+        self.resolved(&FunctionId::parse(id)?, &arn.region, (role, how))
     }
 
     /// The function that a route or authorizer of the configuration names, by name or ARN. `region`: ours.
     pub(crate) fn named(&mut self, given: &str, region: &str) -> Result<Function, String> {
-        self.resolved(&FunctionId::parse(given)?, region, None)
+        self.resolved(&FunctionId::parse(given)?, region, (None, Invoking::Whole))
     }
 
     fn resolved(
         &mut self,
         id: &FunctionId<'_>,
         region: &str,
-        role: Option<&str>,
+        (role, how): (Option<&str>, Invoking),
     ) -> Result<Function, String> {
         match self.services.functions.get(id.name) {
-            Some(None) => self.hosted(id),
+            Some(None) => self.hosted(id, how),
             Some(Some(url)) => {
                 let url = url.clone();
-                self.remote(id, region, &url, (true, role))
+                self.remote(id, region, &url, (true, role, how))
             }
             None => {
                 let region = id.region.unwrap_or(region).to_owned();
                 let (url, is_configured) = self.services.endpoint("lambda", &region);
-                self.remote(id, &region, &url, (is_configured, role))
+                self.remote(id, &region, &url, (is_configured, role, how))
             }
         }
     }
 
-    fn hosted(&mut self, id: &FunctionId<'_>) -> Result<Function, String> {
+    fn hosted(&mut self, id: &FunctionId<'_>, how: Invoking) -> Result<Function, String> {
         let host = self.services.host.as_ref();
         let host = host.ok_or_else(|| format!("nothing hosts function `{}`", id.name))?;
         let backend = self.registry.backends.function_host(host.address, self.slots);
+        let (before, after) = how.path();
         Ok(Function {
             to: Destination::Backend(backend),
-            path: format!("/2015-03-31/functions/{}/invocations", id.name).into(),
+            path: format!("/{before}{}{after}", id.name).into(),
             auth: Auth::Token(host.token.clone()),
         })
     }
@@ -272,7 +292,7 @@ impl Resolver<'_> {
         id: &FunctionId<'_>,
         region: &str,
         url: &str,
-        (is_configured, role): (bool, Option<&str>),
+        (is_configured, role, how): (bool, Option<&str>, Invoking),
     ) -> Result<Function, String> {
         let signer = self.services.signer("lambda", region, role);
         if signer.is_none() && !is_configured {
@@ -286,14 +306,15 @@ impl Resolver<'_> {
         let prefix = uri.target.trim_end_matches('/');
         // An endpoint of one function's own need not know of accounts; AWS gets what the integration says, in its form.
         let by_name = self.services.functions.contains_key(id.name);
+        let (before, after) = how.path();
         let path = match id.qualifier {
             Some(qualifier) if by_name => {
-                format!("{prefix}/2015-03-31/functions/{}/invocations?Qualifier={qualifier}", id.name)
+                format!("{prefix}/{before}{}{after}?Qualifier={qualifier}", id.name)
             }
-            None if by_name => format!("{prefix}/2015-03-31/functions/{}/invocations", id.name),
+            None if by_name => format!("{prefix}/{before}{}{after}", id.name),
             _ => {
                 let function = id.given.replace(':', "%3A");
-                format!("{prefix}/2015-03-31/functions/{function}/invocations")
+                format!("{prefix}/{before}{function}{after}")
             }
         };
         let backend = self.registry.backends.id(&uri, false, self.slots);

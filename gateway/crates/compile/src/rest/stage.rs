@@ -1,6 +1,6 @@
 //! A stage of a REST API to its routes.
 
-use super::service::{Resolver, ServiceArn};
+use super::service::{Invoking, Resolver, ServiceArn};
 use super::uri::{Uri, fill_in};
 use super::{Basis, From, Link};
 use super::{authorizer, integration};
@@ -259,7 +259,10 @@ impl Builder<'_> {
             authorizer,
             api_key_required: plan.method.api_key_required,
             limits: settings.and_then(|settings| self.throttle(&name, settings)).into_iter().collect(),
-            cache: settings.and_then(|settings| self.cache(scope, plan, settings, is_canary)),
+            // An answer that streams is not cached (developer guide, "Stream the integration response").
+            cache: settings
+                .filter(|_| !plan.method.integration.as_deref().is_some_and(integration::streams))
+                .and_then(|settings| self.cache(scope, plan, settings, is_canary)),
             validator,
             body_max_bytes: BODY_MAX_BYTES,
             metrics_slot,
@@ -422,7 +425,8 @@ impl Builder<'_> {
             let target = resolver.service(&arn, role)?;
             return integration::service(api, integration, target);
         }
-        let function = resolver.function(uri, &of.variables, role)?;
+        let how = if integration::streams(integration) { Invoking::Stream } else { Invoking::Whole };
+        let function = resolver.function(uri, &of.variables, role, how)?;
         integration::function(integration, function)
     }
 

@@ -54,7 +54,8 @@ fn read(call: &Call, before: &Definition, api: &str, merge: bool) -> Result<Impo
     };
     let document = sluice_openapi::read(&call.body)
         .map_err(|error| Fault::bad_request(format!("Invalid OpenAPI input: {error}")))?;
-    let timeout_max_ms = call.access.integration_timeout_max_ms;
+    // Which of them may have so long is checked below.
+    let timeout_max_ms = call.access.integration_timeout_max_ms.max(integrations::STREAM_MAX_MS);
     let options = ImportOptions { api, base_path, merge, timeout_max_ms };
     let mut imported = sluice_openapi::import(&document, before, &options, &mut ids::id)
         .map_err(|rejected| told(&rejected))?;

@@ -91,8 +91,11 @@ pub(crate) fn put(catalog: &mut Catalog, call: &Call) -> Answer {
     Ok(Reply::created(body))
 }
 
+/// What [`check`] allows only for answers that stream: "You can stream your response for up to 15 minutes."
+pub(crate) const STREAM_MAX_MS: u32 = 15 * 60_000;
+
 fn timeout(ms: i64, call: &Call) -> Result<u32, Fault> {
-    let max_ms = call.access.integration_timeout_max_ms;
+    let max_ms = call.access.integration_timeout_max_ms.max(STREAM_MAX_MS);
     let wrong = || Fault::bad_request(format!("Timeout should be between 50 ms and {max_ms} ms"));
     u32::try_from(ms).ok().filter(|ms| (50..=max_ms).contains(ms)).ok_or_else(wrong)
 }
@@ -140,13 +143,48 @@ pub(crate) fn check(integration: &Integration, call: &Call) -> Result<(), Fault>
             return Err(Fault::not_in_set(other, "putIntegrationInput.connectionType", "INTERNET, VPC_LINK"));
         }
     }
-    if let Some(other) = integration.response_transfer_mode.as_deref().filter(|mode| *mode != "BUFFERED") {
-        return Err(Fault::bad_request(format!(
-            "Response transfer mode {other} is not supported by this gateway."
-        )));
-    }
+    check_transfer(integration, call)?;
     check_templates(integration.request_templates.values())?;
     check_mappings(&integration.request_parameters)
+}
+
+/// How answers come: a function that streams is invoked by another call of Lambda's API.
+fn check_transfer(integration: &Integration, call: &Call) -> Result<(), Fault> {
+    use IntegrationType::{AwsProxy, HttpProxy};
+    let kind = integration.integration_type;
+    let is_stream = match integration.response_transfer_mode.as_deref() {
+        None | Some("BUFFERED") => false,
+        Some("STREAM") => true,
+        Some(other) => {
+            let field = "putIntegrationInput.responseTransferMode";
+            return Err(Fault::not_in_set(other, field, "BUFFERED, STREAM"));
+        }
+    };
+    if is_stream && !matches!(kind, AwsProxy | HttpProxy) {
+        let text =
+            "Response transfer mode STREAM is only supported for HTTP_PROXY and AWS_PROXY integrations";
+        return Err(Fault::bad_request(text));
+    }
+    let uri = integration.uri.as_deref().unwrap_or_default();
+    let invokes_stream = uri.ends_with("/response-streaming-invocations");
+    if kind == AwsProxy && is_stream != invokes_stream {
+        return Err(Fault::bad_request(
+            "Response transfer mode STREAM needs a URI of the form \
+             arn:aws:apigateway:REGION:lambda:path/2021-11-15/functions/ARN/response-streaming-invocations, and that URI needs STREAM",
+        ));
+    }
+    let templates =
+        integration.integration_responses.values().flat_map(|response| response.response_templates.values());
+    if is_stream && templates.flatten().any(|template| !template.is_empty()) {
+        return Err(Fault::bad_request(
+            "Response templates are not supported with response transfer mode STREAM: the response is not held",
+        ));
+    }
+    let max_ms = call.access.integration_timeout_max_ms;
+    if !is_stream && integration.timeout_in_millis > max_ms {
+        return Err(Fault::bad_request(format!("Timeout should be between 50 ms and {max_ms} ms")));
+    }
+    Ok(())
 }
 
 fn check_arn(kind: IntegrationType, uri: &str) -> Result<(), Fault> {
@@ -299,9 +337,6 @@ pub(crate) fn put_response(catalog: &mut Catalog, call: &Call) -> Answer {
         response_templates: input.optional_strings("responseTemplates")?,
         content_handling: handling,
     };
-    if find(catalog, call)?.integration.is_none() {
-        return Err(Fault::not_found(UNKNOWN));
-    }
     check_response(catalog, call, &response)?;
     let body = show(&response);
     store(catalog, call, response)?;
@@ -310,7 +345,11 @@ pub(crate) fn put_response(catalog: &mut Catalog, call: &Call) -> Answer {
 
 /// A declared answer of the method must have each header that is mapped to.
 fn check_response(catalog: &Catalog, call: &Call, response: &IntegrationResponse) -> Result<(), Fault> {
-    let declared = find(catalog, call)?.method_responses.get(&response.status_code);
+    let method = find(catalog, call)?;
+    let mut integration = method.integration.clone().ok_or_else(|| Fault::not_found(UNKNOWN))?;
+    integration.integration_responses.insert(response.status_code.clone(), response.clone());
+    check_transfer(&integration, call)?;
+    let declared = method.method_responses.get(&response.status_code);
     for (key, value) in &response.response_parameters {
         if !declared.is_some_and(|declared| declared.response_parameters.contains_key(key)) {
             return Err(Fault::bad_request(format!(

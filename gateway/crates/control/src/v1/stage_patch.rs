@@ -75,9 +75,32 @@ pub(crate) fn apply(api: &RestApi, stage: &mut Stage, patch: &Patch) -> Result<(
         }
         ["accessLogSettings", rest @ ..] => access_log(stage, patch, rest)?,
         ["canarySettings", rest @ ..] => canary(api, stage, patch, rest)?,
-        _ => method_setting(stage, patch)?,
+        _ => {
+            method_setting(stage, patch)?;
+            check_caching(api, stage, patch)?;
+        }
     }
     Ok(())
+}
+
+/// Answers that stream are not cached (developer guide, "Stream the integration response for your proxy integrations"). The
+/// setting of all methods leaves them out; one that names such a method is refused.
+fn check_caching(api: &RestApi, stage: &Stage, patch: &Patch) -> Result<(), Fault> {
+    let Some(key) = patch.path.trim_start_matches('/').strip_suffix("/caching/enabled") else {
+        return Ok(());
+    };
+    let Some((path, verb)) = key.rsplit_once('/').filter(|_| patch.bool()) else { return Ok(()) };
+    let path = format!("/{}", path.replace("~1", "/").trim_start_matches('/'));
+    let definition = api.deployments.get(&stage.deployment_id).map(|one| &one.definition);
+    let resource = definition.and_then(|definition| definition.resources.values().find(|r| r.path == path));
+    let method = resource.and_then(|r| r.methods.get(verb).or_else(|| r.methods.get("ANY")));
+    let mode = method.and_then(|method| method.integration.as_ref()?.response_transfer_mode.as_deref());
+    if mode != Some("STREAM") {
+        return Ok(());
+    }
+    Err(Fault::bad_request(format!(
+        "Caching is not supported for {verb} {path}: its integration has response transfer mode STREAM"
+    )))
 }
 
 /// The whole map. A copy is of the canary's overrides, and adds them.

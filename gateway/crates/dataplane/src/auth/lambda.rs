@@ -260,8 +260,13 @@ async fn vouched(
             event = Told::http_v2(ex, &trace).authorizer_event(&seen, &arn, &of.sources);
         }
     }
-    let invocation =
-        Invocation { is_event: false, client_context: None, trace_id: &trace, timeout_ms: TIMEOUT_MS };
+    let invocation = Invocation {
+        is_event: false,
+        client_context: None,
+        trace_id: &trace,
+        payload_hash: None,
+        timeout_ms: TIMEOUT_MS,
+    };
     let started_ns = sluice_rt::clock_ns();
     let invoked = invoke(core, &ex.view, &plan.function, &event, invocation).await;
     let invoked = invoked.map_err(|_| Refusal::Authorizer)?;

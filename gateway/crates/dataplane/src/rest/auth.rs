@@ -1,6 +1,6 @@
 //! What lets a request of the gateway's own through to a server: nothing, a token, or a signature.
 
-use sluice_sigv4::{Request, Scope, amz_date, authorization};
+use sluice_sigv4::{Request, Scope, amz_date, authorization_of};
 use sluice_snapshot::{Auth, Signer};
 use sluice_wire::enc;
 
@@ -14,6 +14,8 @@ pub(crate) struct Unsigned<'a> {
     /// Those that are signed, `Host` among them; they are written by the caller.
     pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: &'a [u8],
+    /// The body's hash, where it was made before: a large one is not hashed on a core.
+    pub(crate) payload_hash: Option<&'a str>,
 }
 
 /// Writes the fields that a server asks for.
@@ -43,6 +45,7 @@ fn sign(out: &mut Vec<u8>, signer: &Signer, request: &Unsigned<'_>, unix_s: u64)
     };
     let scope =
         Scope { date: time.get(..8).unwrap_or_default(), region: &signer.region, service: &signer.service };
-    let value = authorization(&signed, (&signer.access_key_id, signer.secret.expose()), scope, &time);
+    let credentials = (&*signer.access_key_id, signer.secret.expose());
+    let value = authorization_of(&signed, request.payload_hash, credentials, scope, &time);
     enc::header(out, b"Authorization", value.as_bytes());
 }

@@ -31,9 +31,40 @@ pub(crate) struct Ask<'a> {
     pub(crate) timeout_ms: u64,
 }
 
+/// An answer whose head has come.
+pub(crate) struct Begun {
+    pub(crate) head: Box<ResponseHead>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) lease: Lease,
+    group: Rc<Group>,
+}
+
+impl Begun {
+    /// The connection is done with; `is_whole`: the answer was read to its end. What is left is the head.
+    pub(crate) fn end(self, is_whole: bool) -> (Box<ResponseHead>, Vec<u8>) {
+        self.group.succeeded(self.lease.target);
+        if is_whole && self.head.keep_alive && self.head.framing != BodyFraming::UntilClose {
+            self.group.release(self.lease, sluice_rt::now_ms());
+        }
+        (self.head, self.bytes)
+    }
+}
+
 impl Ask<'_> {
     /// Asks, once more where that is safe, and reads the answer to its end.
     pub(crate) async fn run(&self) -> Result<Received, Refusal> {
+        let mut begun = self.begin().await?;
+        let body = {
+            let (_, mut ui) = begun.lease.wire.split();
+            read_answer(&mut ui, &begun.head).await
+        };
+        let body = body.inspect_err(|_| begun.group.failed(begun.lease.target, sluice_rt::now_ms()))?;
+        let (head, bytes) = begun.end(true);
+        Ok(Received { head, bytes, body })
+    }
+
+    /// Asks, once more where that is safe, and reads the head of the answer.
+    pub(crate) async fn begin(&self) -> Result<Begun, Refusal> {
         let core = self.core;
         let (upstream, group) = core.servers(self.view, self.to).ok_or(Refusal::UpstreamConnect)?;
         let deadline_ms = sluice_rt::now_ms() + self.timeout_ms;
@@ -52,8 +83,8 @@ impl Ask<'_> {
             };
             let target = lease.target;
             let reused = lease.reused;
-            match self.attempt(&group, upstream, lease, deadline_ms).await {
-                Ok(received) => return Ok(received),
+            match self.attempt(upstream, lease, deadline_ms).await {
+                Ok((head, bytes, lease)) => return Ok(Begun { head, bytes, lease, group }),
                 Err(Failure::Unanswered(_)) if reused && self.method.is_idempotent() && tries.again() => {
                     avoid = Some(target);
                 }
@@ -70,11 +101,10 @@ impl Ask<'_> {
 
     async fn attempt(
         &self,
-        group: &Group,
         upstream: &Upstream,
         mut lease: Lease,
         deadline_ms: u64,
-    ) -> Result<Received, Failure> {
+    ) -> Result<(Box<ResponseHead>, Vec<u8>, Lease), Failure> {
         let Out::H1(stream) = lease.wire.out() else {
             return Err(Failure::Upstream(Refusal::UpstreamMalformed));
         };
@@ -92,12 +122,7 @@ impl Ask<'_> {
         let bytes = final_head.read(us, &mut ui, &mut head).await?;
         let kept = bytes.as_slice().to_vec();
         bytes.recycle(&self.core.scratch);
-        let body = read_answer(&mut ui, &head).await.map_err(Failure::Upstream)?;
-        group.succeeded(lease.target);
-        if head.keep_alive && head.framing != BodyFraming::UntilClose {
-            group.release(lease, sluice_rt::now_ms());
-        }
-        Ok(Received { head, bytes: kept, body })
+        Ok((head, kept, lease))
     }
 }
 
@@ -115,10 +140,20 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// Asks, and reads the answer to its end. All of it has `timeoutInMillis`.
     pub(crate) async fn run(&self) -> Result<Received, Refusal> {
-        let view = Rc::clone(&self.ex.view);
-        let (to, timeout_ms) = (self.integration.to, self.integration.timeout_ms);
         let write = |out: &mut Vec<u8>, authority: &str| self.write(out, authority);
-        Ask { core: self.core, view: &view, to, method: self.method(), write: &write, timeout_ms }.run().await
+        self.ask(&write).run().await
+    }
+
+    /// Asks, and reads the head of the answer.
+    pub(crate) async fn begin(&self) -> Result<Begun, Refusal> {
+        let write = |out: &mut Vec<u8>, authority: &str| self.write(out, authority);
+        self.ask(&write).begin().await
+    }
+
+    fn ask<'s>(&'s self, write: &'s dyn Fn(&mut Vec<u8>, &str)) -> Ask<'s> {
+        let (core, view, method) = (self.core, &*self.ex.view, self.method());
+        let HttpIntegration { to, timeout_ms, .. } = *self.integration;
+        Ask { core, view, to, method, write, timeout_ms }
     }
 
     fn method(&self) -> Method {

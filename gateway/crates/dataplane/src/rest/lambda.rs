@@ -7,7 +7,7 @@ use crate::core::{Core, View};
 use crate::exchange::{Exchange, Refused};
 use crate::rest::auth::{self, Unsigned};
 use crate::rest::away::{self, AWAY_BYTES};
-use crate::rest::call::Ask;
+use crate::rest::call::{Ask, Begun};
 use crate::rest::headers::{Passage, of_response};
 use crate::rest::told::Told;
 use crate::rest::view::{Received, trace_id};
@@ -29,6 +29,8 @@ pub(crate) struct Invocation<'a> {
     pub(crate) client_context: Option<&'a str>,
     /// `X-Amzn-Trace-Id`.
     pub(crate) trace_id: &'a str,
+    /// The payload's hash, where it was made before.
+    pub(crate) payload_hash: Option<&'a str>,
     /// For all of it, milliseconds.
     pub(crate) timeout_ms: u64,
 }
@@ -65,27 +67,7 @@ pub(crate) async fn invoke(
     payload: &[u8],
     invocation: Invocation<'_>,
 ) -> Result<Invoked, Refusal> {
-    let (path, query) = function.path.split_once('?').unwrap_or((&function.path, ""));
-    let write = |out: &mut Vec<u8>, host: &str| {
-        let mut headers = vec![("Host", host), ("Content-Type", "application/json")];
-        if invocation.is_event {
-            headers.push(("X-Amz-Invocation-Type", "Event"));
-        }
-        headers.extend(invocation.client_context.map(|context| ("X-Amz-Client-Context", context)));
-        out.reserve(payload.len() + 1024);
-        out.extend_from_slice(b"POST ");
-        out.extend_from_slice(function.path.as_bytes());
-        out.extend_from_slice(b" HTTP/1.1\r\n");
-        for (name, value) in &headers {
-            enc::header(out, name.as_bytes(), value.as_bytes());
-        }
-        let request = Unsigned { method: "POST", path, query, headers: &headers, body: payload };
-        auth::write(out, &function.auth, &request, core.clock.unix_ms(sluice_rt::now_ns()) / 1000);
-        enc::header(out, b"X-Amzn-Trace-Id", invocation.trace_id.as_bytes());
-        enc::content_length(out, payload.len() as u64);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(payload);
-    };
+    let write = |out: &mut Vec<u8>, host: &str| request(core, function, payload, invocation, (out, host));
     let timeout_ms = invocation.timeout_ms;
     let ask = Ask { core, view, to: function.to, method: Method::Post, write: &write, timeout_ms };
     let Received { head, bytes, body } = ask.run().await?;
@@ -95,6 +77,76 @@ pub(crate) async fn invoke(
     let named = |name: &[u8]| name.eq_ignore_ascii_case(b"x-amz-function-error");
     let is_error = head.headers.iter().any(|header| named(header.name.of(&bytes)));
     Ok(Invoked { status: head.status, is_error, payload: body })
+}
+
+/// Invokes a function whose answer streams. As with [`invoke`], what Lambda refuses is a configuration error.
+pub(crate) async fn begin(
+    core: &Core,
+    ex: &Exchange,
+    integration: &FunctionIntegration,
+    body: &mut Vec<u8>,
+    outgoing: &Outgoing,
+) -> Result<Begun, Refused> {
+    let view = Rc::clone(&ex.view);
+    let deployed = ex.route.and_then(|at| view.snapshot.rest.deployed(at)).ok_or(Refusal::Configuration)?;
+    let mapped = |name: &str| outgoing.parameters.get(Place::Header, name);
+    let trace_id = trace(ex, mapped("x-amzn-trace-id"), core.clock.unix_ms(ex.received_ns));
+    let invocation = Invocation {
+        is_event: false,
+        client_context: mapped("x-amz-client-context").filter(|context| is_field_value(context)),
+        trace_id: &trace_id,
+        payload_hash: None,
+        timeout_ms: integration.timeout_ms,
+    };
+    let function = &integration.function;
+    let event = Told::rest(ex, deployed, &trace_id).event(core, ex, body, function).await?;
+    let invocation = Invocation { payload_hash: event.hash.as_deref(), ..invocation };
+    core.trace.invokes(&function.path, &event.bytes);
+    let write =
+        |out: &mut Vec<u8>, host: &str| request(core, function, &event.bytes, invocation, (out, host));
+    let timeout_ms = integration.timeout_ms;
+    let ask = Ask { core, view: &view, to: function.to, method: Method::Post, write: &write, timeout_ms };
+    let begun = ask.begin().await?;
+    if !(200..300).contains(&begun.head.status) {
+        return Err(Refusal::Configuration.into());
+    }
+    Ok(begun)
+}
+
+/// Writes the request of an invocation, for a server of this name.
+fn request(
+    core: &Core,
+    function: &Function,
+    payload: &[u8],
+    invocation: Invocation<'_>,
+    (out, host): (&mut Vec<u8>, &str),
+) {
+    let (path, query) = function.path.split_once('?').unwrap_or((&function.path, ""));
+    let mut headers = vec![("Host", host), ("Content-Type", "application/json")];
+    if invocation.is_event {
+        headers.push(("X-Amz-Invocation-Type", "Event"));
+    }
+    headers.extend(invocation.client_context.map(|context| ("X-Amz-Client-Context", context)));
+    out.reserve(payload.len() + 1024);
+    out.extend_from_slice(b"POST ");
+    out.extend_from_slice(function.path.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in &headers {
+        enc::header(out, name.as_bytes(), value.as_bytes());
+    }
+    let request = Unsigned {
+        method: "POST",
+        path,
+        query,
+        headers: &headers,
+        body: payload,
+        payload_hash: invocation.payload_hash,
+    };
+    auth::write(out, &function.auth, &request, core.clock.unix_ms(sluice_rt::now_ns()) / 1000);
+    enc::header(out, b"X-Amzn-Trace-Id", invocation.trace_id.as_bytes());
+    enc::content_length(out, payload.len() as u64);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(payload);
 }
 
 /// What an integration came to: an answer that is ready, or one that is still to be mapped.
@@ -118,13 +170,17 @@ pub(crate) async fn integrate(
         is_event: invocation_type.is_some_and(|value| value.eq_ignore_ascii_case("Event")),
         client_context: mapped("x-amz-client-context").filter(|context| is_field_value(context)),
         trace_id: &trace_id,
+        payload_hash: None,
         timeout_ms: integration.timeout_ms,
     };
     let event = match integration.is_proxy {
-        true => Some(Told::rest(ex, deployed, &trace_id).event(core, ex, body).await?),
+        true => Some(Told::rest(ex, deployed, &trace_id).event(core, ex, body, &integration.function).await?),
         false => None,
     };
-    let payload = event.as_deref().or(outgoing.body.as_deref()).unwrap_or(body);
+    let invocation =
+        Invocation { payload_hash: event.as_ref().and_then(|event| event.hash.as_deref()), ..invocation };
+    let made = event.as_ref().map(|event| event.bytes.as_slice());
+    let payload = made.or(outgoing.body.as_deref()).unwrap_or(body);
     let view = Rc::clone(&ex.view);
     core.trace.invokes(&integration.function.path, payload);
     let invoked = invoke(core, &view, &integration.function, payload, invocation).await?;
@@ -169,15 +225,16 @@ pub(crate) async fn of_route(
         PayloadFormat::V1 => Told::http_v1(ex, body, &trace_id),
         PayloadFormat::V2 => Told::http_v2(ex, &trace_id),
     };
-    let event = told.event(core, ex, body).await?;
+    let event = told.event(core, ex, body, &plan.function).await?;
     let invocation = Invocation {
+        payload_hash: event.hash.as_deref(),
         is_event: false,
         client_context: None,
         trace_id: &trace_id,
         timeout_ms: plan.timeout_ms,
     };
     let view = Rc::clone(&ex.view);
-    let invoked = invoke(core, &view, &plan.function, &event, invocation).await?;
+    let invoked = invoke(core, &view, &plan.function, &event.bytes, invocation).await?;
     if invoked.is_error {
         return Err(Refusal::FunctionFailed.into());
     }
@@ -210,7 +267,7 @@ fn trace(ex: &Exchange, mapped: Option<&str>, unix_ms: u64) -> String {
 }
 
 /// Headers under the names that they have at the client.
-fn remapped(answer: Answer) -> Answer {
+pub(crate) fn remapped(answer: Answer) -> Answer {
     let mut headers = Assigned::default();
     for (name, value) in answer.headers.of(Place::Header) {
         match of_response(KnownHeader::from_name(name.as_bytes()), name.as_bytes()) {

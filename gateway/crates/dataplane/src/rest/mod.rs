@@ -3,8 +3,8 @@
 //! ```text
 //! read the body -> map the request -> MOCK, or ask the backend and read all of its answer -> map the answer -> compress
 //! ```
-//! Bodies are held whole here, at most 10 MB each way. Proxy integrations that map no body do not come here: they stream, as
-//! routes of the configuration do, and what of their head is mapped is in [`proxy`].
+//! Bodies are held whole here, at most 10 MB each way; answers that stream are in [`stream`]. Proxy integrations that map no
+//! body do not come here: they stream, as routes of the configuration do, and what of their head is mapped is in [`proxy`].
 
 mod auth;
 pub(crate) mod away;
@@ -14,6 +14,7 @@ pub(crate) mod headers;
 pub(crate) mod lambda;
 pub(crate) mod proxy;
 mod service;
+pub(crate) mod stream;
 pub(crate) mod told;
 pub(crate) mod trace;
 pub(crate) mod usage;
@@ -101,7 +102,15 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
     ex.report.bytes_in = body.len() as u64;
     core.trace.body(&body);
     let made = match ready(core, ex, (route, plan), &mut body).await {
-        Ok(outgoing) => answered(core, conn, ex, plan, &mut body, &outgoing).await,
+        Ok(outgoing) => match &plan.backing {
+            Backing::Function(of) if of.is_stream => {
+                return stream::of_function(core, conn, ex, of, &mut body, &outgoing).await;
+            }
+            Backing::Http(of) if of.is_stream => {
+                return stream::of_server(core, conn, ex, of, &body, &outgoing).await;
+            }
+            _ => answered(core, conn, ex, plan, &mut body, &outgoing).await,
+        },
         Err(refused) => Err(refused),
     };
     let keep = ex.client_keep_alive();
@@ -398,6 +407,24 @@ fn mapped(
     Ok(answer)
 }
 
+/// Path and query of an integration's request.
+fn targeted(
+    core: &Core,
+    ex: &Exchange,
+    integration: &HttpIntegration,
+    body: &[u8],
+    outgoing: &Outgoing,
+) -> Result<String, Refused> {
+    let seen = Seen::new(ex, body, core.clock.unix_ms(ex.received_ns));
+    let mut target = String::new();
+    let passed = integration.is_proxy.then(|| sluice_mapping::RequestView::query(&seen));
+    integration
+        .target
+        .render(&Request::new(&seen), &outgoing.parameters, passed, &mut target)
+        .map_err(|refusal| refused(&refusal))?;
+    if is_target(&target) { Ok(target) } else { Err(Refusal::Configuration.into()) }
+}
+
 /// A server that is asked by URI.
 #[derive(Clone, Copy)]
 enum Asked<'p> {
@@ -417,20 +444,7 @@ async fn asked(
         Asked::Http(integration) => integration,
         Asked::Service(service) => &service.http,
     };
-    let target = {
-        let seen = Seen::new(ex, body, core.clock.unix_ms(ex.received_ns));
-        let request = Request::new(&seen);
-        let mut target = String::new();
-        let passed = integration.is_proxy.then(|| sluice_mapping::RequestView::query(&seen));
-        integration
-            .target
-            .render(&request, &outgoing.parameters, passed, &mut target)
-            .map_err(|refusal| refused(&refusal))?;
-        target
-    };
-    if !is_target(&target) {
-        return Err(Refusal::Configuration.into());
-    }
+    let target = targeted(core, ex, integration, body, outgoing)?;
     let sent = outgoing.body.as_deref().unwrap_or(body);
     let started_ns = sluice_rt::now_ns();
     let received = match what {
@@ -451,7 +465,7 @@ async fn asked(
         core.trace.received(received.head.status, ms, &headers, &received.body);
     }
     if integration.is_proxy {
-        let answer = proxy::answer(&received);
+        let answer = proxy::answer(&received.head, &received.bytes);
         return Ok((answer, received.body));
     }
     let (answer, received) = mapped_back(core, ex, plan, body, outgoing, received).await?;

@@ -4,12 +4,12 @@ use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
 use crate::head_out::HeadOut;
 use crate::rest::headers::{Passage, may_be_mapped, of_request, of_response, push_value};
-use crate::rest::view::{Received, Seen, trace_id};
+use crate::rest::view::{Seen, trace_id};
 use crate::rest::{is_target, refused};
 use sluice_mapping::{Answer, Assigned, Outgoing, Place, Request, RequestView};
 use sluice_snapshot::{AwsProxy, RouteAt};
 use sluice_telemetry::Refusal;
-use sluice_wire::{Header, KnownHeader};
+use sluice_wire::{Header, KnownHeader, ResponseHead};
 
 /// What mapping made of a request's head.
 pub(crate) struct MappedHead {
@@ -101,11 +101,11 @@ pub(crate) fn response_field(out: &mut impl HeadOut, header: &Header, bytes: &[u
     true
 }
 
-/// The answer of a proxied request whose body was read whole.
-pub(crate) fn answer(received: &Received) -> Answer {
-    let mut answer = Answer { status: received.head.status, ..Answer::default() };
-    for header in &received.head.headers {
-        let (name, value) = (header.name.of(&received.bytes), header.value.of(&received.bytes));
+/// The answer of a proxied request, without its body.
+pub(crate) fn answer(head: &ResponseHead, bytes: &[u8]) -> Answer {
+    let mut answer = Answer { status: head.status, ..Answer::default() };
+    for header in &head.headers {
+        let (name, value) = (header.name.of(bytes), header.value.of(bytes));
         let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
         match of_response(header.id, name.as_bytes()) {
             Passage::Pass if header.hop_by_hop || header.id == KnownHeader::ContentLength => {}

@@ -98,6 +98,7 @@ impl ServiceCall<'_> {
             query,
             headers: &signed,
             body: self.body,
+            payload_hash: None,
         };
         let now_s = self.core.clock.unix_ms(sluice_rt::now_ns()) / 1000;
         auth::write(out, &self.integration.auth, &request, now_s);

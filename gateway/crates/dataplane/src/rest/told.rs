@@ -12,7 +12,8 @@ use sluice_mapping::{
     EventFacts, HttpEventFacts, OwnedRequest, Request, RequestView, http_authorizer_event, http_event,
     proxy_event,
 };
-use sluice_snapshot::{Authorizer, Deployed};
+use sluice_sigv4::payload_hash;
+use sluice_snapshot::{Auth, Authorizer, Deployed, Function};
 use sluice_telemetry::Refusal;
 use sluice_wire::KnownHeader;
 use std::borrow::Cow;
@@ -20,6 +21,12 @@ use std::borrow::Cow;
 /// Whether a header goes to a function.
 type Passes<'p> = &'p dyn Fn(KnownHeader, &[u8], &[u8]) -> bool;
 type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// An event, and its hash where a signature will need it and it is too large to be hashed on a core.
+pub(crate) struct Event {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) hash: Option<String>,
+}
 
 /// What an event says beside what the request's view tells.
 pub(crate) struct Told<'a> {
@@ -120,14 +127,20 @@ impl<'a> Told<'a> {
         core: &Core,
         ex: &Exchange,
         body: &mut Vec<u8>,
-    ) -> Result<Vec<u8>, Refusal> {
+        to: &Function,
+    ) -> Result<Event, Refusal> {
         let unix_ms = core.clock.unix_ms(ex.received_ns);
         if body.len() < AWAY_BYTES {
-            return Ok(self.write(&Seen::new(ex, body, unix_ms)));
+            return Ok(Event { bytes: self.write(&Seen::new(ex, body, unix_ms)), hash: None });
         }
         let owned = OwnedRequest::of(&Seen::new(ex, b"", unix_ms), std::mem::take(body));
         let told = self.into_owned();
-        let work = move || (told.write(&owned), owned.into_body());
+        let is_signed = matches!(to.auth, Auth::SigV4(_));
+        let work = move || {
+            let bytes = told.write(&owned);
+            let hash = is_signed.then(|| payload_hash(&bytes));
+            (Event { bytes, hash }, owned.into_body())
+        };
         let (event, given_back) = away::done(work).await.ok_or(Refusal::Internal)?;
         *body = given_back;
         Ok(event)

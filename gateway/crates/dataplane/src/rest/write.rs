@@ -2,6 +2,7 @@
 
 use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
+use crate::forward::Delivery;
 use crate::head_out::{HeadOut, digits};
 use crate::respond::{common_headers, end_head, gateway_response};
 use crate::rest::away::AWAY_BYTES;
@@ -13,7 +14,8 @@ use sluice_cache::Entry;
 use sluice_h2::Out;
 use sluice_mapping::{Answer, GatewayResponses, Kind, Place, Refusal, Request};
 use sluice_server::Conn;
-use sluice_wire::{BodyFraming, KnownHeader, Method, ResponseHead};
+use sluice_snapshot::Action;
+use sluice_wire::{BodyFraming, KnownHeader, Method, ResponseHead, enc};
 use std::borrow::Cow;
 
 /// What goes with an answer that is not mapped.
@@ -57,6 +59,35 @@ pub(crate) fn answer(
             });
             stream.write(sent, true);
             head + sent.len()
+        }
+    };
+    ex.report.status = answer.status;
+    ex.report.bytes_out += written as u64;
+}
+
+/// Writes the head of an answer whose body is to follow.
+pub(crate) fn streamed_head(
+    core: &Core,
+    to: Out<'_>,
+    ex: &mut Exchange,
+    answer: &Answer,
+    (delivery, keep): (Delivery, bool),
+) {
+    let length = if let Delivery::Sized(length) = delivery { Some(length) } else { None };
+    let written = match to {
+        Out::H1(stream) => stream.write_with(|out| {
+            let before = out.len();
+            head(out, core, ex, answer, None, Extras::default(), length);
+            if delivery == Delivery::Chunked {
+                enc::header(out, b"Transfer-Encoding", b"chunked");
+            }
+            end_head(out, ex, keep);
+            out.len() - before
+        }),
+        Out::H2(stream) => {
+            stream.write_head(matches!(delivery, Delivery::NoBody | Delivery::Sized(0)), |out| {
+                head(out, core, ex, answer, None, Extras::default(), length);
+            })
         }
     };
     ex.report.status = answer.status;
@@ -117,9 +148,15 @@ pub(crate) fn coding(ex: &Exchange, answer: &Answer, body: &[u8]) -> Option<Codi
     Coding::accepted(ex.header(KnownHeader::AcceptEncoding)?)
 }
 
+/// Whether the integration says that its answer streams: such are not coded.
+fn streams(ex: &Exchange) -> bool {
+    let route = ex.route.and_then(|at| ex.view.snapshot.route(at));
+    matches!(route.map(|route| &route.action), Some(Action::Proxy(plan)) if plan.streams())
+}
+
 /// The coding of an answer that is relayed. One whose length is not known counts as large.
 pub(crate) fn coding_of_relayed(ex: &Exchange, head: &ResponseHead) -> Option<Coding> {
-    let from_bytes = compressed_from(ex)?;
+    let from_bytes = compressed_from(ex).filter(|_| !streams(ex))?;
     let is_large = match head.framing {
         BodyFraming::None => false,
         BodyFraming::Length(length) => length > 0 && length >= from_bytes,

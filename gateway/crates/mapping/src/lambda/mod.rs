@@ -8,8 +8,10 @@ mod event;
 mod http_answer;
 mod http_event;
 mod json;
+mod prelude;
 
 pub use answer::{Malformed, proxy_answer};
 pub use event::{EventFacts, authorizer_event, proxy_event, token_event};
 pub use http_answer::{PayloadFormat, http_answer};
 pub use http_event::{HttpEventFacts, http_authorizer_event, http_event};
+pub use prelude::StreamPrelude;

@@ -1,0 +1,87 @@
+//! InvokeWithResponseStream: an answer as an event stream (Lambda API reference, "InvokeWithResponseStream").
+
+use crate::error::FunctionError;
+use crate::response::{Body, Piece, Response};
+use bytes::Bytes;
+use http_body::Frame;
+use serde_json::{Value, json};
+use sluice_wire::eventstream::write_event;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::sync::mpsc;
+
+/// The media type.
+pub(crate) const CONTENT_TYPE: &str = "application/vnd.amazon.eventstream";
+
+/// The messages of an answer, each as soon as there is something to say.
+pub(crate) struct Frames {
+    /// What is said first.
+    next: Option<Bytes>,
+    pieces: Option<mpsc::Receiver<Piece>>,
+}
+
+impl Frames {
+    pub(crate) fn of(answer: Response) -> Self {
+        match answer.body {
+            Body::Stream(stream) => Self { next: None, pieces: Some(stream.pieces) },
+            Body::Whole(bytes) => {
+                let mut all = Vec::with_capacity(bytes.len() + 512);
+                chunk(&mut all, &bytes);
+                complete(&mut all, None);
+                Self { next: Some(all.into()), pieces: None }
+            }
+        }
+    }
+
+    /// Of an invocation that failed before it answered anything.
+    pub(crate) fn failed(error: &FunctionError) -> Self {
+        let mut all = Vec::new();
+        complete(&mut all, Some((error.kind, &String::from_utf8_lossy(&error.body))));
+        Self { next: Some(all.into()), pieces: None }
+    }
+}
+
+fn chunk(out: &mut Vec<u8>, bytes: &[u8]) {
+    write_event(out, "PayloadChunk", "application/octet-stream", bytes);
+}
+
+fn complete(out: &mut Vec<u8>, error: Option<(&str, &str)>) {
+    let payload: Value = match error {
+        None => json!({ "ErrorCode": null, "ErrorDetails": null, "LogResult": null }),
+        Some((code, details)) => json!({ "ErrorCode": code, "ErrorDetails": details, "LogResult": null }),
+    };
+    write_event(out, "InvokeComplete", "application/json", payload.to_string().as_bytes());
+}
+
+impl axum::body::HttpBody for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(bytes) = self.next.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
+        let piece = ready!(pieces.poll_recv(cx));
+        let mut out = Vec::new();
+        match &piece {
+            Some(Piece::Bytes(bytes)) => chunk(&mut out, bytes),
+            Some(Piece::End) => complete(&mut out, None),
+            Some(Piece::Failed(error)) => {
+                complete(&mut out, Some((error.kind, &String::from_utf8_lossy(&error.body))));
+            }
+            None => {
+                let details = "The response ended before it was complete";
+                complete(&mut out, Some(("Runtime.TruncatedResponse", details)));
+            }
+        }
+        if !matches!(piece, Some(Piece::Bytes(_))) {
+            self.pieces = None;
+        }
+        Poll::Ready(Some(Ok(Frame::data(out.into()))))
+    }
+}
