@@ -200,7 +200,16 @@ async fn node_streams_and_says_why_it_broke_off() {
     let (content_type, body) = stream("http").await;
     assert_eq!(content_type.as_deref(), Some("application/vnd.awslambda.http-integration-response"));
     assert_eq!(body.unwrap(), "{\"statusCode\":201,\"headers\":{\"x-a\":\"b\"}}\0\0\0\0\0\0\0\0hello");
-    assert_eq!(stream("big").await.1.unwrap().len(), 20_000_000);
+    // A caller that wants it whole gets no more than answers that come whole may have.
+    let Err(StreamError::Function(error)) = stream("big").await.1 else { panic!("all of it was gathered") };
+    assert_eq!(error.error_type, "Function.ResponseSizeTooLarge");
+    let response = host.invoke("f", Invocation::new("\"big\"")).await.unwrap();
+    let Body::Stream(mut pieces) = response.body else { panic!("no stream") };
+    let mut length = 0;
+    while let Some(piece) = pieces.next().await {
+        length += piece.unwrap().len();
+    }
+    assert_eq!(length, 20_000_000);
     match stream("throw").await.1 {
         Err(StreamError::Function(error)) => assert_eq!(error.error_type, "Error"),
         other => panic!("{other:?}"),

@@ -7,8 +7,8 @@
 //!
 //! Prelude (12 bytes) -> Headers -> Payload -> Check (4 bytes) -> Prelude …
 //! ```
-//! The decoder hands payloads on as they come, before it has seen their checksum: a stream is not held back, and one that
-//! turns out to be wrong is cut off.
+//! The decoder holds a payload until its checksum has come and is right: none of a message that is wrong goes on. A function's
+//! messages are what it wrote at a time, so that its stream is not held back.
 
 use crc32fast::Hasher;
 use std::fmt;
@@ -17,14 +17,18 @@ use std::fmt;
 const FRAME_BYTES: usize = 16;
 /// Longest headers that are read; Lambda's are three short ones (the specification has 128 KiB).
 const HEADERS_MAX_BYTES: usize = 8 * 1024;
-/// What is kept of a payload that is looked at: the rest says no more than that something failed.
+/// Longest payload that is held; what a function writes at a time, and answers of 6 MB in one piece, are far below.
+const PAYLOAD_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// What is kept of a payload that only tells: the rest says no more than that something failed.
 const KEPT_BYTES: usize = 64 * 1024;
+/// What stays allocated for the next piece.
+const RETAINED_BYTES: usize = 64 * 1024;
 const TEXT: u8 = 7;
 
 /// What an event stream holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamEvent<'d> {
-    /// A piece of what the function answers (`PayloadChunk`, or a part of one).
+    /// A piece of what the function answers (`PayloadChunk`).
     Piece(&'d [u8]),
     /// The function is done (`InvokeComplete`): JSON, of which no more than 64 KiB are kept.
     Complete(Vec<u8>),
@@ -78,7 +82,7 @@ pub struct StreamDecoder {
     state: State,
     /// What is gathered until it can be read.
     held: Vec<u8>,
-    /// What is kept of a payload.
+    /// What is kept of a payload, until its checksum has come.
     kept: Vec<u8>,
     headers: usize,
     /// Of the payload.
@@ -123,7 +127,7 @@ impl StreamDecoder {
     ///
     /// # Errors
     /// What came is no event stream; nothing can be read after that.
-    pub fn next<'d>(&mut self, input: &mut &'d [u8]) -> Result<Option<StreamEvent<'d>>, StreamFault> {
+    pub fn next<'d>(&'d mut self, input: &mut &[u8]) -> Result<Option<StreamEvent<'d>>, StreamFault> {
         loop {
             match self.state {
                 State::Prelude => {
@@ -142,34 +146,44 @@ impl StreamDecoder {
                     self.state = State::Payload;
                 }
                 State::Payload => {
-                    if self.left > 0 && input.is_empty() {
+                    self.payload(input);
+                    if self.left > 0 {
                         return Ok(None);
                     }
-                    let piece = take(input, self.left);
-                    self.left -= piece.len();
-                    self.sum.update(piece);
-                    if self.left == 0 {
-                        self.state = State::Check;
-                    }
-                    match self.kind {
-                        Kind::Chunk if !piece.is_empty() => return Ok(Some(StreamEvent::Piece(piece))),
-                        Kind::Chunk | Kind::Other => {}
-                        Kind::Complete | Kind::Exception => {
-                            let room = KEPT_BYTES.saturating_sub(self.kept.len()).min(piece.len());
-                            self.kept.extend_from_slice(piece.get(..room).unwrap_or_default());
-                        }
-                    }
+                    self.state = State::Check;
                 }
                 State::Check => {
                     if !self.gather(input, 4) {
                         return Ok(None);
                     }
-                    if let Some(event) = self.end()? {
-                        return Ok(Some(event));
+                    self.check()?;
+                    match self.kind {
+                        Kind::Chunk if !self.kept.is_empty() => break,
+                        Kind::Chunk | Kind::Other => {}
+                        Kind::Complete => {
+                            return Ok(Some(StreamEvent::Complete(std::mem::take(&mut self.kept))));
+                        }
+                        Kind::Exception => {
+                            return Ok(Some(StreamEvent::Exception(std::mem::take(&mut self.kept))));
+                        }
                     }
                 }
             }
         }
+        Ok(Some(StreamEvent::Piece(&self.kept)))
+    }
+
+    /// Takes what there is of the payload, and keeps what is to be seen of it.
+    fn payload(&mut self, input: &mut &[u8]) {
+        let piece = take(input, self.left);
+        self.left -= piece.len();
+        self.sum.update(piece);
+        let room = match self.kind {
+            Kind::Chunk => piece.len(),
+            Kind::Complete | Kind::Exception => KEPT_BYTES.saturating_sub(self.kept.len()).min(piece.len()),
+            Kind::Other => 0,
+        };
+        self.kept.extend_from_slice(piece.get(..room).unwrap_or_default());
     }
 
     fn prelude(&mut self) -> Result<(), StreamFault> {
@@ -184,26 +198,26 @@ impl StreamDecoder {
         if self.headers > HEADERS_MAX_BYTES {
             return Err(StreamFault::Headers);
         }
+        if self.left > PAYLOAD_MAX_BYTES {
+            return Err(StreamFault::Length);
+        }
         self.sum = Hasher::new();
         self.sum.update(&self.held);
         self.held.clear();
         self.kept.clear();
+        self.kept.shrink_to(RETAINED_BYTES);
         self.state = State::Headers;
         Ok(())
     }
 
-    fn end<'d>(&mut self) -> Result<Option<StreamEvent<'d>>, StreamFault> {
+    fn check(&mut self) -> Result<(), StreamFault> {
         let sum = number(&self.held, 0).ok_or(StreamFault::Checksum)?;
         if std::mem::take(&mut self.sum).finalize() != sum {
             return Err(StreamFault::Checksum);
         }
         self.held.clear();
         self.state = State::Prelude;
-        Ok(match self.kind {
-            Kind::Complete => Some(StreamEvent::Complete(std::mem::take(&mut self.kept))),
-            Kind::Exception => Some(StreamEvent::Exception(std::mem::take(&mut self.kept))),
-            Kind::Chunk | Kind::Other => None,
-        })
+        Ok(())
     }
 
     /// Gathers until `n` bytes are held; `false`: more must come.
@@ -352,6 +366,31 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_message_with_a_wrong_checksum_goes_on() {
+        let mut stream = Vec::new();
+        write_event(&mut stream, "PayloadChunk", "application/octet-stream", b"good");
+        write_event(&mut stream, "PayloadChunk", "application/octet-stream", b"lost");
+        *stream.last_mut().unwrap() ^= 1;
+        for size in [1, 5, stream.len()] {
+            let (mut decoder, mut bytes, mut fault) = (StreamDecoder::default(), Vec::new(), None);
+            'stream: for mut piece in stream.chunks(size) {
+                loop {
+                    match decoder.next(&mut piece) {
+                        Ok(Some(StreamEvent::Piece(piece))) => bytes.extend_from_slice(piece),
+                        Ok(Some(other)) => panic!("{other:?}"),
+                        Ok(None) => break,
+                        Err(error) => {
+                            fault = Some(error);
+                            break 'stream;
+                        }
+                    }
+                }
+            }
+            assert_eq!((bytes.as_slice(), fault), (&b"good"[..], Some(StreamFault::Checksum)), "{size}");
+        }
+    }
+
+    #[test]
     fn lengths_and_headers_are_bounded() {
         let prelude = |length: u32, headers: u32| {
             let mut out = length.to_be_bytes().to_vec();
@@ -363,7 +402,8 @@ mod tests {
         assert_eq!(prelude(15, 0), Err(StreamFault::Length));
         assert_eq!(prelude(20, 5), Err(StreamFault::Length));
         assert_eq!(prelude(u32::MAX, 9000), Err(StreamFault::Headers));
-        assert_eq!(prelude(u32::MAX, 100), Ok(false));
+        assert_eq!(prelude(u32::MAX, 100), Err(StreamFault::Length));
+        assert_eq!(prelude(16 << 20, 100), Ok(false));
         for headers in [&b"\x05ab"[..], b"\x01a", b"\x01a\x0a", b"\x01a\x07\x00\x05ab", b"\x01a\x09abc"] {
             assert_eq!(kind(headers), None, "{headers:?}");
         }
