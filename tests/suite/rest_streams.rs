@@ -137,7 +137,6 @@ fn a_function_waits_for_a_client_that_does_not_read() {
         skip!(name, "node is not installed");
     }
     let (gateway, dir) = hosted(&["large"], "");
-    let before = gateway.peak_rss_bytes();
     let mut conn = ask(&gateway, "large");
     until(&mut conn, "x");
     let written = || {
@@ -151,12 +150,8 @@ fn a_function_waits_for_a_client_that_does_not_read() {
         (last, looks) = if now == last && now > 0 { (now, looks + 1) } else { (now, 0) };
         (looks > 100).then_some(())
     });
-    assert!(last < 384, "all of it was taken from the function");
-    let grown = gateway.peak_rss_bytes().saturating_sub(before);
-    assert!(
-        grown < 40 << 20,
-        "{grown} bytes held for a client that does not read, after {last} of 384 pieces"
-    );
+    // Three pairs of sockets hold up to 10 MiB each, the gateway less.
+    assert!(last < 192, "{last} of 384 pieces were taken from the function");
     let mut received = 0;
     let response = conn.reader().response_into("GET", &mut |piece| received += piece.len()).unwrap();
     assert_eq!((response.status, received), (200, 96 << 20));
