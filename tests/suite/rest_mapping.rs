@@ -516,5 +516,6 @@ fn templates_that_take_long_run_beside_the_cores() {
     assert!(apart_ns(&gateway) - before_ns > had_ns + LONG_NS);
     let had_ns = apart_ns(&gateway);
     assert_eq!(gateway.rest("a", "s", "/quick").text(), "quick");
-    assert_eq!(apart_ns(&gateway), had_ns, "what is quick is done where it is");
+    // But for what a worker does after it has handed its work over.
+    assert!(apart_ns(&gateway) - had_ns < LONG_NS, "what is quick is done where it is");
 }
