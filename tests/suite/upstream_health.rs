@@ -368,11 +368,13 @@ fn who_drains_over_http2_ends_its_connection() {
     let staying = H2Backend::start(|peer| peer.serve());
     let keys = "protocol = \"h2\"\nretries = 0\nkeepalive_idle_ms = 600000\n";
     let gateway = Gateway::start(&config(&targets(&[leaving.addr(), staying.addr()]), keys));
-    for _ in 0..4 {
+    // Each core takes turns for itself, and which of them gets a connection is by chance.
+    eventually("both to be asked", || {
         assert_eq!(gateway.get("/a").text(), "/a");
-    }
+        (leaving.requests() > 0 && staying.requests() > 0).then_some(())
+    });
     let (asked, drained) = (leaving.requests(), format!("{} drain", leaving.addr()));
-    assert_eq!((asked, ended.load(Ordering::SeqCst)), (2, 0));
+    assert_eq!(ended.load(Ordering::SeqCst), 0);
     gateway.write_config(&config(&[drained, staying.addr().to_string()], keys));
     assert_eq!(gateway.reload().status, 200);
     eventually("its connection to end", || (ended.load(Ordering::SeqCst) == 1).then_some(()));
