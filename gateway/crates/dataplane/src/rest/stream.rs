@@ -7,7 +7,8 @@
 //!             └ too late: 504           └ no piece for long: likewise
 //! request -> server ──> head ── pieces, as they come ──> end
 //! ```
-//! Nothing is held but what the client has not taken yet: above the mark the function waits. There is no cache and no content
+//! Nothing is held but what the client has not taken yet, and of a function the message whose checksum is still to come: above the
+//! mark the function waits. There is no cache and no content
 //! coding (developer guide, "Stream the integration response for your proxy integrations").
 
 use crate::core::Core;
