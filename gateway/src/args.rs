@@ -182,6 +182,9 @@ pub(crate) enum FunctionsCommand {
         /// Do not wait for the answer.
         #[arg(long)]
         event: bool,
+        /// Print the end of what the invocation logs, at most 4 KB, on standard error.
+        #[arg(long, conflicts_with = "event")]
+        tail: bool,
         /// The gateway's admin listener.
         #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
         admin: String,

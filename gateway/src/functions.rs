@@ -10,7 +10,7 @@ use crate::operate::{read, refused};
 use sluice_compile::FunctionHost;
 use sluice_config::{self as config, Position, Severity};
 use sluice_control::{FunctionInfo, client, function_table};
-use sluice_functions::{Config, Host, Runtime, Settings};
+use sluice_functions::{Config, Host, Runtime, Settings, log_text};
 use sluice_snapshot::Secret;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -183,7 +183,7 @@ fn token() -> io::Result<String> {
 pub(crate) fn dispatch(command: FunctionsCommand) -> Result<(), Failure> {
     match command {
         FunctionsCommand::List { admin, json } => list(&admin, json),
-        FunctionsCommand::Invoke { name, payload, payload_file, event, admin } => {
+        FunctionsCommand::Invoke { name, payload, payload_file, event, tail, admin } => {
             let payload = match payload_file {
                 None => payload,
                 Some(file) if file.as_os_str() == "-" => io::read_to_string(io::stdin())
@@ -191,7 +191,12 @@ pub(crate) fn dispatch(command: FunctionsCommand) -> Result<(), Failure> {
                 Some(file) => std::fs::read_to_string(&file)
                     .map_err(|error| Failure::Runtime(format!("can't read {}: {error}", file.display())))?,
             };
-            invoke(&admin, &name, &payload, event)
+            let more: &[_] = match (event, tail) {
+                (true, _) => &[("x-amz-invocation-type", "Event")],
+                (false, true) => &[("x-amz-log-type", "Tail")],
+                (false, false) => &[],
+            };
+            invoke(&admin, &name, &payload, more)
         }
         FunctionsCommand::Logs { name, follow, admin } => {
             let path = format!("/functions/{}/logs?follow={follow}", in_path(&name)?);
@@ -219,12 +224,14 @@ fn in_path(name: &str) -> Result<&str, Failure> {
     Ok(name)
 }
 
-fn invoke(admin: &str, name: &str, payload: &str, event: bool) -> Result<(), Failure> {
+fn invoke(admin: &str, name: &str, payload: &str, more: &[(&str, &str)]) -> Result<(), Failure> {
     let path = format!("/functions/{}/invoke", in_path(name)?);
-    let more: &[_] = if event { &[("x-amz-invocation-type", "Event")] } else { &[] };
     let signer = credentials::of_operator();
     let answer = client::admin_post_json_as(admin, &path, more, payload, signer.as_ref());
     let answer = answer.map_err(Failure::Runtime)?;
+    if let Some(log) = answer.header("x-amz-log-result").and_then(log_text) {
+        eprint!("{log}");
+    }
     match answer.status {
         200 if answer.header("x-amz-function-error").is_some() => Err(Failure::Runtime(answer.body)),
         200 => {

@@ -4,6 +4,7 @@
 use crate::error::{FunctionError, InvokeError};
 use crate::instance::{Event, Shared, now_ms};
 use crate::response::{Body, MAX_RESPONSE_BYTES, Piece, Response, Stream, too_large};
+use crate::tail::Outcome;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -60,12 +61,17 @@ fn unknown_id() -> Answer {
 
 async fn next(State(shared): State<Arc<Shared>>) -> axum::response::Response {
     // An invocation that was never answered ends here: the runtime is done with it.
-    if let Some((request_id, Some(reply))) = shared.finish() {
-        let message =
-            format!("RequestId: {request_id} Error: Runtime asked for the next invocation without an answer");
-        let _ = reply.send(Err(InvokeError::Function(FunctionError::new("Runtime.NoResponse", &message))));
+    if let Some(current) = shared.finish() {
+        let message = format!(
+            "RequestId: {} Error: Runtime asked for the next invocation without an answer",
+            current.request_id
+        );
+        if let Some(caller) = current.caller() {
+            let error = FunctionError::new("Runtime.NoResponse", &message);
+            caller.answer(Err(InvokeError::Function(error)));
+        }
     }
-    shared.tell(Event::Waits);
+    shared.waits();
     let Some(job) = shared.function.take(shared.id).await else {
         shared.tell(Event::Retire);
         // The process is about to end; an answer would only set it off.
@@ -84,7 +90,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> axum::response::Response {
     }
     match response.body(axum::body::Body::from(job.payload.clone())) {
         Ok(response) => {
-            shared.begin(job);
+            shared.begin(job).await;
             response
         }
         // An id or context that is no header value.
@@ -110,7 +116,7 @@ async fn response(
     }
     // Read before the caller is taken: if the process ends meanwhile, the supervisor still has somebody to tell.
     let whole = read(body).await;
-    let Some(reply) = shared.reply(&id) else { return unknown_id() };
+    let Some(caller) = shared.caller(&id) else { return unknown_id() };
     let (result, answer) = match whole {
         Some(whole) => {
             let body = Body::Whole(whole);
@@ -123,7 +129,7 @@ async fn response(
         }
     };
     shared.answered();
-    let _ = reply.send(result);
+    caller.answer(result);
     answer
 }
 
@@ -149,9 +155,10 @@ async fn stream(
     content_type: Option<String>,
     mut body: axum::body::Body,
 ) -> Answer {
-    let Some(reply) = shared.reply(&id) else { return unknown_id() };
+    let Some(caller) = shared.caller(&id) else { return unknown_id() };
     let (to, pieces) = mpsc::channel(PIECES);
-    let _ = reply.send(Ok(Response { request_id: id, content_type, body: Body::Stream(Stream { pieces }) }));
+    let tailed =
+        caller.begin(Response { request_id: id, content_type, body: Body::Stream(Stream { pieces }) });
     let mut last = Piece::End;
     loop {
         match body.frame().await {
@@ -170,7 +177,14 @@ async fn stream(
         }
     }
     shared.answered();
-    let _ = to.send(last).await;
+    match tailed {
+        None => drop(to.send(last).await),
+        // As with a whole answer, the instance does not wait for the log.
+        Some(tailed) => drop(tokio::spawn(async move {
+            tailed.end(Outcome::Answered).await;
+            let _ = to.send(last).await;
+        })),
+    }
     accepted()
 }
 
@@ -190,9 +204,9 @@ async fn error(
     body: axum::body::Body,
 ) -> Answer {
     let reported = reported(&headers, body).await;
-    let Some(reply) = shared.reply(&id) else { return unknown_id() };
+    let Some(caller) = shared.caller(&id) else { return unknown_id() };
     shared.answered();
-    let _ = reply.send(Err(InvokeError::Function(reported)));
+    caller.answer(Err(InvokeError::Function(reported)));
     accepted()
 }
 

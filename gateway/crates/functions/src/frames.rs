@@ -2,12 +2,14 @@
 
 use crate::error::FunctionError;
 use crate::response::{Body, Piece, Response};
+use crate::tail::LogTail;
 use bytes::Bytes;
 use http_body::Frame;
-use serde_json::{Value, json};
+use serde_json::json;
 use sluice_wire::eventstream::write_event;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
 
@@ -18,27 +20,29 @@ pub(crate) const CONTENT_TYPE: &str = "application/vnd.amazon.eventstream";
 pub(crate) struct Frames {
     /// What is said first.
     next: Option<Bytes>,
+    /// Told at the end.
+    tail: Option<Arc<LogTail>>,
     pieces: Option<mpsc::Receiver<Piece>>,
 }
 
 impl Frames {
-    pub(crate) fn of(answer: Response) -> Self {
+    pub(crate) fn of(answer: Response, tail: Option<Arc<LogTail>>) -> Self {
         match answer.body {
-            Body::Stream(stream) => Self { next: None, pieces: Some(stream.pieces) },
+            Body::Stream(stream) => Self { next: None, tail, pieces: Some(stream.pieces) },
             Body::Whole(bytes) => {
                 let mut all = Vec::with_capacity(bytes.len() + 512);
                 chunk(&mut all, &bytes);
-                complete(&mut all, None);
-                Self { next: Some(all.into()), pieces: None }
+                complete(&mut all, None, tail.as_deref());
+                Self { next: Some(all.into()), tail: None, pieces: None }
             }
         }
     }
 
     /// Of an invocation that failed before it answered anything.
-    pub(crate) fn failed(error: &FunctionError) -> Self {
+    pub(crate) fn failed(error: &FunctionError, tail: Option<Arc<LogTail>>) -> Self {
         let mut all = Vec::new();
-        complete(&mut all, Some((error.kind, &String::from_utf8_lossy(&error.body))));
-        Self { next: Some(all.into()), pieces: None }
+        complete(&mut all, Some((error.kind, &String::from_utf8_lossy(&error.body))), tail.as_deref());
+        Self { next: Some(all.into()), tail: None, pieces: None }
     }
 }
 
@@ -46,11 +50,10 @@ fn chunk(out: &mut Vec<u8>, bytes: &[u8]) {
     write_event(out, "PayloadChunk", "application/octet-stream", bytes);
 }
 
-fn complete(out: &mut Vec<u8>, error: Option<(&str, &str)>) {
-    let payload: Value = match error {
-        None => json!({ "ErrorCode": null, "ErrorDetails": null, "LogResult": null }),
-        Some((code, details)) => json!({ "ErrorCode": code, "ErrorDetails": details, "LogResult": null }),
-    };
+fn complete(out: &mut Vec<u8>, error: Option<(&str, &str)>, tail: Option<&LogTail>) {
+    let log = tail.and_then(LogTail::finish);
+    let (code, details) = error.unzip();
+    let payload = json!({ "ErrorCode": code, "ErrorDetails": details, "LogResult": log });
     write_event(out, "InvokeComplete", "application/json", payload.to_string().as_bytes());
 }
 
@@ -67,16 +70,16 @@ impl axum::body::HttpBody for Frames {
         }
         let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
         let piece = ready!(pieces.poll_recv(cx));
-        let mut out = Vec::new();
+        let (mut out, tail) = (Vec::new(), self.tail.as_deref());
         match &piece {
             Some(Piece::Bytes(bytes)) => chunk(&mut out, bytes),
-            Some(Piece::End) => complete(&mut out, None),
+            Some(Piece::End) => complete(&mut out, None, tail),
             Some(Piece::Failed(error)) => {
-                complete(&mut out, Some((error.kind, &String::from_utf8_lossy(&error.body))));
+                complete(&mut out, Some((error.kind, &String::from_utf8_lossy(&error.body))), tail);
             }
             None => {
                 let details = "The response ended before it was complete";
-                complete(&mut out, Some(("Runtime.TruncatedResponse", details)));
+                complete(&mut out, Some(("Runtime.TruncatedResponse", details)), tail);
             }
         }
         if !matches!(piece, Some(Piece::Bytes(_))) {

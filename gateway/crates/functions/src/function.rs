@@ -2,9 +2,10 @@
 
 use crate::config::{Config, Settings};
 use crate::error::{FunctionError, InvokeError};
-use crate::host::Invocation;
+use crate::host::{Invocation, new_id};
 use crate::logs::Logs;
 use crate::response::Response;
+use crate::tail::LogTail;
 use crate::{MAX_PAYLOAD_BYTES, instance, watch};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +25,7 @@ pub(crate) struct Job {
     pub(crate) payload: Bytes,
     pub(crate) trace_id: String,
     pub(crate) client_context: Option<String>,
+    pub(crate) tail: Option<Arc<LogTail>>,
     pub(crate) reply: oneshot::Sender<Result<Response, InvokeError>>,
 }
 
@@ -138,7 +140,10 @@ impl Function {
             None => answer.await,
             Some(deadline) => match tokio::time::timeout_at(deadline.into(), answer).await {
                 Ok(answer) => answer,
-                Err(_) => return Err(InvokeError::TimedOut(timed_out(&request_id, "the caller's deadline"))),
+                Err(_) => {
+                    let said = timed_out(&request_id, "the caller's deadline");
+                    return Err(InvokeError::TimedOut(FunctionError::new(TIMED_OUT, &said)));
+                }
             },
         };
         let answer =
@@ -171,23 +176,16 @@ impl Function {
             return Err(InvokeError::Function(failure));
         }
         let number = state.invocations;
-        let request_id = invocation.request_id.unwrap_or_else(|| self.new_id(number));
+        let request_id = invocation.request_id.unwrap_or_else(new_id);
         state.queue.push_back(Job {
             request_id: request_id.clone(),
             payload: invocation.payload,
             trace_id: invocation.trace_id.unwrap_or_else(|| self.new_trace_id(number)),
             client_context: invocation.client_context,
+            tail: invocation.tail,
             reply,
         });
         Ok(request_id)
-    }
-
-    /// An id in the form of a UUID of version 4: unique here, and not to be guessed.
-    fn new_id(&self, number: u64) -> String {
-        let (a, b) = (self.ids.hash_one((0, number)), self.ids.hash_one((1, number)));
-        let (high, low) = ((a >> 16) & 0xffff, a & 0xfff);
-        let variant = 0x8000 | ((b >> 48) & 0x3fff);
-        format!("{:08x}-{high:04x}-4{low:03x}-{variant:04x}-{:012x}", a >> 32, b & 0xffff_ffff_ffff)
     }
 
     fn new_trace_id(&self, number: u64) -> String {
@@ -374,10 +372,10 @@ impl Function {
     }
 }
 
-/// Lambda's words for an invocation whose time is up.
-pub(crate) fn timed_out(request_id: &str, after: &str) -> FunctionError {
-    FunctionError::new(
-        "Sandbox.Timedout",
-        &format!("RequestId: {request_id} Error: Task timed out after {after}"),
-    )
+/// Lambda's name for an invocation whose time is up.
+pub(crate) const TIMED_OUT: &str = "Sandbox.Timedout";
+
+/// Lambda's words for it.
+pub(crate) fn timed_out(request_id: &str, after: &str) -> String {
+    format!("RequestId: {request_id} Error: Task timed out after {after}")
 }

@@ -5,8 +5,10 @@ use crate::error::InvokeError;
 use crate::function::{Function, Status};
 use crate::logs::LogLine;
 use crate::response::Response;
+use crate::tail::LogTail;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -23,6 +25,8 @@ pub struct Invocation {
     pub trace_id: Option<String>,
     /// `X-Amz-Client-Context`, as JSON.
     pub client_context: Option<String>,
+    /// Whom to tell what it logs; see [`LogTail`].
+    pub tail: Option<Arc<LogTail>>,
     /// When the caller stops waiting. The function goes on until its own timeout, as it does on Lambda.
     pub deadline: Option<Instant>,
 }
@@ -38,6 +42,16 @@ impl Invocation {
 pub struct Host {
     functions: RwLock<BTreeMap<String, Arc<Function>>>,
     runtime: Handle,
+}
+
+/// An id for an invocation, in the form of a UUID of version 4: unique here, and not to be guessed.
+pub(crate) fn new_id() -> String {
+    // Its keys are random at first, and others each time.
+    let random = RandomState::new();
+    let (a, b) = (random.hash_one(0), random.hash_one(1));
+    let (high, low) = ((a >> 16) & 0xffff, a & 0xfff);
+    let variant = 0x8000 | ((b >> 48) & 0x3fff);
+    format!("{:08x}-{high:04x}-4{low:03x}-{variant:04x}-{:012x}", a >> 32, b & 0xffff_ffff_ffff)
 }
 
 impl Host {

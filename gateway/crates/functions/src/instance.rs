@@ -1,16 +1,20 @@
 //! One instance: its process, its port, its deadlines.
 
 use crate::error::{FunctionError, InvokeError};
-use crate::function::{Function, Job, timed_out};
-use crate::logs::{LogLine, Source};
+use crate::function::{Function, Job, TIMED_OUT, timed_out};
+use crate::logs::{LogLine, Output, Source};
 use crate::process::Process;
 use crate::response::Response;
+use crate::tail::{Begun, LogTail, Outcome};
 use crate::{api, process};
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+
+/// Lambda's name for a process that ended by itself.
+const EXIT_ERROR: &str = "Runtime.ExitError";
 
 type Reply = oneshot::Sender<Result<Response, InvokeError>>;
 
@@ -18,15 +22,91 @@ type Reply = oneshot::Sender<Result<Response, InvokeError>>;
 pub(crate) struct Shared {
     pub(crate) id: u64,
     pub(crate) function: Arc<Function>,
-    current: Mutex<Option<Current>>,
+    output: Arc<Output>,
+    /// Its id, once there is one.
+    process: OnceLock<u32>,
+    starts: Instant,
+    state: Mutex<State>,
     events: mpsc::UnboundedSender<Event>,
 }
 
+#[derive(Default)]
+struct State {
+    current: Option<Current>,
+    /// What is printed is logged for the caller of the last invocation.
+    is_tailed: bool,
+    /// How long it took to start, until its first invocation has that in its log.
+    init: Option<Duration>,
+    is_ready: bool,
+}
+
 /// The invocation under way.
-struct Current {
-    request_id: String,
+pub(crate) struct Current {
+    pub(crate) request_id: String,
     /// Taken once the answer has begun.
     reply: Option<Reply>,
+    tailed: Option<Tailed>,
+}
+
+/// Whoever waits for an answer.
+pub(crate) struct Caller {
+    reply: Reply,
+    tailed: Option<Tailed>,
+}
+
+/// The log of an invocation whose caller asked for it.
+#[derive(Clone)]
+pub(crate) struct Tailed {
+    tail: Arc<LogTail>,
+    output: Arc<Output>,
+}
+
+impl Tailed {
+    /// The invocation has ended; all that it printed is read first.
+    pub(crate) async fn end(&self, outcome: Outcome) {
+        let ended = Instant::now();
+        self.output.settle().await;
+        self.tail.end(ended, outcome);
+    }
+}
+
+impl Caller {
+    /// The whole answer. A caller that asked for the log waits until it is read; the instance does not, so that nothing is
+    /// lost if its connection breaks meanwhile.
+    pub(crate) fn answer(self, result: Result<Response, InvokeError>) {
+        match self.tailed {
+            None => drop(self.reply.send(result)),
+            Some(tailed) => drop(tokio::spawn(async move {
+                tailed.end(Outcome::Answered).await;
+                let _ = self.reply.send(result);
+            })),
+        }
+    }
+
+    /// The answer begins: what ends its log.
+    pub(crate) fn begin(self, response: Response) -> Option<Tailed> {
+        let _ = self.reply.send(Ok(response));
+        self.tailed
+    }
+}
+
+impl Current {
+    pub(crate) fn caller(self) -> Option<Caller> {
+        Some(Caller { reply: self.reply?, tailed: self.tailed })
+    }
+
+    /// It ended without an answer of its own; `said` is logged.
+    async fn ended(self, shared: &Shared, said: &str, outcome: Outcome, error: InvokeError) {
+        // In the order in which it happened, also for those who only look at the function's log.
+        shared.output.settle().await;
+        shared.output.push(Source::Host, said.to_owned());
+        if let Some(tailed) = &self.tailed {
+            tailed.end(outcome).await;
+        }
+        if let Some(reply) = self.reply {
+            let _ = reply.send(Err(error));
+        }
+    }
 }
 
 /// What the Runtime API tells the supervisor.
@@ -47,22 +127,54 @@ impl Shared {
         let _ = self.events.send(event);
     }
 
-    pub(crate) fn begin(&self, job: Job) {
-        let current = Current { request_id: job.request_id, reply: Some(job.reply) };
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(current);
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It asks for an invocation.
+    pub(crate) fn waits(&self) {
+        {
+            let mut state = self.state();
+            if !state.is_ready {
+                state.is_ready = true;
+                state.init = Some(self.starts.elapsed());
+            }
+        }
+        self.tell(Event::Waits);
+    }
+
+    /// An invocation begins. Where it or the one before is logged for its caller, what was printed so far is read first.
+    pub(crate) async fn begin(&self, job: Job) {
+        let Job { request_id, reply, tail, .. } = job;
+        let tailed = tail.map(|tail| Tailed { tail, output: Arc::clone(&self.output) });
+        let (was_tailed, init) = {
+            let mut state = self.state();
+            state.current =
+                Some(Current { request_id: request_id.clone(), reply: Some(reply), tailed: tailed.clone() });
+            (std::mem::replace(&mut state.is_tailed, tailed.is_some()), state.init.take())
+        };
+        if was_tailed || tailed.is_some() {
+            self.output.settle().await;
+            if let Some(Tailed { tail, .. }) = &tailed {
+                let memory_mb = self.function.config.memory_mb;
+                let process = self.process.get().copied();
+                tail.begin(Begun { request_id, at: Instant::now(), memory_mb, process, init });
+            }
+            self.output.attach(tailed.map(|tailed| tailed.tail));
+        }
         self.tell(Event::Runs(Instant::now() + Duration::from_millis(self.function.config.timeout_ms)));
     }
 
     /// The caller of an invocation, once; it is still under way.
-    pub(crate) fn reply(&self, request_id: &str) -> Option<Reply> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.as_mut().filter(|current| current.request_id == request_id)?.reply.take()
+    pub(crate) fn caller(&self, request_id: &str) -> Option<Caller> {
+        let mut state = self.state();
+        let current = state.current.as_mut().filter(|current| current.request_id == request_id)?;
+        Some(Caller { reply: current.reply.take()?, tailed: current.tailed.clone() })
     }
 
     /// The invocation is over.
-    pub(crate) fn finish(&self) -> Option<(String, Option<Reply>)> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.take().map(|current| (current.request_id, current.reply))
+    pub(crate) fn finish(&self) -> Option<Current> {
+        self.state().current.take()
     }
 
     /// The invocation has its answer; the instance is about to ask for the next one, and counts as idle already, so
@@ -70,10 +182,6 @@ impl Shared {
     pub(crate) fn answered(&self) {
         self.finish();
         self.function.answered(self.id);
-    }
-
-    fn log(&self, text: String) {
-        self.function.logs.push(LogLine { instance: self.id, source: Source::Host, text });
     }
 }
 
@@ -101,9 +209,21 @@ async fn start(function: &Arc<Function>, id: u64) -> std::io::Result<Started> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
     let (events, received) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared { id, function: Arc::clone(function), current: Mutex::default(), events });
+    let shared = Arc::new(Shared {
+        id,
+        function: Arc::clone(function),
+        output: Output::new(Arc::clone(&function.logs), id),
+        process: OnceLock::new(),
+        starts: Instant::now(),
+        state: Mutex::default(),
+        events,
+    });
     let api = tokio::spawn(api::serve(listener, Arc::clone(&shared)));
-    let process = process::spawn(function, id, address, api.abort_handle()).inspect_err(|_| api.abort())?;
+    let process = process::spawn(function, id, address, api.abort_handle(), &shared.output)
+        .inspect_err(|_| api.abort())?;
+    if let Some(id) = process.id() {
+        let _ = shared.process.set(id);
+    }
     Ok((process, shared, received))
 }
 
@@ -134,9 +254,9 @@ async fn supervise(
                 Some(Event::InitError(error)) => break Some(error),
                 Some(Event::Retire) | None => break None,
             },
-            status = process.wait() => break exited(shared, status, ready_since),
+            status = process.wait() => break exited(shared, status, ready_since).await,
             () = tokio::time::sleep_until(until.into()), if deadline.is_some() => {
-                break overrun(shared, ready_since.is_some());
+                break overrun(shared, ready_since.is_some()).await;
             }
             () = tokio::time::sleep_until(until.into()), if deadline.is_none() => {
                 if idle_since.is_some_and(|since| !shared.function.may_stay(shared.id, since.elapsed())) {
@@ -151,51 +271,45 @@ async fn supervise(
         }
     };
     process.end().await;
-    if let Some((request_id, Some(reply))) = shared.finish() {
-        let message = format!("RequestId: {request_id} Error: Runtime exited without an answer");
-        let _ = reply.send(Err(InvokeError::Function(FunctionError::new("Runtime.ExitError", &message))));
+    if let Some(current) = shared.finish() {
+        let said = format!("RequestId: {} Error: Runtime exited without an answer", current.request_id);
+        let error = FunctionError::new(EXIT_ERROR, &said);
+        current.ended(shared, &said, Outcome::Error(EXIT_ERROR), InvokeError::Function(error)).await;
     }
     failure
 }
 
 /// The process has ended by itself.
-fn exited(
+async fn exited(
     shared: &Shared,
     status: std::io::Result<ExitStatus>,
     ready_since: Option<Instant>,
 ) -> Option<FunctionError> {
     let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-    let error = |request_id: &str| {
-        let message = format!("RequestId: {request_id} Error: Runtime exited with error: {how}");
-        FunctionError::new("Runtime.ExitError", &message)
-    };
-    if let Some((request_id, reply)) = shared.finish() {
-        let error = error(&request_id);
-        shared.log(String::from_utf8_lossy(&error.body).into_owned());
-        if let Some(reply) = reply {
-            let _ = reply.send(Err(InvokeError::Function(error)));
-        }
+    let said = |request_id: &str| format!("RequestId: {request_id} Error: Runtime exited with error: {how}");
+    if let Some(current) = shared.finish() {
+        let said = said(&current.request_id);
+        let error = InvokeError::Function(FunctionError::new(EXIT_ERROR, &said));
+        current.ended(shared, &said, Outcome::Error(EXIT_ERROR), error).await;
         return None;
     }
     // One that leaves as soon as it is ready would be started over and over.
     let at_once = ready_since.is_none_or(|since| since.elapsed() < Duration::from_secs(1));
-    at_once.then(|| error("none"))
+    at_once.then(|| FunctionError::new(EXIT_ERROR, &said("none")))
 }
 
 /// Its time is up.
-fn overrun(shared: &Shared, was_ready: bool) -> Option<FunctionError> {
+async fn overrun(shared: &Shared, was_ready: bool) -> Option<FunctionError> {
     let config = &shared.function.config;
     if !was_ready {
         let message = format!("instance {} did not start within {} ms", shared.id, config.init_timeout_ms);
-        return Some(FunctionError::new("Sandbox.Timedout", &message));
+        return Some(FunctionError::new(TIMED_OUT, &message));
     }
-    if let Some((request_id, reply)) = shared.finish() {
+    if let Some(current) = shared.finish() {
         let (whole, rest) = (config.timeout_ms / 1000, config.timeout_ms % 1000 / 10);
-        let error = timed_out(&request_id, &format!("{whole}.{rest:02} seconds"));
-        shared.log(String::from_utf8_lossy(&error.body).into_owned());
-        if let Some(reply) = reply {
-            let _ = reply.send(Err(InvokeError::TimedOut(error)));
-        }
+        let said = timed_out(&current.request_id, &format!("{whole}.{rest:02} seconds"));
+        let error = InvokeError::TimedOut(FunctionError::new(TIMED_OUT, &said));
+        current.ended(shared, &said, Outcome::Timeout, error).await;
     }
     None
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! POST /2015-03-31/functions/{name}/invocations      X-Amz-Invocation-Type: RequestResponse | Event | DryRun
+//!                                                    X-Amz-Log-Type: None | Tail
 //! POST /2021-11-15/functions/{name}/response-streaming-invocations
 //! ```
 //! The name may be a whole ARN, and may have a qualifier, which is not looked at: a hosted function has one version.
@@ -9,8 +10,9 @@
 use crate::MAX_PAYLOAD_BYTES;
 use crate::error::{FunctionError, InvokeError};
 use crate::frames::{self, Frames};
-use crate::host::{Host, Invocation};
+use crate::host::{Host, Invocation, new_id};
 use crate::response::{Body, Response as Answer, StreamError};
+use crate::tail::LogTail;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -32,6 +34,7 @@ pub const TOKEN: &str = "x-sluice-token";
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
+const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 
 fn router(host: Arc<Host>) -> Router {
@@ -100,55 +103,90 @@ pub async fn invoke_streaming(
     headers: &HeaderMap,
     payload: Bytes,
 ) -> Response {
-    let name = function_name(given);
-    let (frames, id) = match host.invoke(name, invocation(headers, payload)).await {
-        Ok(answer) => {
-            let id = HeaderValue::from_str(&answer.request_id).ok();
-            (Frames::of(answer), id)
-        }
-        Err(InvokeError::Function(error) | InvokeError::TimedOut(error)) => (Frames::failed(&error), None),
-        Err(error) => return failed(given, error),
+    let asked = match Asked::read(headers, payload) {
+        Ok(asked) => asked,
+        Err(refused) => return *refused,
+    };
+    let Asked { invocation, id, tail } = asked;
+    let frames = match host.invoke(function_name(given), invocation).await {
+        Ok(answer) => Frames::of(answer, tail),
+        Err(InvokeError::Function(error) | InvokeError::TimedOut(error)) => Frames::failed(&error, tail),
+        Err(error) => return with_id(failed(given, error), &id),
     };
     let mut response = Response::new(axum::body::Body::new(frames));
     let content_type = HeaderValue::from_static(frames::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response.headers_mut().insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
-    if let Some(id) = id {
-        response.headers_mut().insert(REQUEST_ID, id);
+    with_id(response, &id)
+}
+
+/// What a call asks for.
+struct Asked {
+    invocation: Invocation,
+    /// The invocation's, whatever becomes of it.
+    id: String,
+    /// `X-Amz-Log-Type: Tail`.
+    tail: Option<Arc<LogTail>>,
+}
+
+impl Asked {
+    fn read(headers: &HeaderMap, payload: Bytes) -> Result<Self, Box<Response>> {
+        let id = new_id();
+        let tail = match text(headers, "x-amz-log-type").as_deref() {
+            None | Some("None") => None,
+            Some("Tail") => Some(Arc::<LogTail>::default()),
+            Some(other) => return Err(Box::new(with_id(invalid("None or Tail", other), &id))),
+        };
+        let invocation = Invocation {
+            payload: if payload.is_empty() { Bytes::from_static(b"{}") } else { payload },
+            request_id: Some(id.clone()),
+            trace_id: text(headers, "x-amzn-trace-id"),
+            client_context: text(headers, "x-amz-client-context").and_then(|encoded| decoded(&encoded)),
+            tail: tail.clone(),
+            deadline: None,
+        };
+        Ok(Self { invocation, id, tail })
     }
-    response
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-fn invocation(headers: &HeaderMap, payload: Bytes) -> Invocation {
-    Invocation {
-        payload: if payload.is_empty() { Bytes::from_static(b"{}") } else { payload },
-        trace_id: text(headers, "x-amzn-trace-id"),
-        client_context: text(headers, "x-amz-client-context").and_then(|encoded| decoded(&encoded)),
-        ..Invocation::default()
+fn with_id(mut response: Response, id: &str) -> Response {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
     }
+    response
 }
 
 /// Answers one call of the API; `given` names the function.
 pub async fn invoke(host: &Arc<Host>, given: &str, headers: &HeaderMap, payload: Bytes) -> Response {
     let name = function_name(given).to_owned();
-    let invocation = invocation(headers, payload);
-    match text(headers, "x-amz-invocation-type").as_deref() {
-        None | Some("RequestResponse") => match host.invoke(&name, invocation).await {
-            Ok(answer) => answered(answer).await,
-            Err(error) => failed(given, error),
-        },
-        Some("Event") => event(host, given, name, invocation),
+    let Asked { invocation, id, tail } = match Asked::read(headers, payload) {
+        Ok(asked) => asked,
+        Err(refused) => return *refused,
+    };
+    let response = match text(headers, "x-amz-invocation-type").as_deref() {
+        None | Some("RequestResponse") => {
+            let mut response = match host.invoke(&name, invocation).await {
+                Ok(answer) => answered(answer).await,
+                Err(error) => failed(given, error),
+            };
+            // Only what has begun has a log, and only now all of it.
+            let log = tail.and_then(|tail| tail.finish()).and_then(|log| HeaderValue::try_from(log).ok());
+            if let Some(log) = log {
+                response.headers_mut().insert(LOG_RESULT, log);
+            }
+            response
+        }
+        // "For asynchronous invocation", the log is nobody's.
+        Some("Event") => event(host, given, name, Invocation { tail: None, ..invocation }),
         Some("DryRun") if host.knows(&name) => StatusCode::NO_CONTENT.into_response(),
         Some("DryRun") => failed(given, InvokeError::Unknown),
-        Some(other) => {
-            let message = format!("expected Event, RequestResponse or DryRun, found {other}");
-            refused(StatusCode::BAD_REQUEST, "InvalidParameterValueException", "User", &message)
-        }
-    }
+        Some(other) => invalid("Event, RequestResponse or DryRun", other),
+    };
+    with_id(response, &id)
 }
 
 /// The caller hears that the function will run, before it does. It runs once: what AWS does after a failure (two more tries,
@@ -171,13 +209,12 @@ fn event(host: &Arc<Host>, given: &str, name: String, invocation: Invocation) ->
 }
 
 async fn answered(answer: Answer) -> Response {
-    let id = HeaderValue::from_str(&answer.request_id).ok();
     let whole = match answer.body {
         Body::Whole(bytes) => Ok(bytes),
         Body::Stream(stream) => stream.collect().await,
     };
-    let mut response = match whole {
-        Ok(bytes) => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+    match whole {
+        Ok(bytes) => executed(([(header::CONTENT_TYPE, "application/json")], bytes).into_response()),
         Err(StreamError::Function(error)) => function_error(&error),
         Err(StreamError::Broken) => function_error(&FunctionError {
             kind: "Unhandled",
@@ -189,11 +226,11 @@ async fn answered(answer: Answer) -> Response {
             .to_string()
             .into(),
         }),
-    };
-    response.headers_mut().insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
-    if let Some(id) = id {
-        response.headers_mut().insert(REQUEST_ID, id);
     }
+}
+
+fn executed(mut response: Response) -> Response {
+    response.headers_mut().insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
     response
 }
 
@@ -202,7 +239,12 @@ fn function_error(error: &FunctionError) -> Response {
     let kind = HeaderValue::from_static(error.kind);
     let mut response = ([(header::CONTENT_TYPE, "application/json")], error.body.clone()).into_response();
     response.headers_mut().insert(FUNCTION_ERROR, kind);
-    response
+    executed(response)
+}
+
+fn invalid(expected: &str, found: &str) -> Response {
+    let message = format!("expected {expected}, found {found}");
+    refused(StatusCode::BAD_REQUEST, "InvalidParameterValueException", "User", &message)
 }
 
 fn failed(given: &str, error: InvokeError) -> Response {

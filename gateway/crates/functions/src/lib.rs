@@ -38,6 +38,7 @@ mod invoke;
 mod logs;
 mod process;
 mod response;
+mod tail;
 mod watch;
 
 pub use config::{Config, ConfigError, Runtime, Settings};
@@ -47,6 +48,7 @@ pub use host::{Host, Invocation};
 pub use invoke::{TOKEN, invoke, invoke_streaming, serve};
 pub use logs::{LogLine, Source};
 pub use response::{Body, Response, Stream, StreamError};
+pub use tail::{LogTail, log_text};
 
 /// The most bytes of a payload, and of an answer that is not streamed (Lambda quotas: 6 MB).
 pub const MAX_PAYLOAD_BYTES: usize = 6 << 20;

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Runtime};
 use crate::function::Function;
-use crate::logs::{LogLine, Source};
+use crate::logs::{Output, Source};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,10 +32,11 @@ pub(crate) struct Process {
 
 /// Starts an instance's process.
 pub(crate) fn spawn(
-    function: &Arc<Function>,
+    function: &Function,
     id: u64,
     address: SocketAddr,
     api: AbortHandle,
+    output: &Arc<Output>,
 ) -> std::io::Result<Process> {
     let config = &function.config;
     let (mut command, script) = program(config);
@@ -48,7 +49,7 @@ pub(crate) fn spawn(
     }
     let mut child = command.spawn()?;
     let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let cgroup = group.and_then(|process| limit(function, id, process));
+    let cgroup = group.and_then(|process| limit(function, id, process, output));
     // The script is the first thing that a runtime reads: it starts within its limits.
     if let (Some(mut stdin), Some(script)) = (child.stdin.take(), script) {
         tokio::spawn(async move {
@@ -57,12 +58,10 @@ pub(crate) fn spawn(
         });
     }
     if let Some(stdout) = child.stdout.take() {
-        let logs = Arc::clone(&function.logs);
-        tokio::spawn(async move { logs.read(stdout, id, Source::Stdout).await });
+        tokio::spawn(Arc::clone(output).read(stdout, Source::Stdout));
     }
     if let Some(stderr) = child.stderr.take() {
-        let logs = Arc::clone(&function.logs);
-        tokio::spawn(async move { logs.read(stderr, id, Source::Stderr).await });
+        tokio::spawn(Arc::clone(output).read(stderr, Source::Stderr));
     }
     Ok(Process { child, group, cgroup, api })
 }
@@ -114,7 +113,7 @@ fn environment(command: &mut Command, function: &Function, id: u64, address: Soc
 
 /// Memory by cgroup if there is one, or else by what the kernel counts as data. Address space is no measure: Node.js
 /// reserves gigabytes that it never touches.
-fn limit(function: &Function, id: u64, process: Pid) -> Option<PathBuf> {
+fn limit(function: &Function, id: u64, process: Pid, output: &Output) -> Option<PathBuf> {
     let config = &function.config;
     let bytes = u64::from(config.memory_mb) << 20;
     let none = Rlimit { current: Some(0), maximum: Some(0) };
@@ -126,7 +125,7 @@ fn limit(function: &Function, id: u64, process: Pid) -> Option<PathBuf> {
             Ok(()) => return Some(path),
             Err(error) => {
                 let text = format!("{}: {error}; memory is limited by RLIMIT_DATA instead", path.display());
-                function.logs.push(LogLine { instance: id, source: Source::Host, text });
+                output.push(Source::Host, text);
                 let _ = std::fs::remove_dir(&path);
             }
         }
@@ -146,6 +145,10 @@ fn enter(path: &Path, bytes: u64, pid: Pid) -> std::io::Result<()> {
 }
 
 impl Process {
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
     }

@@ -10,8 +10,8 @@
 
 use serde_json::{Value, json};
 use sluice_functions::{
-    Body, Config, FunctionError, Host, Invocation, InvokeError, LogLine, Response, Runtime, Settings, Source,
-    StreamError,
+    Body, Config, FunctionError, Host, Invocation, InvokeError, LogLine, LogTail, Response, Runtime,
+    Settings, Source, StreamError, log_text,
 };
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -529,4 +529,77 @@ async fn values_that_make_no_sense() {
     assert_eq!(twice.to_string(), "function \"f\": name: expected one function of each name, found two");
     let host = Host::start(vec![], Settings::default()).unwrap();
     assert_eq!(host.invoke("f", Invocation::default()).await.unwrap_err(), InvokeError::Unknown);
+}
+
+#[tokio::test]
+async fn an_invocations_log_is_told_to_who_asks_for_it() {
+    if !has("node", &["--version"]) {
+        return;
+    }
+    let code = Code::new(&[(
+        "index.js",
+        "exports.h = async (event) => { console.log('hello', event.n); console.error('oh'); if (event.n !== 2) process.stdout.write('no end')
+           if (event.n === 3) throw new Error('no luck'); if (event.n === 4) { console.log('last'); process.exit(3) }
+           return event.n }",
+    )]);
+    let mut config = node(&code, "index.h");
+    config.max_instances = 1;
+    let host = host(config);
+    for n in 1..=4 {
+        let tail = Arc::<LogTail>::default();
+        let invocation = Invocation {
+            request_id: Some(format!("id-{n}")),
+            tail: (n != 2).then(|| Arc::clone(&tail)),
+            ..Invocation::new(format!("{{\"n\":{n}}}"))
+        };
+        let outcome = host.invoke("f", invocation).await;
+        assert_eq!(outcome.is_ok(), n < 3, "{outcome:?}");
+        let Some(log) = tail.finish() else {
+            assert_eq!(n, 2, "only that one is logged for nobody");
+            continue;
+        };
+        let log = log_text(&log).unwrap();
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(lines[0], format!("START RequestId: id-{n} Version: $LATEST"));
+        // What another invocation printed is not among them; two pipes have no common order.
+        let greeting = format!("hello {n}");
+        for printed in [greeting.as_str(), "oh"] {
+            assert_eq!(lines.iter().filter(|line| **line == printed).count(), 1, "{printed}: {log}");
+        }
+        assert_eq!(lines.iter().filter(|line| line.starts_with("hello")).count(), 1, "{log}");
+        assert!(log.contains("no end"), "{log}");
+        assert_eq!(log.contains("last"), n == 4, "{log}");
+        assert_eq!(lines[lines.len() - 2], format!("END RequestId: id-{n}"));
+        assert!(
+            lines[lines.len() - 1].starts_with(&format!("REPORT RequestId: id-{n}\tDuration: ")),
+            "{log}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_flooded_log_does_not_hold_an_answer_back() {
+    if !has("python3", &["--version"]) {
+        return;
+    }
+    let code = Code::new(&[(
+        "app.py",
+        "import os, threading\n\
+         def flood():\n    while True:\n        os.write(1, b'flood\\n' * 100)\n\
+         threading.Thread(target=flood, daemon=True).start()\n\
+         def handler(event, context):\n    return event['n']\n",
+    )]);
+    let host = host(python(&code, "app.handler"));
+    assert_eq!(ask(&host, json!({ "n": 0 })).await, Ok(json!(0)));
+    let is_flooded = || host.logs("f").unwrap().iter().any(|line| line.text == "flood");
+    until("the log is flooded", is_flooded).await;
+    for n in 1..=3 {
+        let tail = Arc::<LogTail>::default();
+        let invocation =
+            Invocation { tail: Some(Arc::clone(&tail)), ..Invocation::new(format!("{{\"n\":{n}}}")) };
+        let answer = tokio::time::timeout(LONG, host.invoke("f", invocation)).await.unwrap().unwrap();
+        assert_eq!(whole(answer).await.unwrap(), json!(n));
+        let log = log_text(&tail.finish().unwrap()).unwrap();
+        assert!(log.len() <= 4096 && log.contains("flood") && log.contains("\nREPORT RequestId: "), "{log}");
+    }
 }
