@@ -370,7 +370,8 @@ impl Publisher {
         let compiled =
             sluice_compile::trial(&settings, registry, &trial.api, method, &trial.variables, slots, now())
                 .map_err(|rejected| TrialError::Invalid(rejected.lines().join("; ")))?;
-        let mut tls = TlsPlan { upstreams: Vec::new(), ..TlsPlan::clone(&self.current_tls()) };
+        // No listener's rules: there is no client, and so no certificate.
+        let mut tls = TlsPlan { server: None, upstreams: Vec::new(), ..TlsPlan::clone(&self.current_tls()) };
         self.workshop().tls.add_backends(&mut tls, &compiled.snapshot);
         Ok((Arc::new(compiled.snapshot), Arc::new(tls), compiled.notes.join("; ")))
     }

@@ -204,6 +204,9 @@ impl Tls {
         }
         let mut configs = configs.into_iter();
         let mut endpoint = Endpoint::by_name(configs.next()?, configs.collect(), policy_of);
+        let is_closed =
+            |(_, policy): &(usize, &Policy)| matches!(policy.client_auth, ClientAuth::Required(_));
+        endpoint.close(material.policies.iter().enumerate().filter(is_closed).map(|(index, _)| index));
         if !self.answers.tls.is_empty() {
             let mut certificates = Certificates::new();
             self.answers.tls.iter().for_each(|(name, key)| certificates.add(name, key));

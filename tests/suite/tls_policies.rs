@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
+use serde_json::json;
+use sluice_harness::h2::H2;
 use sluice_harness::pki::{Ca, Leaf, TlsConn, client, connect};
 use sluice_harness::{Call, Gateway, TempDir};
 
@@ -98,6 +101,73 @@ fn a_connection_for_one_host_does_not_serve_another_with_other_rules() {
     let mut conn = w.connect("open.test", None).unwrap();
     assert_eq!(conn.call(&Call::get("http://partner.test/a").host("open.test")).status, 421);
     assert_eq!(conn.call(&Call::get("/a").host("open.test")).status, 200, "the connection goes on");
+}
+
+/// As with API Gateway's domain names that have mutual TLS: there is no way to them without a certificate.
+#[test]
+fn hosts_that_require_certificates_are_not_served_in_clear_text() {
+    let w = world();
+    for (target, host) in [
+        ("/a", "partner.test"),
+        ("/a", "PARTNER.test:80"),
+        ("/a", "partner.test."),
+        ("/a", "y.device.test"),
+        ("/nowhere", "partner.test"),
+        ("http://partner.test/a", "open.test"),
+    ] {
+        let refused = w.gateway.call(&Call::get(target).host(host));
+        let found = (refused.status, refused.header("x-amzn-errortype"), refused.json());
+        assert_eq!(found, (403, Some("ForbiddenException"), json!({ "message": "Forbidden" })), "{host}");
+    }
+    let mut h2 = H2::open(w.gateway.addr());
+    for (host, status) in [("partner.test", "403"), ("x.device.test:80", "403"), ("open.test", "200")] {
+        let fields = [(":method", "GET"), (":scheme", "http"), (":path", "/a"), (":authority", host)];
+        let stream = h2.request(&fields, true);
+        assert_eq!(h2.answer(stream).status(), status, "{host}");
+    }
+    for host in ["open.test", "other.test", "127.0.0.1"] {
+        assert_eq!(w.gateway.call(&Call::get("/a").host(host)).status, 200, "{host}");
+    }
+    let refused = w.gateway.metrics().sum("sluice_refusals_total", &[("reason", "certificate_missing")]);
+    assert_eq!(refused, 8.0);
+}
+
+/// A rule holds for connections that are older, too, and for sessions that are resumed.
+#[test]
+fn what_all_hosts_require_nobody_goes_without() {
+    let (server, clients, dir) = (Ca::new("server"), Ca::new("clients"), TempDir::new());
+    let ca_file = dir.file("clients.pem", &clients.pem());
+    let config = |mode: &str| {
+        let rule = format!("[tls]\nclient_auth = \"{mode}\"\nclient_ca_file = \"{}\"\n", ca_file.display());
+        rule + &entry(dir.path(), &server, "a", "a.test", "") + MOCK
+    };
+    let gateway = Gateway::builder().server("listen_tls = [\"127.0.0.1:0\"]").start(&config("optional"));
+    let anonymous = client(&server, &[&TLS13], None);
+    let mut nobody = connect(&anonymous, gateway.tls_addr(), "a.test").unwrap();
+    let known = clients.client("device-7");
+    let mut device =
+        connect(&client(&server, &[&TLS13], Some(&known)), gateway.tls_addr(), "a.test").unwrap();
+    let call = Call::get("/a").host("a.test");
+    for status in [nobody.call(&call).status, device.call(&call).status, gateway.call(&call).status] {
+        assert_eq!(status, 200, "optional");
+    }
+    let text = std::fs::read_to_string(gateway.config_path()).unwrap();
+    let required = text.replacen("client_auth = \"optional\"", "client_auth = \"required\"", 1);
+    std::fs::write(gateway.config_path(), required).unwrap();
+    assert_eq!(gateway.reload().status, 200);
+    assert_eq!(nobody.call(&call).status, 421, "older than the rule, and without a certificate");
+    assert_eq!(device.call(&call).status, 200, "older than the rule, and with one");
+    for host in ["a.test", "other.test", "127.0.0.1"] {
+        assert_eq!(gateway.call(&Call::get("/a").host(host)).status, 403, "{host} in clear text");
+    }
+    for version in [&TLS12, &TLS13] {
+        let config = client(&server, &[version], Some(&known));
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let mut conn = connect(&config, gateway.tls_addr(), "a.test").unwrap();
+            assert_eq!(conn.call(&call).status, 200, "{version:?} {kind:?}");
+            assert_eq!(conn.session().handshake_kind(), Some(kind), "{version:?}");
+        }
+    }
 }
 
 #[test]

@@ -266,8 +266,8 @@ impl<'x> Received<'x> {
             // A gateway is no tunnel: CONNECT is never forwarded (RFC 9110 9.3.6).
             return Err(Refusal::NotImplemented.into());
         }
-        if ex.view.tls.is_misdirected(ex) {
-            return Err(Refusal::Misdirected.into());
+        if let Some(refusal) = ex.view.tls.refusal(ex) {
+            return Err(refusal.into());
         }
         let rest = &ex.view.snapshot.rest;
         if !rest.is_empty() {

@@ -36,6 +36,7 @@ pub(crate) fn gateway_response(why: Refusal) -> GatewayResponse {
         Refusal::NotFound | Refusal::MethodNotAllowed => (404, "Not Found", "NotFoundException"),
         Refusal::MissingToken => (403, "Missing Authentication Token", "MissingAuthenticationTokenException"),
         Refusal::UnknownStage
+        | Refusal::CertificateMissing
         | Refusal::RefreshForbidden
         | Refusal::KeyMissing
         | Refusal::KeyInvalid

@@ -4,7 +4,7 @@ use crate::core::Core;
 use crate::exchange::Exchange;
 use sluice_server::Secure;
 use sluice_snapshot::{MockResponse, host_of};
-use sluice_telemetry::HandshakeFailure;
+use sluice_telemetry::{HandshakeFailure, Refusal};
 use sluice_tls::{ClientConfig, Endpoint, Facts, HandshakeError, ServerName};
 use std::collections::HashMap;
 use std::fmt;
@@ -40,17 +40,27 @@ impl TlsPlan {
         self.http_challenges.get(path.strip_prefix("/.well-known/acme-challenge/")?).cloned()
     }
 
-    /// Whether a request names a host with other rules for client certificates than the one that its connection was made
-    /// for: who may reach that one must not reach this one by it (RFC 9110 7.4).
+    /// Why a request must not be served over its connection, if so. Where no host is particular about that, nothing is
+    /// looked up.
     #[inline]
-    pub(crate) fn is_misdirected(&self, ex: &Exchange) -> bool {
-        let (Some(facts), Some(endpoint)) = (&ex.tls, &self.server) else { return false };
-        if endpoint.is_uniform() {
-            return false;
-        }
-        let host = std::str::from_utf8(host_of(ex.head.authority.of(ex.bytes.as_slice()))).ok();
-        endpoint.policy_of(host) != endpoint.policy_of(facts.server_name.as_deref())
+    pub(crate) fn refusal(&self, ex: &Exchange) -> Option<Refusal> {
+        let endpoint = self.server.as_ref().filter(|endpoint| !endpoint.is_open())?;
+        out_of_place(endpoint, ex)
     }
+}
+
+/// A request must name a host with the same rules for client certificates as the one that its connection was made for: who
+/// may reach that one must not reach this one by it (RFC 9110 7.4). And a host that requires certificates is reached with
+/// one only: not in clear text, and not over a connection that is older than the rule.
+fn out_of_place(endpoint: &Endpoint, ex: &Exchange) -> Option<Refusal> {
+    let host = std::str::from_utf8(host_of(ex.head.authority.of(ex.bytes.as_slice()))).ok();
+    let policy = endpoint.policy_of(host);
+    let is_closed = endpoint.is_closed(policy);
+    let Some(facts) = &ex.tls else {
+        return is_closed.then_some(Refusal::CertificateMissing);
+    };
+    let is_of_another = policy != endpoint.policy_of(facts.server_name.as_deref());
+    (is_of_another || (is_closed && !facts.is_peer_verified)).then_some(Refusal::Misdirected)
 }
 
 /// TLS towards one upstream group.

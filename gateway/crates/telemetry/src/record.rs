@@ -230,6 +230,8 @@ labelled! {
         Malformed => "malformed",
         /// Over a TLS connection that was made for a host with other rules for client certificates.
         Misdirected => "misdirected",
+        /// In clear text to a host that requires client certificates.
+        CertificateMissing => "certificate_missing",
         /// A method, transfer coding, expectation or upgrade that the gateway doesn't do.
         NotImplemented => "not_implemented",
         /// A version of HTTP that the gateway doesn't speak.
@@ -299,6 +301,7 @@ impl Refusal {
             | Self::HeadersTooLarge
             | Self::Malformed
             | Self::Misdirected
+            | Self::CertificateMissing
             | Self::NotImplemented
             | Self::VersionNotSupported
             | Self::HeaderTimeout

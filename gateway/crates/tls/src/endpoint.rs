@@ -25,6 +25,8 @@ pub struct Endpoint {
     /// Those of the policies from the second on.
     others: Vec<Arc<ServerConfig>>,
     policy_of: Names<usize>,
+    /// Those that serve nobody without a certificate.
+    closed: Vec<usize>,
     challenge: Option<Arc<ServerConfig>>,
 }
 
@@ -39,7 +41,7 @@ impl fmt::Debug for Endpoint {
 
 impl From<Arc<ServerConfig>> for Endpoint {
     fn from(first: Arc<ServerConfig>) -> Self {
-        Self { first, others: Vec::new(), policy_of: Names::default(), challenge: None }
+        Self::by_name(first, Vec::new(), Names::default())
     }
 }
 
@@ -51,7 +53,12 @@ impl Endpoint {
         others: Vec<Arc<ServerConfig>>,
         policy_of: Names<usize>,
     ) -> Self {
-        Self { first, others, policy_of, challenge: None }
+        Self { first, others, policy_of, closed: Vec::new(), challenge: None }
+    }
+
+    /// Says of policies, by index, that they require a certificate of every client.
+    pub fn close(&mut self, policies: impl Iterator<Item = usize>) {
+        self.closed.extend(policies);
     }
 
     /// Answers ACME servers that want to see a challenge met with `config`, until it is set to `None` again.
@@ -59,11 +66,11 @@ impl Endpoint {
         self.challenge = config;
     }
 
-    /// Whether all names have the same policy.
+    /// Whether every name is served over every connection: all have the same policy, and it requires no certificate.
     #[must_use]
     #[inline]
-    pub fn is_uniform(&self) -> bool {
-        self.others.is_empty()
+    pub fn is_open(&self) -> bool {
+        self.others.is_empty() && self.closed.is_empty()
     }
 
     /// The policy of a name, in any case. One who named a host of one policy must not be served another's.
@@ -71,6 +78,12 @@ impl Endpoint {
     pub fn policy_of(&self, name: Option<&str>) -> usize {
         let of = |name: &str| self.policy_of.find(&name.to_ascii_lowercase()).copied();
         name.and_then(of).unwrap_or(0)
+    }
+
+    /// Whether a policy requires a certificate.
+    #[must_use]
+    pub fn is_closed(&self, policy: usize) -> bool {
+        self.closed.contains(&policy)
     }
 
     /// The configuration where there is no choice.

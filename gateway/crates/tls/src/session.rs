@@ -45,6 +45,8 @@ pub struct Facts {
     pub resumed: bool,
     /// The client's certificate, verified.
     pub peer: Option<PeerCertificate>,
+    /// Whether the client has shown a certificate, now or when the session began. It was verified then.
+    pub is_peer_verified: bool,
     /// Version, cipher suite and subject of the client's certificate for the access log, separated by line feeds.
     pub log: Box<[u8]>,
 }
@@ -371,10 +373,12 @@ fn facts(machine: &Machine, server_name: Option<Box<str>>) -> Facts {
         }
         Machine::Client(_) => None,
     };
+    let is_peer_verified = matches!(machine, Machine::Server(_)) && common.peer_certificates().is_some();
     let subject = peer.as_ref().map(|peer| peer.subject.as_str()).unwrap_or_default();
     Facts {
         log: [version, cipher, subject].join("\n").into_bytes().into(),
         peer,
+        is_peer_verified,
         alpn: common.alpn_protocol().map(Into::into),
         server_name,
         version,
