@@ -14,6 +14,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     SupportedProtocolVersion,
@@ -174,6 +175,23 @@ pub fn client(
         None => builder.with_no_client_auth(),
         Some(leaf) => builder.with_client_auth_cert(leaf.chain(), leaf.private_key()).unwrap(),
     })
+}
+
+/// A client that trusts `ca` and shows this chain with this key, whether they fit or not.
+pub fn client_showing(
+    ca: &Ca,
+    versions: &[&'static SupportedProtocolVersion],
+    chain: &[CertificateDer<'static>],
+    key: &Leaf,
+) -> Arc<ClientConfig> {
+    let provider = Arc::new(default_provider());
+    let key = provider.key_provider.load_private_key(key.private_key()).unwrap();
+    let shown = SingleCertAndKey::from(CertifiedKey::new(chain.to_vec(), key));
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(ca.roots());
+    Arc::new(builder.with_client_cert_resolver(Arc::new(shown)))
 }
 
 /// A client that trusts these authorities.

@@ -2,10 +2,12 @@
 //! over TLS only: certificates of clients, and bodies that no signature covers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
 use serde_json::{Value, json};
-use sluice_harness::pki::{Ca, Leaf, client, connect};
+use sluice_harness::pki::{Ca, Leaf, client, client_showing, connect};
 use sluice_harness::rest::{RestApi, catalog, http_proxy, mock};
 use sluice_harness::signer::now_s;
 use sluice_harness::tokens::{base64url, claims, unsigned};
@@ -24,8 +26,8 @@ const CERTIFICATE: &str = "$context.identity.clientCert.subjectDN|$context.ident
     $context.identity.clientCert.serialNumber|$context.identity.clientCert.validity.notBefore|\
     $context.identity.clientCert.validity.notAfter|$context.identity.clientCert.clientCertPem";
 
-/// Knows one token, has withdrawn another, fails at a third, and lets nobody else in.
-fn judge(request: &Request) -> Reply {
+/// Knows one token, has withdrawn another, withdraws a third when it is told to, fails at a fourth, and lets nobody else in.
+fn judge(request: &Request, withdrawn: bool) -> Reply {
     let event: Value = serde_json::from_slice(&request.body).unwrap();
     let said = event["authorizationToken"].as_str().or_else(|| event["headers"]["x-session"].as_str());
     let policy = |effect: &str| {
@@ -39,6 +41,7 @@ fn judge(request: &Request) -> Reply {
     match said {
         Some("tok-good") => policy("Allow"),
         Some("tok-withdrawn") => policy("Deny"),
+        Some("tok-once") => policy(if withdrawn { "Deny" } else { "Allow" }),
         Some("tok-crash") => failed("no luck"),
         _ => failed("Unauthorized"),
     }
@@ -48,21 +51,25 @@ fn authorizers() -> Value {
     let pool = "arn:aws:cognito-idp:eu-west-1:123456789012:userpool/eu-west-1_Pool";
     let function = "arn:aws:lambda:us-east-1:123456789012:function:judge";
     let uri = format!("arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{function}/invocations");
+    let token = |id: &str, ttl_s: u32| {
+        json!({
+            "id": id, "name": id, "type": "TOKEN", "authorizerUri": uri, "authorizerResultTtlInSeconds": ttl_s,
+            "identitySource": "method.request.header.Authorization", "identityValidationExpression": "tok-[a-z]+"
+        })
+    };
+    let request = |id: &str, ttl_s: u32| {
+        json!({
+            "id": id, "name": id, "type": "REQUEST", "authorizerUri": uri, "authorizerResultTtlInSeconds": ttl_s,
+            "identitySource": "method.request.header.X-Session, method.request.querystring.tenant"
+        })
+    };
     json!({
         "pool": {
             "id": "pool", "name": "pool", "type": "COGNITO_USER_POOLS", "providerARNs": [pool],
             "identitySource": "method.request.header.Authorization", "identityValidationExpression": "app"
         },
-        "token": {
-            "id": "token", "name": "token", "type": "TOKEN", "authorizerUri": uri,
-            "authorizerResultTtlInSeconds": 0, "identitySource": "method.request.header.Authorization",
-            "identityValidationExpression": "tok-[a-z]+"
-        },
-        "request": {
-            "id": "request", "name": "request", "type": "REQUEST", "authorizerUri": uri,
-            "authorizerResultTtlInSeconds": 0,
-            "identitySource": "method.request.header.X-Session, method.request.querystring.tenant"
-        },
+        "token": token("token", 0), "token-kept": token("token-kept", 3600), "token-brief": token("token-brief", 1),
+        "request": request("request", 0), "request-brief": request("request-brief", 1),
     })
 }
 
@@ -82,7 +89,10 @@ fn all_kinds(echo: &Backend) -> Value {
         .method_with("GET", "/pool", mock("in"), of_pool)
         .method_with("GET", "/scope", mock("in"), with_scopes)
         .method_with("GET", "/token", mock("in"), custom("token"))
+        .method_with("GET", "/token-kept", mock("in"), custom("token-kept"))
+        .method_with("GET", "/token-brief", mock("in"), custom("token-brief"))
         .method_with("GET", "/request", mock("in"), custom("request"))
+        .method_with("GET", "/request-brief", mock("in"), custom("request-brief"))
         .method("GET", "/seen", mock(CERTIFICATE))
         .deploy("s");
     let other = RestApi::new("b").method("GET", "/", mock("other")).deploy("s");
@@ -113,6 +123,8 @@ struct World {
     clients: Ca,
     key: TokenKey,
     echo: Backend,
+    /// What `tok-once` is by now.
+    withdrawn: Arc<AtomicBool>,
     _backends: [Backend; 2],
     _dir: TempDir,
 }
@@ -122,7 +134,9 @@ fn world() -> World {
     let key = TokenKey::new("k1");
     let set = json!({ "keys": [key.jwk()] }).to_string();
     let issuer = Backend::start(move |_| Reply::ok(set.clone()));
-    let function = Backend::start(judge);
+    let withdrawn = Arc::<AtomicBool>::default();
+    let is_withdrawn = Arc::clone(&withdrawn);
+    let function = Backend::start(move |request| judge(request, is_withdrawn.load(Ordering::Relaxed)));
     let echo = Backend::start(|request| Reply::ok(request.text()));
     let ca_file = dir.file("clients.pem", &clients.pem());
     let certificate = |name: &str, host: &str, auth: &str| {
@@ -141,6 +155,7 @@ fn world() -> World {
     let config = format!(
         "{}{}{}{}[functions.judge]\nendpoint_url = \"http://{}\"\n[access_keys.AKIDALL]\nsecret = \"{SECRET}\"\n\
          [access_keys.AKIDPAST]\nsecret = \"{SECRET}\"\nexpires = \"2020-01-01T00:00:00Z\"\n\
+         [access_keys.AKIDOVER]\nsecret = \"{SECRET}\"\nsession_token = \"a-session\"\nexpires = \"2020-01-01T00:00:00Z\"\n\
          [access_keys.AKIDTEMP]\nsecret = \"{SECRET}\"\nsession_token = \"a-session\"\narn = \"arn:aws:sts::123456789012:assumed-role/R/s\"\n\
          [user_pools.eu-west-1_Pool]\njwks_url = \"{jwks}\"\n",
         certificate("open", "gateway.test", "optional"),
@@ -151,7 +166,7 @@ fn world() -> World {
     );
     let gateway = Gateway::builder().server("listen_tls = [\"127.0.0.1:0\"]").start(&config);
     gateway.serve_catalog(&all_kinds(&echo));
-    World { gateway, servers, clients, key, echo, _backends: [issuer, function], _dir: dir }
+    World { gateway, servers, clients, key, echo, withdrawn, _backends: [issuer, function], _dir: dir }
 }
 
 /// What a refusal says: the whole body, or, where it tells what should have been signed and when, how its message begins.
@@ -319,10 +334,12 @@ fn signatures() -> Vec<Row> {
     let scope = |text: &'static str| Body::Begins(text);
     let unknown = || message("The security token included in the request is invalid.");
     let token = |key: &str, token: &str| wrong(key, |s| s.token = Some(token.to_owned()));
+    let forged = Signer::new("AKIDTEMP", "a-guess").but(|s| s.token = Some("a-session".to_owned()));
+    let forged = forged.sign("GET", &target("/iam"), "", &[]);
     let header = |value: &str| get("/iam", "authorization", value).header("x-amz-date", "20300101T000000Z");
     let bad = |name, call, error_type, body| (kind, name, call, 403, error_type, body);
     let none = message("Missing Authentication Token");
-    let expired = message("The security token included in the request is expired");
+    let expired = || message("The security token included in the request is expired");
     let client = "UnrecognizedClientException";
     let bearer = message(
         "'abc' not a valid key=value pair (missing equal-sign) in Authorization header: 'Bearer abc'.",
@@ -365,7 +382,16 @@ fn signatures() -> Vec<Row> {
         bad("wrong session token", token("AKIDTEMP", "another"), client, unknown()),
         bad("truncated session token", token("AKIDTEMP", "a-sessio"), client, unknown()),
         bad("a session token too many", token("AKIDALL", "a-session"), client, unknown()),
-        bad("credentials that ended", wrong("AKIDPAST", |_| {}), "ExpiredTokenException", expired),
+        bad("credentials that ended", wrong("AKIDPAST", |_| {}), "ExpiredTokenException", expired()),
+        bad("a session that ended", token("AKIDOVER", "a-session"), "ExpiredTokenException", expired()),
+        bad("a session that ended, wrong token", token("AKIDOVER", "another"), client, unknown()),
+        bad(
+            "a session token that was not signed",
+            wrong("AKIDTEMP", |_| {}).header("x-amz-security-token", "a-session"),
+            INCOMPLETE,
+            scope("'x-amz-security-token' must be a 'SignedHeader' in the AWS Authorization."),
+        ),
+        bad("a session of a wrong secret", forged, INVALID, MISMATCH),
     ]
 }
 
@@ -419,6 +445,14 @@ fn presigned() -> Vec<Row> {
     };
     let good = sign(|_| {}, 60);
     let bad = |name, target: &str, error_type, body| (kind, name, Call::get(target), 403, error_type, body);
+    let scope = |text: &'static str| Body::Begins(text);
+    let unknown = || message("The security token included in the request is invalid.");
+    let client = "UnrecognizedClientException";
+    let session = |key: &str, token: Option<&str>| {
+        let with_token = |s: &mut Signer| s.token = token.map(str::to_owned);
+        Signer::new(key, SECRET).but(with_token).presign(&target("/iam"), 60)
+    };
+    let ended = message("The security token included in the request is expired");
     let weeks = Body::Begins("X-Amz-Expires must be less than a week");
     vec![
         bad("expired", &sign(|s| s.time_s -= 61, 60), INVALID, Body::Begins("Signature expired: ")),
@@ -427,12 +461,24 @@ fn presigned() -> Vec<Row> {
         bad("truncated signature", &good[..good.len() - 1], INVALID, MISMATCH),
         bad("a parameter more", &good.replace("/iam?", "/iam?a=1&"), INVALID, MISMATCH),
         bad("wrong secret", &sign(|s| s.secret = "a-guess".to_owned(), 60), INVALID, MISMATCH),
+        bad("unknown access key", &sign(|s| s.key = "AKIDNONE".to_owned(), 60), client, unknown()),
         bad(
-            "unknown access key",
-            &sign(|s| s.key = "AKIDNONE".to_owned(), 60),
-            "UnrecognizedClientException",
-            message("The security token included in the request is invalid."),
+            "wrong region",
+            &sign(|s| s.region = "eu-west-1".to_owned(), 60),
+            INVALID,
+            scope("Credential should be scoped to a valid region"),
         ),
+        bad(
+            "wrong service",
+            &sign(|s| s.service = "s3".to_owned(), 60),
+            INVALID,
+            scope("Credential should be scoped to correct service: 'execute-api'"),
+        ),
+        bad("too new", &sign(|s| s.time_s += 330, 60), INVALID, scope("Signature not yet current: ")),
+        bad("no session token", &session("AKIDTEMP", None), client, unknown()),
+        bad("wrong session token", &session("AKIDTEMP", Some("another")), client, unknown()),
+        bad("truncated session token", &session("AKIDTEMP", Some("a-sessio")), client, unknown()),
+        bad("a session that ended", &session("AKIDOVER", Some("a-session")), "ExpiredTokenException", ended),
     ]
 }
 
@@ -482,6 +528,61 @@ fn payloads() -> Vec<Row> {
     ]
 }
 
+/// To a host that requires certificates of clients, where none can be shown. What is wrong with one that is shown ends the
+/// handshake, see below.
+fn certificates() -> Vec<Row> {
+    let call = |target: &str| Call::get(target).host("partner.test");
+    [("none, in clear text", call("/v1/seen")), ("none, past the domain name", call(&target("/seen")))]
+        .map(|(name, call)| ("certificate", name, call, 403, "ForbiddenException", message("Forbidden")))
+        .into()
+}
+
+/// Good until now, and let in: what a core remembers of it has run out, and what is found out anew counts.
+fn run_out(world: &World) -> Vec<Row> {
+    // Tokens are good for 30 seconds longer than they say.
+    let soon = || json!({ "iat": 1, "exp": now_s() - 25 });
+    let id = json!({ "token_use": "id", "aud": "app" });
+    let bearer = |claims: Value| format!("Bearer {}", world.key.sign(&claims));
+    let token = |path: &str| get(path, "authorization", "tok-once");
+    let denied = "User is not authorized to access this resource with an explicit deny";
+    let denied = || Body::Is(json!({ "Message": denied }));
+    let (deny, unauthorized) = ("AccessDeniedException", "UnauthorizedException");
+    let request = get("/request-brief?tenant=1", "x-session", "tok-once");
+    let login = |claims| Call::get("/login").header("authorization", &bearer(claims));
+    let rows: Vec<Row> = vec![
+        ("TOKEN authorizer", "an answer that has run out", token("/token-brief"), 403, deny, denied()),
+        ("REQUEST authorizer", "an answer that has run out", request, 403, deny, denied()),
+        (
+            "Cognito",
+            "expired since it was believed",
+            get("/pool", "authorization", &bearer(with(soon(), POOL, &id))),
+            401,
+            unauthorized,
+            message("The incoming token has expired"),
+        ),
+        (
+            "JWT",
+            "expired since it was believed",
+            login(with(soon(), ISSUER, &json!({ "aud": "app" }))),
+            401,
+            unauthorized,
+            message("Unauthorized"),
+        ),
+    ];
+    // One connection: one core.
+    let mut conn = world.gateway.conn();
+    let kept = token("/token-kept");
+    for call in rows.iter().map(|row| &row.2).chain([&kept]) {
+        assert_eq!(conn.call(call).text(), "in", "{call:?}");
+    }
+    world.withdrawn.store(true, Ordering::Relaxed);
+    for (kind, name, call, ..) in &rows {
+        eventually(&format!("{kind}: {name}"), || (conn.call(call).text() != "in").then_some(()));
+    }
+    assert_eq!(conn.call(&kept).text(), "in", "not asked about again yet");
+    rows
+}
+
 /// A refusal that is not as its row says, if it is not.
 fn found(response: &Response, (kind, name, _, status, error_type, body): &Row) -> Option<String> {
     let (json, type_found) = (response.json(), response.header("x-amzn-errortype"));
@@ -506,6 +607,8 @@ fn bad_credentials_of_every_kind_are_refused_in_awss_words() {
         signatures_of_others(),
         presigned(),
         payloads(),
+        certificates(),
+        run_out(&world),
     ];
     let mut wrong = Vec::new();
     for row in kinds.into_iter().flatten() {
@@ -554,19 +657,41 @@ fn client_certificates_that_are_not_good_end_the_handshake() {
     let stranger = Ca::new("clients").client("device-7");
     let ended = world.clients.ended_client("device-7");
     let of_server = world.servers.leaf(&["device-7"]);
-    for (name, leaf, reason) in [
+    let whole = known.chain();
+    let changed = |change: fn(&mut Vec<u8>)| {
+        let mut der = whole[0].to_vec();
+        change(&mut der);
+        vec![CertificateDer::from(der)]
+    };
+    let truncated = changed(|der| der.truncate(der.len() - 10));
+    // The last byte is of the authority's signature, the other one of the name.
+    let forged = changed(|der| *der.last_mut().unwrap() ^= 1);
+    let renamed = changed(|der| {
+        let at = der.windows(8).position(|bytes| bytes == b"device-7").unwrap();
+        der[at + 7] = b'8';
+    });
+    for (name, shown, reason) in [
         ("none", None, "no_certificate"),
-        ("of another authority of the same name", Some(&stranger), "bad_certificate"),
-        ("of the server's authority", Some(&of_server), "bad_certificate"),
-        ("expired", Some(&ended), "bad_certificate"),
+        ("of another authority of the same name", Some((stranger.chain(), &stranger)), "bad_certificate"),
+        ("of the server's authority", Some((of_server.chain(), &of_server)), "bad_certificate"),
+        ("expired", Some((ended.chain(), &ended)), "bad_certificate"),
+        ("truncated", Some((truncated, &known)), "bad_certificate"),
+        ("a forged signature", Some((forged, &known)), "bad_certificate"),
+        ("another name", Some((renamed, &known)), "bad_certificate"),
+        ("somebody else's", Some((whole.clone(), &stranger)), "bad_certificate"),
     ] {
         let failures =
             || world.gateway.metrics().sum("sluice_tls_handshake_failures_total", &[("reason", reason)]);
         let before = failures();
-        assert!(over_tls(&world, "partner.test", leaf, &call).is_err(), "{name}");
+        let config = |version| match &shown {
+            None => client(&world.servers, &[version], None),
+            Some((chain, key)) => client_showing(&world.servers, &[version], chain, key),
+        };
+        let connect = |version| connect(&config(version), world.gateway.tls_addr(), "partner.test");
+        let answer = connect(&TLS13).and_then(|mut conn| conn.try_call(&call.clone().host("partner.test")));
+        assert!(answer.is_err(), "{name}");
         // Here it is the handshake that fails: with TLS 1.3 clients hear of it after theirs has ended.
-        let config = client(&world.servers, &[&TLS12], leaf);
-        assert!(connect(&config, world.gateway.tls_addr(), "partner.test").is_err(), "{name}");
+        assert!(connect(&TLS12).is_err(), "{name}");
         eventually(&format!("{name}: both are counted"), || (failures() == before + 2.0).then_some(()));
     }
 }
