@@ -32,6 +32,8 @@ pub struct RequestAuthorizer {
     pub identity_sources: Vec<Located<String>>,
     /// How long answers are kept, 0: not at all.
     pub ttl_s: u32,
+    /// Its events have payload format 1.0.
+    pub has_payload_v1: bool,
     /// It answers `isAuthorized`.
     pub has_simple_responses: bool,
 }
@@ -62,7 +64,8 @@ pub struct UserPool {
 
 /// Keys that only one kind of authorizer has.
 const JWT: &[&str] = &["issuer", "jwks_url", "audiences", "scopes"];
-const REQUEST: &[&str] = &["function", "identity_sources", "ttl_s", "enable_simple_responses"];
+const REQUEST: &[&str] =
+    &["function", "identity_sources", "ttl_s", "payload_format_version", "enable_simple_responses"];
 
 pub(crate) fn authorizer(
     name: Located<Arc<str>>,
@@ -96,12 +99,20 @@ fn request(name: &Located<Arc<str>>, fields: &Fields<'_, '_>, out: &mut Reporter
         let message = "`ttl_s` has no use without `identity_sources`";
         out.error(fields.place("ttl_s", out), message, Some(help));
     }
+    let has_payload_v1 = choice(fields, "payload_format_version", out) == "1.0";
+    let has_simple_responses = fields.bool("enable_simple_responses");
+    if has_payload_v1 && has_simple_responses {
+        let help = "functions that are told format 1.0 answer with a policy: drop one of the two".to_owned();
+        let message = "`enable_simple_responses` expects `payload_format_version` \"2.0\", found \"1.0\"";
+        out.error(fields.place("enable_simple_responses", out), message, Some(help));
+    }
     let usual = if identity_sources.is_empty() { 0 } else { 300 };
     RequestAuthorizer {
         function,
         identity_sources,
         ttl_s: ttl_s.and_then(|ttl_s| u32::try_from(ttl_s).ok()).unwrap_or(usual),
-        has_simple_responses: fields.bool("enable_simple_responses"),
+        has_payload_v1,
+        has_simple_responses,
     }
 }
 

@@ -274,6 +274,91 @@ fn policies_are_asked_about_each_route() {
     assert_eq!(events.lock().unwrap().len(), 1, "one question for the identity");
 }
 
+/// AWS documents the members of this event ("Control access to HTTP APIs with AWS Lambda authorizers"), `requestContext` in
+/// part: there it has what that of functions' events has.
+fn request_in_payload_format_1_0(context: &Value) -> Value {
+    json!({
+        "version": "1.0",
+        "type": "REQUEST",
+        "methodArn": "arn:aws:execute-api:us-east-1:123456789012:routes/$default/GET/pets/a%20b",
+        "identitySource": "t,7",
+        "authorizationToken": "t,7",
+        "resource": "/pets/{id}",
+        "path": "/pets/a%20b",
+        "httpMethod": "GET",
+        "headers": {
+            "Host": "api.example.com", "Authorization": "t", "X-Multi": "two", "User-Agent": "test/1",
+            "X-Amzn-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793",
+            "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Port": "80", "X-Forwarded-Proto": "http"
+        },
+        "queryStringParameters": { "k": "7", "q": "\u{e9}" },
+        "pathParameters": { "id": "a%20b" },
+        "stageVariables": {},
+        "requestContext": {
+            "resourceId": context["resourceId"],
+            "resourcePath": "/pets/{id}",
+            "httpMethod": "GET",
+            "extendedRequestId": context["extendedRequestId"],
+            "requestTime": context["requestTime"],
+            "path": "/pets/a%20b",
+            "accountId": "123456789012",
+            "protocol": "HTTP/1.1",
+            "stage": "$default",
+            "domainPrefix": "api",
+            "requestTimeEpoch": context["requestTimeEpoch"],
+            "requestId": context["requestId"],
+            "identity": {
+                "cognitoIdentityPoolId": null, "accountId": null, "cognitoIdentityId": null, "caller": null,
+                "sourceIp": "127.0.0.1", "principalOrgId": null, "accessKey": null,
+                "cognitoAuthenticationType": null, "cognitoAuthenticationProvider": null, "userArn": null,
+                "userAgent": "test/1", "user": null
+            },
+            "domainName": "api.example.com",
+            "deploymentId": context["deploymentId"],
+            "apiId": "routes"
+        }
+    })
+}
+
+#[test]
+fn requests_are_told_in_payload_format_1_0_and_answered_by_policies() {
+    let (backend, events) = endpoint(|event| {
+        if event["headers"]["Authorization"] == "simple" {
+            return Reply::ok(r#"{"isAuthorized":true}"#);
+        }
+        let statement =
+            json!([{ "Effect": "Allow", "Action": "execute-api:Invoke", "Resource": event["methodArn"] }]);
+        let policy = json!({ "Version": "2012-10-17", "Statement": statement });
+        Reply::ok(json!({ "principalId": "ana", "policyDocument": policy }).to_string())
+    });
+    let gateway = Gateway::builder().server("cores = 1\n").start(&format!(
+        "[functions.auth]\nendpoint_url = \"http://{}\"\n\
+         [authorizers.by]\ntype = \"request\"\nfunction = \"auth\"\npayload_format_version = \"1.0\"\n\
+         identity_sources = [\"$request.header.authorization\", \"$request.querystring.k\"]\n\
+         [routes.pets]\npath = \"/pets/{{id}}\"\nmock_body = \"pet\"\nauthorizer = \"by\"\n",
+        backend.addr()
+    ));
+    let call = |method: &str, path: &str, who: &str| {
+        Call::new(method, path).host("api.example.com").header("Authorization", who)
+    };
+    let first = call("GET", "/pets/a%20b?k=7&q=1&q=%C3%A9", "t")
+        .header("X-Multi", "one")
+        .header("X-Multi", "two")
+        .header("User-Agent", "test/1")
+        .header("X-Amzn-Trace-Id", "Root=1-5759e988-bd862e3fe1be46a994272793");
+    let response = gateway.call(&first);
+    assert_eq!(response.text(), "pet");
+    let event = events.lock().unwrap()[0].clone();
+    let context = &event["requestContext"];
+    assert_eq!(context["requestId"], response.header("x-amzn-requestid").unwrap());
+    assert_eq!(event, request_in_payload_format_1_0(context));
+    // Kept for the identity, and it was about one route only.
+    refused(&gateway.call(&call("POST", "/pets/a%20b?k=7", "t")), 403, "Forbidden");
+    assert_eq!(events.lock().unwrap().len(), 1);
+    refused(&gateway.call(&call("GET", "/pets/1?k=7", "simple")), 500, "Internal Server Error");
+    refused(&gateway.call(&call("GET", "/pets/1", "t")), 401, "Unauthorized");
+}
+
 #[test]
 fn what_a_configuration_gets_wrong_about_functions() {
     let dir = TempDir::new();
@@ -305,6 +390,14 @@ fn what_a_configuration_gets_wrong_about_functions() {
         (
             "[authorizers.a]\ntype = \"request\"\nfunction = \"arn:aws:lambda:r:1:function:f\"\nttl_s = 5\n",
             ":4:9: error: `ttl_s` has no use without `identity_sources`",
+        ),
+        (
+            "[authorizers.a]\ntype = \"request\"\nfunction = \"arn:aws:lambda:r:1:function:f\"\npayload_format_version = \"1.0\"\nenable_simple_responses = true\n",
+            ":5:27: error: `enable_simple_responses` expects `payload_format_version` \"2.0\", found \"1.0\"",
+        ),
+        (
+            "[authorizers.a]\nissuer = \"https://i\"\naudiences = [\"x\"]\npayload_format_version = \"1.0\"\n",
+            ":4:26: error: `payload_format_version` has no use for an authorizer of type \"jwt\"",
         ),
         (
             "[authorizers.a]\ntype = \"request\"\nfunction = \"arn:aws:lambda:r:1:function:f\"\nidentity_sources = [\"$request.body.x\"]\n",

@@ -51,6 +51,12 @@ pub(crate) const AUTHORIZERS: Section = Section {
             "How long an answer of the function is kept, 0: not at all. Default: 300 with `identity_sources`, else 0.",
         ),
         key(
+            "payload_format_version",
+            Kind::Choice(&["2.0", "1.0"]),
+            Default::Text("2.0"),
+            "Form of the function's events. Told format 1.0, it answers with a policy.",
+        ),
+        key(
             "enable_simple_responses",
             Kind::Bool,
             Default::Bool(false),

@@ -110,7 +110,7 @@ impl<'s> Functions<'s> {
         };
         Action::Function(Box::new(HttpFunction {
             function,
-            format: if route.has_payload_v1 { PayloadFormat::V1 } else { PayloadFormat::V2 },
+            format: payload_format(route.has_payload_v1),
             timeout_ms: route.total_timeout_ms.unwrap_or(TIMEOUT_MS),
         }))
     }
@@ -135,7 +135,11 @@ impl<'s> Functions<'s> {
                         Shared::Function(Arc::new(LambdaPlan {
                             number: registry.providers.number(),
                             name: of.into(),
-                            kind: LambdaKind::Http { sources, is_simple: request.has_simple_responses },
+                            kind: LambdaKind::Http {
+                                sources,
+                                format: payload_format(request.has_payload_v1),
+                                is_simple: request.has_simple_responses,
+                            },
                             function,
                             ttl_s: request.ttl_s,
                         }))
@@ -145,6 +149,10 @@ impl<'s> Functions<'s> {
         }
         found
     }
+}
+
+fn payload_format(is_v1: bool) -> PayloadFormat {
+    if is_v1 { PayloadFormat::V1 } else { PayloadFormat::V2 }
 }
 
 /// An authorizer that routes share.

@@ -47,7 +47,7 @@ pub use gateway_response::{GatewayResponseSource, GatewayResponses};
 pub use kind::Kind;
 pub use lambda::{
     EventFacts, HttpEventFacts, Malformed, PayloadFormat, StreamPrelude, authorizer_event, http_answer,
-    http_authorizer_event, http_event, proxy_answer, proxy_event, token_event,
+    http_authorizer_event, http_authorizer_event_v1, http_event, proxy_answer, proxy_event, token_event,
 };
 pub use log::{ExecutionLog, Pairs, Step};
 pub use mock::mock_status;

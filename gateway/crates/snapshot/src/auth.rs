@@ -3,7 +3,7 @@
 use crate::Function;
 use fancy_regex::Regex;
 use sluice_iam::Policy;
-use sluice_mapping::{ContextVariable, Expression};
+use sluice_mapping::{ContextVariable, Expression, PayloadFormat};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -49,11 +49,13 @@ pub enum LambdaKind {
         /// Expressions such as `method.request.header.X`.
         sources: Vec<Expression>,
     },
-    /// The request as HTTP APIs tell it, in payload format 2.0. As with [`Self::Request`], each source must be there.
+    /// The request as HTTP APIs tell it. As with [`Self::Request`], each source must be there.
     Http {
         /// What callers are told apart by.
         sources: Vec<IdentitySource>,
-        /// It answers `isAuthorized`, not a policy.
+        /// How it is told.
+        format: PayloadFormat,
+        /// It answers `isAuthorized`, not a policy. In payload format 2.0 only.
         is_simple: bool,
     },
 }

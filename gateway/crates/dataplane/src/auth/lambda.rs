@@ -14,13 +14,15 @@ use crate::auth::asked::method_arn;
 use crate::auth::only_header;
 use crate::core::Core;
 use crate::exchange::{Exchange, Refused};
-use crate::rest::lambda::{Invocation, invoke};
+use crate::rest::lambda::{Invocation, invoke, trace};
 use crate::rest::told::{Told, client_path, event_headers, route_key};
-use crate::rest::view::{Seen, trace_id};
+use crate::rest::view::Seen;
 use serde_json::{Map, Value};
 use sluice_iam::{Kind, Policy, method_scoped};
 use sluice_jwt::{TokenId, Verified};
-use sluice_mapping::{ContextValue, EventFacts, Request, RequestView, authorizer_event, token_event};
+use sluice_mapping::{
+    ContextValue, EventFacts, PayloadFormat, Request, RequestView, authorizer_event, token_event,
+};
 use sluice_snapshot::{IdentitySource, LambdaKind, LambdaPlan};
 use sluice_telemetry::Refusal;
 use std::cell::{Cell, RefCell};
@@ -242,9 +244,7 @@ async fn vouched(
     of: &Identity,
 ) -> Result<Rc<Vouched>, Refusal> {
     let unix_ms = core.clock.unix_ms(ex.received_ns);
-    let mut trace = Vec::new();
-    trace_id(&mut trace, ex, unix_ms);
-    let trace = String::from_utf8_lossy(&trace).into_owned();
+    let trace = trace(ex, None, unix_ms);
     let arn = method_arn(ex);
     let mut event = Vec::with_capacity(4096);
     match &plan.kind {
@@ -255,9 +255,13 @@ async fn vouched(
             let facts = EventFacts { path: &path, headers: &headers, is_binary: false, is_http_api: false };
             authorizer_event(&Request::new(&seen), &facts, &arn, &mut event);
         }
-        LambdaKind::Http { .. } => {
+        LambdaKind::Http { format, .. } => {
             let seen = Seen::new(ex, b"", unix_ms);
-            event = Told::http_v2(ex, &trace).authorizer_event(&seen, &arn, &of.sources);
+            let told = match format {
+                PayloadFormat::V1 => Told::http_v1(ex, b"", &trace),
+                PayloadFormat::V2 => Told::http_v2(ex, &trace),
+            };
+            event = told.authorizer_event(&seen, &arn, &of.sources);
         }
     }
     let invocation = Invocation {

@@ -254,7 +254,7 @@ fn is_field_value(text: &str) -> bool {
 }
 
 /// The trace: what is mapped, the client's own, or a new one.
-fn trace(ex: &Exchange, mapped: Option<&str>, unix_ms: u64) -> String {
+pub(crate) fn trace(ex: &Exchange, mapped: Option<&str>, unix_ms: u64) -> String {
     let of_client = || ex.header(KnownHeader::XAmznTraceId).and_then(|value| std::str::from_utf8(value).ok());
     mapped.or_else(of_client).filter(|trace| is_field_value(trace)).map_or_else(
         || {

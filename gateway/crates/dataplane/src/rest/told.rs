@@ -9,8 +9,8 @@ use crate::rest::headers::{Passage, of_request};
 use crate::rest::view::Seen;
 use serde_json::{Map, Value};
 use sluice_mapping::{
-    EventFacts, HttpEventFacts, OwnedRequest, Request, RequestView, http_authorizer_event, http_event,
-    proxy_event,
+    EventFacts, HttpEventFacts, OwnedRequest, Request, RequestView, http_authorizer_event,
+    http_authorizer_event_v1, http_event, proxy_event,
 };
 use sluice_sigv4::payload_hash;
 use sluice_snapshot::{Auth, Authorizer, Deployed, Function};
@@ -146,11 +146,20 @@ impl<'a> Told<'a> {
         Ok(event)
     }
 
-    /// The event of a REQUEST authorizer of payload format 2.0.
+    /// The event of an HTTP API's REQUEST authorizer.
     pub(crate) fn authorizer_event(&self, seen: &Seen<'_>, arn: &str, identity: &[String]) -> Vec<u8> {
         let mut event = Vec::with_capacity(4096);
-        if let Some(facts) = self.facts() {
-            http_authorizer_event(&Request::new(seen), &facts, arn, identity, &mut event);
+        let request = Request::new(seen);
+        match (&self.form, self.facts()) {
+            (Form::V1 { is_binary, is_http_api }, _) => {
+                let (is_binary, is_http_api) = (*is_binary, *is_http_api);
+                let facts = EventFacts { path: &self.path, headers: &self.headers, is_binary, is_http_api };
+                http_authorizer_event_v1(&request, &facts, arn, identity, &mut event);
+            }
+            (Form::V2(_), Some(facts)) => {
+                http_authorizer_event(&request, &facts, arn, identity, &mut event);
+            }
+            (Form::V2(_), None) => {}
         }
         event
     }

@@ -94,6 +94,43 @@ pub fn authorizer_event(request: &Request<'_>, facts: &EventFacts<'_>, method_ar
     event.end();
 }
 
+/// Appends the event of an HTTP API's REQUEST authorizer in this format (developer guide, "Control access to HTTP APIs with AWS
+/// Lambda authorizers"). `identity`: what its identity sources are in this request. Names have one value here, the last, and
+/// where there are none, the object is empty.
+pub fn http_authorizer_event_v1(
+    request: &Request<'_>,
+    facts: &EventFacts<'_>,
+    method_arn: &str,
+    identity: &[String],
+    out: &mut Vec<u8>,
+) {
+    let view = request.view();
+    let mut event = Writer::object(out);
+    event.text("version", "1.0");
+    event.text("type", "REQUEST");
+    event.text("methodArn", method_arn);
+    if !identity.is_empty() {
+        let identity = identity.join(",");
+        event.text("identitySource", &identity);
+        event.text("authorizationToken", &identity);
+    }
+    event.value("resource", view.context(Variable::ResourcePath));
+    event.text("path", facts.path);
+    event.value("httpMethod", view.context(Variable::HttpMethod));
+    Grouped::new(facts.headers.iter().map(|(name, value)| (&**name, &**value))).last(&mut event, "headers");
+    let query: Vec<_> = percent::query(view.query()).collect();
+    Grouped::new(query.iter().map(|(name, value)| (&**name, &**value)))
+        .last(&mut event, "queryStringParameters");
+    let (mut parameters, mut variables) = (Vec::new(), Vec::new());
+    view.path_parameters(&mut |name, raw| parameters.push((name, raw)));
+    view.stage_variables(&mut |name, value| variables.push((name, value)));
+    for (name, pairs) in [("pathParameters", &parameters), ("stageVariables", &variables)] {
+        event.inner(name, |inner| pairs.iter().for_each(|(name, value)| inner.text(name, value)));
+    }
+    event.inner("requestContext", |inner| context(inner, view));
+    event.end();
+}
+
 /// Appends the event of a TOKEN authorizer.
 pub fn token_event(token: &str, method_arn: &str, out: &mut Vec<u8>) {
     let mut event = Writer::object(out);
@@ -226,14 +263,19 @@ impl<'t> Grouped<'t> {
             event.raw(single, "null");
             return event.raw(multi, "null");
         }
-        event.inner(single, |inner| {
-            for (name, values) in &self.groups {
-                inner.text(name, values.last().copied().unwrap_or_default());
-            }
-        });
+        self.last(event, single);
         event.inner(multi, |inner| {
             for (name, values) in &self.groups {
                 inner.texts(name, values.iter().copied());
+            }
+        });
+    }
+
+    /// The last value of each.
+    fn last(&self, event: &mut Writer<'_>, name: &str) {
+        event.inner(name, |inner| {
+            for (name, values) in &self.groups {
+                inner.text(name, values.last().copied().unwrap_or_default());
             }
         });
     }
@@ -296,6 +338,28 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn an_authorizer_of_an_http_api_is_told_one_value_of_each_name() {
+        let request = TestRequest { query: "a=1&a=2", path: vec![("id", "a%2Fb")], ..TestRequest::default() };
+        let headers = [("X", "1"), ("X", "3")].map(|(n, v)| (Cow::Borrowed(n), Cow::Borrowed(v)));
+        let facts = EventFacts { path: "/users/a%2Fb", headers: &headers, is_http_api: true, ..BARE };
+        let told = |identity: &[&str], request: &TestRequest, facts: &EventFacts<'_>| {
+            let identity: Vec<_> = identity.iter().map(|source| (*source).to_owned()).collect();
+            let mut out = Vec::new();
+            http_authorizer_event_v1(&Request::new(request), facts, "arn:x", &identity, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let text = told(&["user1", "123"], &request, &facts);
+        assert!(text.starts_with(
+            r#"{"version":"1.0","type":"REQUEST","methodArn":"arn:x","identitySource":"user1,123","authorizationToken":"user1,123","resource":"#
+        ), "{text}");
+        let end = r#""headers":{"X":"3"},"queryStringParameters":{"a":"2"},"pathParameters":{"id":"a%2Fb"},"stageVariables":{},"requestContext":{"#;
+        assert!(text.contains(end) && !text.contains("body") && !text.contains("multiValue"), "{text}");
+        let text = told(&[], &TestRequest::default(), &BARE);
+        assert!(!text.contains("identitySource") && !text.contains("authorizationToken"), "{text}");
+        assert!(text.contains(r#""headers":{},"queryStringParameters":{},"pathParameters":{}"#), "{text}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod json;
 mod prelude;
 
 pub use answer::{Malformed, proxy_answer};
-pub use event::{EventFacts, authorizer_event, proxy_event, token_event};
+pub use event::{EventFacts, authorizer_event, http_authorizer_event_v1, proxy_event, token_event};
 pub use http_answer::{PayloadFormat, http_answer};
 pub use http_event::{HttpEventFacts, http_authorizer_event, http_event};
 pub use prelude::StreamPrelude;
