@@ -155,14 +155,18 @@ fn certificate_date(unix_s: i64) -> String {
 
 /// `Root=1-{seconds}-{96 bits}`, all hex: an X-Ray trace id, whose random part is the request id's.
 pub(crate) fn trace_id(out: &mut Vec<u8>, ex: &Exchange, unix_ms: u64) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
     out.extend_from_slice(b"Root=1-");
-    let seconds = (unix_ms / 1000) as u32;
-    for shift in (0..32).step_by(4).rev() {
-        let digit = (seconds >> shift) & 15;
-        out.push(char::from_digit(digit, 16).map_or(b'0', |c| c as u8));
+    for byte in ((unix_ms / 1000) as u32).to_be_bytes() {
+        for digit in [byte >> 4, byte & 15] {
+            out.push(HEX.get(usize::from(digit)).copied().unwrap_or(b'0'));
+        }
     }
     out.push(b'-');
-    out.extend(ex.request_id.iter().filter(|byte| **byte != b'-').take(24));
+    // 24 digits, between the dashes.
+    for part in [0..8, 9..13, 14..18, 19..23, 24..28] {
+        out.extend_from_slice(ex.request_id.get(part).unwrap_or_default());
+    }
 }
 
 impl RequestView for Seen<'_> {
