@@ -104,7 +104,8 @@ impl Relay<'_> {
         let response = forward::ResponseOut { head, bytes: bytes.as_slice(), delivery, keep, cache, coding };
         let written = forward::response_head(self.cs, self.core, ex, &response);
         ex.report.bytes_out += written as u64;
-        if !matches!(head.framing, BodyFraming::Length(SPLICE_BYTES..)) {
+        let is_large = matches!(head.framing, BodyFraming::Length(SPLICE_BYTES..));
+        if !(is_large && copy.is_none() && coding.is_none() && self.cs.socket().is_some()) {
             self.us.set_bulk(false);
         }
         bytes.recycle(&self.core.scratch);

@@ -13,7 +13,7 @@
 
 use crate::{
     bufring::BufRing,
-    ring::{Completion, Op, Token},
+    ring::{BULK_BYTES, Completion, Op, Token},
     socket,
 };
 use std::{
@@ -382,6 +382,7 @@ impl Epoll {
             let Some((id, start, room)) = pool.peek() else {
                 return self.end_recv(fd, token, -libc::ENOBUFS, 0);
             };
+            let room = if multishot { room } else { room.min(BULK_BYTES as usize) };
             // SAFETY: the buffer is the driver's until a completion names it.
             let returned = unsafe { libc::recv(fd, start.cast(), room, libc::MSG_DONTWAIT) };
             let Some(result) = result_of(returned) else {

@@ -72,6 +72,8 @@ pub(crate) struct Io {
     pub(crate) hold_send: bool,
     /// Splices that need the descriptor to be non-blocking.
     pub(crate) nonblocking: u8,
+    /// It is; and stays so after a splice until a receive is to be armed, which would not wait on it.
+    pub(crate) is_nonblocking: bool,
     pub(crate) poll_in: bool,
     pub(crate) poll_out: bool,
     pub(crate) poll_hup: bool,
@@ -244,6 +246,7 @@ impl Ios {
             hold_recv: false,
             hold_send: false,
             nonblocking: 0,
+            is_nonblocking: false,
             poll_in: false,
             poll_out: false,
             poll_hup: false,

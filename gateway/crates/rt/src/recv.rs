@@ -12,6 +12,7 @@ use crate::{
     bufring::Buf,
     io::{Arm, Group, Ios, Phase, gone},
     ring::Op,
+    socket,
     task::Waiter,
 };
 use std::io;
@@ -29,6 +30,10 @@ impl Ios {
             Group::Accepted => self.accepted.group(),
             Group::Connected => self.connected.group(),
         };
+        if std::mem::take(&mut io.is_nonblocking) {
+            // Fails for no valid descriptor.
+            let _ = socket::set_nonblocking(io.fd, false);
+        }
         io.recv_arm = Arm::On;
         let (fd, multishot, token) = (io.fd, !io.bulk, io.token(Op::Recv, index));
         self.ring.recv(fd, group, multishot, token);

@@ -105,6 +105,9 @@ pub(crate) struct Ring {
 }
 
 /// The kernel itself goes on after a partial send.
+/// What a receive that is no multishot takes: a response's head, and little of the body that is to be spliced.
+pub(crate) const BULK_BYTES: u32 = 1024;
+
 const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// With [`Wait::Gather`]: as many completions end the wait early.
@@ -169,7 +172,7 @@ impl Ring {
         let entry = if multishot {
             opcode::RecvMulti::new(fd, group).build()
         } else {
-            let receive = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(group).build();
+            let receive = opcode::Recv::new(fd, std::ptr::null_mut(), BULK_BYTES).buf_group(group).build();
             receive.flags(squeue::Flags::BUFFER_SELECT)
         };
         // SAFETY: points to no memory; the buffers of the group outlive the ring.

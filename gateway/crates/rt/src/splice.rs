@@ -4,10 +4,12 @@
 //! 1. the source leaves multishot receive: cancelled, and waited for, because what it has taken already must go first;
 //! 2. those buffers are written to the destination the ordinary way, and flushed if a send is under way already;
 //! 3. both descriptors become non-blocking (splice(2) on sockets ignores its own flag and looks at theirs), and the
-//!    ring waits for readiness. Only for the duration: ring operations on a non-blocking descriptor don't wait;
+//!    ring waits for readiness;
 //! 4. source to pipe; what is written and not yet sent, together with the first of what is in the pipe; pipe to
 //!    destination, until the length is reached or the source ends;
-//! 5. blocking again, receive armed again, the pipe goes back to its pool.
+//! 5. receive armed again, blocking for that (ring operations on a non-blocking descriptor don't wait), and the pipe goes
+//!    back to its pool. A destination's receive has never stopped: it stays non-blocking for the next splice, and a send
+//!    that finds it full waits until it is writable.
 //!
 //! A pipe that still holds bytes is closed, never reused, and both streams fail from then on: bytes are missing.
 
@@ -440,8 +442,9 @@ impl Ios {
 
     fn enter_nonblocking(&mut self, index: u32) -> io::Result<()> {
         let io = self.get(index).ok_or_else(gone)?;
-        if io.nonblocking == 0 {
+        if !io.is_nonblocking {
             socket::set_nonblocking(io.fd, true)?;
+            io.is_nonblocking = true;
         }
         io.nonblocking += 1;
         Ok(())
@@ -451,8 +454,6 @@ impl Ios {
         let Some(io) = self.get(index) else { return };
         io.nonblocking = io.nonblocking.saturating_sub(1);
         if io.nonblocking == 0 {
-            // Fails for no valid descriptor.
-            let _ = socket::set_nonblocking(io.fd, false);
             self.arm_recv(index);
         }
     }

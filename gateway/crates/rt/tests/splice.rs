@@ -353,6 +353,36 @@ fn ordinary_traffic_the_other_way_goes_on() {
     });
 }
 
+#[test]
+fn a_destination_is_written_and_read_as_before_afterwards() {
+    core(|| async {
+        let (source, feeder) = pair().await;
+        let (sink, reader) = pair().await;
+        let (body, answer, request) = (vec![3; 300_000], pattern(8 << 20), pattern(1 << 20));
+        for _ in 0..3 {
+            feeder.write(&body);
+            feeder.flush();
+            // In one segment, then in several.
+            sink.write(b"head");
+            assert_eq!(source.splice_to(&sink, 150_000).await.unwrap(), 150_000);
+            sink.write_bytes(vec![1; 9000].into());
+            sink.write_bytes(vec![2; 9000].into());
+            assert_eq!(source.splice_to(&sink, 150_000).await.unwrap(), 150_000);
+            let expected = [b"head", &body[..150_000], &[1; 9000], &[2; 9000], &body[150_000..]].concat();
+            assert!(read_exact(&reader, expected.len()).await == expected);
+            // More than the socket takes at once, then more than one receive brings.
+            sink.write_bytes(answer.clone().into());
+            sink.flush();
+            assert!(read_exact(&reader, answer.len()).await == answer);
+            reader.write(&request);
+            reader.flush();
+            assert!(read_exact(&sink, request.len()).await == request);
+        }
+        reader.shutdown_write();
+        assert!(sink.recv().await.unwrap().is_none());
+    });
+}
+
 const BEFORE_BYTES: usize = 8 << 20;
 
 #[test]
