@@ -42,12 +42,7 @@ impl Fixture {
     }
 
     fn make_api(&mut self) {
-        let other = self.good("POST", "/restapis", &json!({ "name": "other" }));
-        let at = format!("/restapis/{}", text(&other, "id"));
-        let root = format!("{at}/resources/{}/methods/GET", text(&other, "rootResourceId"));
-        self.good("PUT", &root, &json!({ "authorizationType": "NONE" }));
-        self.good("PUT", &format!("{root}/integration"), &json!({ "type": "MOCK" }));
-        self.good("POST", &format!("{at}/deployments"), &json!({ "stageName": "prod" }));
+        let other = self.make_others();
         let api = json!({ "name": "pets", "description": "d", "version": "v1", "binaryMediaTypes": ["application/pdf"],
                           "endpointConfiguration": { "types": ["EDGE"] } });
         let api = self.good("POST", "/restapis", &api);
@@ -60,6 +55,9 @@ impl Fixture {
         let pet = resource(&pets, "{id}");
         let authorizer = json!({ "name": "a", "type": "TOKEN", "authorizerUri": ARN, "identitySource": "method.request.header.A" });
         let authorizer = text(&self.good("POST", &format!("{at}/authorizers"), &authorizer), "id");
+        let request = json!({ "name": "r", "type": "REQUEST", "authorizerUri": ARN, "authorizerResultTtlInSeconds": 0,
+                              "identitySource": "method.request.header.A" });
+        let request = text(&self.good("POST", &format!("{at}/authorizers"), &request), "id");
         let pool =
             |name: &str| format!("arn:aws:cognito-idp:us-east-1:123456789012:userpool/us-east-1_{name}");
         let cognito = json!({ "name": "c", "type": "COGNITO_USER_POOLS", "providerARNs": [pool("one")], "identitySource": "method.request.header.A" });
@@ -91,6 +89,7 @@ impl Fixture {
             ("restapi", at.clone()),
             ("resource", format!("{at}/resources/{pets}")),
             ("authorizer", format!("{at}/authorizers/{authorizer}")),
+            ("request-authorizer", format!("{at}/authorizers/{request}")),
             ("pool-authorizer", format!("{at}/authorizers/{cognito}")),
             ("validator", format!("{at}/requestvalidators/{validator}")),
             ("model", format!("{at}/models/Pet")),
@@ -104,7 +103,7 @@ impl Fixture {
         ]);
         self.names.extend([
             ("api", id),
-            ("other", text(&other, "id")),
+            ("other", other),
             ("sibling", sibling),
             ("authorizer", authorizer),
             ("validator", validator),
@@ -112,9 +111,27 @@ impl Fixture {
         ]);
     }
 
+    /// An API with a MOCK, whose id is returned, and a private one.
+    fn make_others(&mut self) -> String {
+        let other = self.good("POST", "/restapis", &json!({ "name": "other" }));
+        let at = format!("/restapis/{}", text(&other, "id"));
+        let root = format!("{at}/resources/{}/methods/GET", text(&other, "rootResourceId"));
+        self.good("PUT", &root, &json!({ "authorizationType": "NONE" }));
+        self.good("PUT", &format!("{root}/integration"), &json!({ "type": "MOCK" }));
+        self.good("POST", &format!("{at}/deployments"), &json!({ "stageName": "prod" }));
+        let private = json!({ "name": "private", "endpointConfiguration": { "types": ["PRIVATE"], "vpcEndpointIds": ["vpce-1"] } });
+        let private = text(&self.good("POST", "/restapis", &private), "id");
+        self.paths.extend([
+            ("mock-method", root.clone()),
+            ("mock-integration", format!("{root}/integration")),
+            ("private-restapi", format!("/restapis/{private}")),
+        ]);
+        text(&other, "id")
+    }
+
     fn make_method(&self, at: &str) {
         let method = json!({
-            "authorizationType": "NONE", "requestModels": { "application/json": "Empty" },
+            "authorizationType": "NONE", "authorizationScopes": ["old"], "requestModels": { "application/json": "Empty" },
             "requestParameters": {
                 "method.request.header.a": false, "method.request.querystring.q": false, "method.request.path.id": true
             }
@@ -248,9 +265,10 @@ struct Row<'t> {
 fn rows() -> impl Iterator<Item = Row<'static>> {
     TABLE.lines().filter(|line| !line.starts_with('#')).skip(1).map(|line| {
         let cells: Vec<_> = line.split('\t').collect();
-        let [resource, path, value, shown, add, replace, remove] = cells[..] else {
-            panic!("7 cells: {line}")
+        let [resource, path, value, shown, add, replace, remove, source] = cells[..] else {
+            panic!("8 cells: {line}")
         };
+        assert!(["page", "also", "client", "-"].contains(&source), "{line}");
         Row { resource, path, value, shown, expected: [add, replace, remove] }
     })
 }

@@ -1,6 +1,6 @@
 //! REST APIs: how a request finds its stage and its method, and what it gets that finds none.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_harness::rest::{RestApi, catalog, http_proxy, mock};
 use sluice_harness::{Backend, Call, Gateway, Reply, Sluice};
 
@@ -129,6 +129,69 @@ fn an_api_may_be_closed_at_its_own_host() {
     gateway.serve_rest(&[pets_of_dev()]);
     assert_refused(&gateway, Call::get("/dev/hi").host("def456.execute-api.r.localhost"), FORBIDDEN);
     assert_text(&gateway, Call::get("/_aws/execute-api/def456/dev/hi"), "dev");
+}
+
+/// Asks the control plane; what it answers.
+fn told(gateway: &Gateway, method: &str, path: &str, body: &Value) -> Value {
+    let response = gateway.operator_call(method, path, &body.to_string());
+    assert!((200..300).contains(&response.status), "{method} {path}: {response:?}");
+    serde_json::from_str(&response.text()).unwrap_or_default()
+}
+
+/// The changes that `sluice plan` tells of.
+fn planned(gateway: &Gateway) -> Vec<String> {
+    let plan = String::from_utf8(Sluice::output(&["plan", "--admin", &gateway.admin().to_string()]).stdout);
+    plan.unwrap().lines().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_plan_names_each_change_until_it_is_deployed() {
+    let gateway = Gateway::start("");
+    let tell = |method: &str, path: &str, body: &Value| told(&gateway, method, path, body);
+    let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
+    let replace = |path: &str, value: &str| json!({ "patchOperations": [{ "op": "replace", "path": path, "value": value }] });
+    let api = tell("POST", "/restapis", &json!({ "name": "pets" }));
+    let (at, root) = (format!("/restapis/{}", id(&api)), api["rootResourceId"].as_str().unwrap().to_owned());
+    let arn = "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/arn:aws:lambda:us-east-1:123456789012:function:f/invocations";
+    let authorizer = json!({ "name": "guard", "type": "TOKEN", "authorizerUri": arn, "identitySource": "method.request.header.A" });
+    let authorizer = id(&tell("POST", &format!("{at}/authorizers"), &authorizer));
+    let validator = id(&tell("POST", &format!("{at}/requestvalidators"), &json!({ "name": "strict" })));
+    let model =
+        json!({ "name": "Pet", "contentType": "application/json", "schema": "{\"type\":\"object\"}" });
+    tell("POST", &format!("{at}/models"), &model);
+    let method = json!({ "authorizationType": "CUSTOM", "authorizerId": authorizer, "requestValidatorId": validator,
+                         "requestModels": { "application/json": "Pet" } });
+    let pets = id(&tell("POST", &format!("{at}/resources/{root}"), &json!({ "pathPart": "pets" })));
+    let pets = format!("{at}/resources/{pets}/methods/GET");
+    let integration = format!("{pets}/integration");
+    tell("PUT", &pets, &method);
+    tell("PUT", &integration, &json!({ "type": "MOCK" }));
+    let (authorizer, validator) =
+        (format!("{at}/authorizers/{authorizer}"), format!("{at}/requestvalidators/{validator}"));
+    let deploy = || tell("POST", &format!("{at}/deployments"), &json!({ "stageName": "s" }));
+    assert_eq!(planned(&gateway), ["+ GET /pets"], "what a first deployment would serve");
+    deploy();
+    assert_eq!(planned(&gateway), [""; 0]);
+    let throttled = format!("{at}/gatewayresponses/THROTTLED");
+    for (verb, path, body, line) in [
+        ("PATCH", &pets, replace("/apiKeyRequired", "true"), "~ GET /pets"),
+        ("DELETE", &integration, Value::Null, "~ GET /pets"),
+        ("POST", &format!("{at}/resources/{root}"), json!({ "pathPart": "toys" }), "+ resource /toys"),
+        ("PUT", &throttled, json!({ "statusCode": "503" }), "+ gateway response THROTTLED"),
+        ("PATCH", &throttled, replace("/statusCode", "420"), "~ gateway response THROTTLED"),
+        ("PATCH", &format!("{at}/models/Pet"), replace("/schema", r#"{"type":"string"}"#), "~ model Pet"),
+        ("PATCH", &validator, replace("/validateRequestBody", "true"), "~ request validator strict"),
+        ("PATCH", &authorizer, replace("/authorizerResultTtlInSeconds", "1"), "~ authorizer guard"),
+    ] {
+        tell(verb, path, &body);
+        assert_eq!(planned(&gateway), [line]);
+        // Without an integration there is nothing to deploy.
+        if gateway.operator_call("GET", &integration, "").status != 200 {
+            tell("PUT", &integration, &json!({ "type": "MOCK" }));
+        }
+        deploy();
+        assert_eq!(planned(&gateway), [""; 0], "after {line}");
+    }
 }
 
 #[test]

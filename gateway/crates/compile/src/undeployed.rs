@@ -1,7 +1,7 @@
 //! What has been edited and does not serve yet.
 
 use sluice_catalog::{Catalog, Definition, Method};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a stage differs from its API as it is edited.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Undeployed {
     pub api_name: String,
     /// Name of the stage; `None`: the API has none, so that nothing of it serves.
     pub stage: Option<String>,
-    /// One each: `+ GET /pets`, `- GET /pets`, `~ GET /pets`, `~ models`.
+    /// One each: `+ GET /pets`, `- GET /pets`, `~ GET /pets`, `+ resource /toys`, `~ model Pet`, `~ resource policy`.
     pub changes: Vec<String>,
 }
 
@@ -28,7 +28,9 @@ pub fn undeployed(catalog: &Catalog) -> Vec<Undeployed> {
             }
         };
         if api.stages.is_empty() {
-            note(None, changes(&Definition::default(), &api.definition));
+            // What it begins to serve, and not what each API begins with.
+            let nothing = Definition { resources: BTreeMap::new(), ..(*api.definition).clone() };
+            note(None, changes(&nothing, &api.definition));
         }
         for stage in api.stages.values() {
             let nothing = Definition::default();
@@ -56,11 +58,18 @@ fn changes(served: &Definition, edited: &Definition) -> Vec<String> {
         let method = words.next();
         (words.next(), method)
     });
+    let (before, after) = (bare(served), bare(edited));
+    changes.extend(after.difference(&before).map(|path| format!("+ resource {path}")));
+    changes.extend(before.difference(&after).map(|path| format!("- resource {path}")));
+    named(&mut changes, "model", &served.models, &edited.models, |one| &one.name);
+    named(&mut changes, "request validator", &served.request_validators, &edited.request_validators, |one| {
+        &one.name
+    });
+    named(&mut changes, "authorizer", &served.authorizers, &edited.authorizers, |one| &one.name);
+    named(&mut changes, "gateway response", &served.gateway_responses, &edited.gateway_responses, |one| {
+        &one.response_type
+    });
     for (differs, what) in [
-        (served.models != edited.models, "models"),
-        (served.request_validators != edited.request_validators, "request validators"),
-        (served.authorizers != edited.authorizers, "authorizers"),
-        (served.gateway_responses != edited.gateway_responses, "gateway responses"),
         (served.policy != edited.policy, "resource policy"),
         (served.binary_media_types != edited.binary_media_types, "binary media types"),
         (served.minimum_compression_size != edited.minimum_compression_size, "minimum compression size"),
@@ -77,6 +86,36 @@ fn changes(served: &Definition, edited: &Definition) -> Vec<String> {
     changes
 }
 
+/// Adds what came, went or changed of one kind, by its name.
+fn named<T: PartialEq>(
+    changes: &mut Vec<String>,
+    kind: &str,
+    served: &BTreeMap<String, T>,
+    edited: &BTreeMap<String, T>,
+    name: impl Fn(&T) -> &str,
+) {
+    for (id, one) in edited {
+        match served.get(id) {
+            None => changes.push(format!("+ {kind} {}", name(one))),
+            Some(known) if known != one => changes.push(format!("~ {kind} {}", name(one))),
+            Some(_) => {}
+        }
+    }
+    let gone = served.iter().filter(|(id, _)| !edited.contains_key(*id));
+    changes.extend(gone.map(|(_, one)| format!("- {kind} {}", name(one))));
+}
+
+/// Resources without a method of their own, which no method's name tells of. The root is always there.
+fn bare(definition: &Definition) -> BTreeSet<&str> {
+    let without = definition.resources.values().filter(|one| one.methods.is_empty() && one.path != "/");
+    // Those that only lead to others come and go with them.
+    let leads = |path: &str| {
+        let below = |other: &str| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        definition.resources.values().any(|other| below(&other.path))
+    };
+    without.map(|one| one.path.as_str()).filter(|path| !leads(path)).collect()
+}
+
 /// Methods by what they are called: `GET /pets`.
 fn methods(definition: &Definition) -> BTreeMap<String, &Method> {
     let resources = definition.resources.values();
@@ -90,7 +129,7 @@ fn methods(definition: &Definition) -> BTreeMap<String, &Method> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sluice_catalog::{Deployment, Resource, RestApi, Stage};
+    use sluice_catalog::{Deployment, GatewayResponse, Model, RequestValidator, Resource, RestApi, Stage};
     use std::sync::Arc;
 
     fn definition(methods: &[(&str, &str, bool)]) -> Arc<Definition> {
@@ -111,7 +150,23 @@ mod tests {
     fn says_what_differs_and_only_that() {
         let mut edited = (*definition(&[("/a", "GET", true), ("/b", "GET", false)])).clone();
         edited.binary_media_types.push("image/png".to_owned());
-        let served = definition(&[("/a", "GET", false), ("/c", "ANY", false)]);
+        for path in ["/new", "/way", "/way/to"] {
+            let resource = Resource { path: path.to_owned(), ..Resource::default() };
+            edited.resources.insert(path.to_owned(), Arc::new(resource));
+        }
+        let pet =
+            |schema: &str| Model { name: "Pet".to_owned(), schema: schema.to_owned(), ..Model::default() };
+        let validator =
+            |name: &str| RequestValidator { name: name.to_owned(), ..RequestValidator::default() };
+        let refusal =
+            GatewayResponse { response_type: "DEFAULT_4XX".to_owned(), ..GatewayResponse::default() };
+        edited.models.insert("Pet".to_owned(), pet("{}"));
+        edited.request_validators.insert("new".to_owned(), validator("n"));
+        edited.gateway_responses.insert("DEFAULT_4XX".to_owned(), refusal);
+        let mut served = (*definition(&[("/a", "GET", false), ("/c", "ANY", false)])).clone();
+        served.models.insert("Pet".to_owned(), pet("[]"));
+        served.request_validators.insert("old".to_owned(), validator("o"));
+        let served = Arc::new(served);
         let edited = Arc::new(edited);
         let deployment = |id: &str, definition: &Arc<Definition>| {
             let definition = Arc::clone(definition);
@@ -140,7 +195,22 @@ mod tests {
         assert_eq!(
             said,
             [
-                ("abc", Some("prod"), lines(&["~ GET /a", "+ GET /b", "- ANY /c", "~ binary media types"])),
+                (
+                    "abc",
+                    Some("prod"),
+                    lines(&[
+                        "~ GET /a",
+                        "+ GET /b",
+                        "- ANY /c",
+                        "+ resource /new",
+                        "+ resource /way/to",
+                        "~ model Pet",
+                        "+ request validator n",
+                        "- request validator o",
+                        "+ gateway response DEFAULT_4XX",
+                        "~ binary media types",
+                    ])
+                ),
                 ("xyz", None, lines(&["+ GET /a", "+ ANY /c"])),
             ]
         );

@@ -22,8 +22,7 @@ pub(crate) fn update(catalog: &mut Catalog, call: &Call) -> Answer {
     for patch in patches(call, "updateAccountInput")? {
         match patch.parts().as_slice() {
             ["cloudwatchRoleArn"] => {
-                patch.needs(&["replace", "remove"])?;
-                let arn = patch.optional();
+                let arn = patch.replacement()?;
                 if arn.as_deref().is_some_and(|arn| !arn.starts_with("arn:")) {
                     return Err(Fault::bad_request(
                         "The role ARN does not have required permissions configured. Please grant trust permission for API Gateway and add the required role policy.",

@@ -102,9 +102,9 @@ pub(crate) fn update(catalog: &mut Catalog, call: &Call) -> Answer {
     let key = Arc::make_mut(key);
     for patch in patches(call, "updateApiKeyInput")? {
         match patch.parts().as_slice() {
-            ["name"] => key.name = patch.optional(),
-            ["description"] => key.description = patch.optional(),
-            ["customerId"] => key.customer_id = patch.optional(),
+            ["name"] => key.name = patch.replacement()?,
+            ["description"] => key.description = patch.replacement()?,
+            ["customerId"] => key.customer_id = patch.replacement()?,
             ["enabled"] => {
                 patch.needs(&["replace"])?;
                 key.enabled = patch.bool();
@@ -113,6 +113,8 @@ pub(crate) fn update(catalog: &mut Catalog, call: &Call) -> Answer {
                 patch.needs(&["add", "remove"])?;
                 patch.item(&mut key.stage_keys, &patch.text());
             }
+            // Neither CreateApiKey nor GetApiKey has such a member.
+            ["labels"] => return Err(patch.unsupported()),
             _ => return Err(patch.bad_path()),
         }
     }

@@ -160,10 +160,14 @@ pub(crate) fn update(catalog: &mut Catalog, call: &Call) -> Answer {
 }
 
 fn apply(authorizer: &mut Authorizer, patch: &Patch) -> Result<(), Fault> {
-    if patch.path == "/providerARNs" && patch.op != "replace" {
-        patch.needs(&["add", "remove", "replace"])?;
-        patch.item(&mut authorizer.provider_arns, &patch.text());
-        return Ok(());
+    match patch.path.as_str() {
+        "/providerARNs" => return patch.list(&mut authorizer.provider_arns),
+        "/identitySource" => {
+            patch.needs(&["add", "replace", "remove"])?;
+            authorizer.identity_source = patch.optional();
+            return Ok(());
+        }
+        _ => {}
     }
     patch.replaces_one_of(&[
         "/authorizerUri",
@@ -173,7 +177,6 @@ fn apply(authorizer: &mut Authorizer, patch: &Patch) -> Result<(), Fault> {
         "/identitySource",
         "/identityValidationExpression",
         "/name",
-        "/providerARNs",
         "/type",
     ])?;
     match patch.path.as_str() {
@@ -183,11 +186,9 @@ fn apply(authorizer: &mut Authorizer, patch: &Patch) -> Result<(), Fault> {
             authorizer.authorizer_result_ttl_in_seconds = Some(ttl(patch.integer()?)?);
         }
         "/authType" => authorizer.auth_type = patch.optional(),
-        "/identitySource" => authorizer.identity_source = patch.optional(),
         "/identityValidationExpression" => authorizer.identity_validation_expression = patch.optional(),
         "/name" => authorizer.name = patch.text(),
-        "/type" => authorizer.authorizer_type = kind(&patch.text(), "updateAuthorizerInput.type")?,
-        _ => authorizer.provider_arns = patch.text().split(',').map(|arn| arn.trim().to_owned()).collect(),
+        _ => authorizer.authorizer_type = kind(&patch.text(), "updateAuthorizerInput.type")?,
     }
     Ok(())
 }

@@ -150,6 +150,10 @@ pub(crate) fn update(catalog: &mut Catalog, call: &Call) -> Answer {
             ["endpointConfiguration", rest @ ..] => {
                 rest_apis::apply_to_endpoint(&mut domain.endpoint_configuration, &patch, rest)?;
             }
+            ["mutualTlsAuthentication", "truststoreUri" | "truststoreVersion"]
+            | ["policy" | "managementPolicy" | "routingMode" | "endpointAccessMode"] => {
+                return Err(patch.unsupported());
+            }
             _ => return Err(patch.bad_path()),
         }
     }
@@ -241,16 +245,16 @@ pub(crate) fn update_mapping(catalog: &mut Catalog, call: &Call) -> Answer {
 
 fn apply_to_mapping(mapping: &mut BasePathMapping, patch: &Patch) -> Result<(), Fault> {
     match patch.parts().as_slice() {
-        ["basePath"] => {
+        // AWS's table has the first spelling of each, its examples the second.
+        ["basepath" | "basePath"] => {
             patch.needs(&["replace"])?;
             mapping.base_path = base_path(patch.value.clone())?;
         }
-        // AWS documents the first spelling and takes both.
         ["restapiId" | "restApiId"] => {
             patch.needs(&["replace"])?;
             mapping.rest_api_id = patch.text();
         }
-        ["stage"] => mapping.stage = patch.optional(),
+        ["stage"] => mapping.stage = patch.replacement()?,
         _ => return Err(patch.bad_path()),
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::methods::{UNKNOWN_STATUS, check_status, find, find_mut, status_error};
-use super::patch::{Patch, patches, patches_and};
+use super::patch::{Patch, as_string, patches, patches_and};
 use super::{Answer, Call, Reply, show};
 use sluice_catalog::{
     Catalog, ContentHandling, Integration, IntegrationResponse, IntegrationType, Strings, TlsConfig,
@@ -267,7 +267,11 @@ pub(crate) fn update(catalog: &mut Catalog, call: &Call) -> Answer {
 
 fn apply(integration: &mut Integration, patch: &Patch, call: &Call) -> Result<(), Fault> {
     match patch.parts().as_slice() {
-        ["cacheKeyParameters"] => patch.item(&mut integration.cache_key_parameters, &patch.text()),
+        ["cacheKeyParameters"] if patch.op == "replace" => {
+            integration.cache_key_parameters = patch.whole_list()?;
+        }
+        ["cacheKeyParameters"] => patch.list(&mut integration.cache_key_parameters)?,
+        // As Terraform names them.
         ["cacheKeyParameters", name] => patch.item(&mut integration.cache_key_parameters, name),
         ["requestParameters", name] => {
             patch.entry(&mut integration.request_parameters, name, UNKNOWN_PARAMETER)?;
@@ -275,20 +279,23 @@ fn apply(integration: &mut Integration, patch: &Patch, call: &Call) -> Result<()
         ["requestTemplates", media_type] => {
             patch.entry(&mut integration.request_templates, media_type, UNKNOWN_TYPE)?;
         }
-        ["requestParameters"] if patch.removes() => integration.request_parameters.clear(),
-        ["requestTemplates"] if patch.removes() => integration.request_templates.clear(),
+        ["requestParameters"] => patch.entries(&mut integration.request_parameters, as_string)?,
+        ["requestTemplates"] => patch.entries(&mut integration.request_templates, as_string)?,
         ["contentHandling"] => {
             integration.content_handling =
-                handling(patch.optional(), "updateIntegrationInput.contentHandling")?;
+                handling(patch.replacement()?, "updateIntegrationInput.contentHandling")?;
         }
-        ["credentials"] => integration.credentials = patch.optional(),
-        ["connectionId"] => integration.connection_id = patch.optional(),
-        ["connectionType"] => integration.connection_type = patch.optional(),
-        ["responseTransferMode"] => integration.response_transfer_mode = patch.optional(),
-        ["tlsConfig"] | ["tlsConfig", "insecureSkipVerification"] if patch.removes() => {
-            integration.tls_config = None
+        ["credentials"] => integration.credentials = patch.replacement()?,
+        ["connectionId"] => integration.connection_id = patch.replacement()?,
+        ["connectionType"] => integration.connection_type = patch.replacement()?,
+        ["responseTransferMode"] => integration.response_transfer_mode = patch.replacement()?,
+        ["integrationTarget"] => return Err(patch.unsupported()),
+        // "Supported, except for MOCK", as is the URI: that one Terraform sends all the same.
+        ["httpMethod"] if integration.integration_type == IntegrationType::Mock => {
+            return Err(patch.bad_path());
         }
         ["tlsConfig", "insecureSkipVerification"] => {
+            patch.needs(&["replace"])?;
             integration.tls_config = Some(TlsConfig { insecure_skip_verification: patch.bool() });
         }
         [single] => {
@@ -299,7 +306,6 @@ fn apply(integration: &mut Integration, patch: &Patch, call: &Call) -> Result<()
                 "passthroughBehavior" => integration.passthrough_behavior = patch.text(),
                 "timeoutInMillis" => integration.timeout_in_millis = timeout(patch.integer()?, call)?,
                 "uri" => integration.uri = patch.optional(),
-                "type" => integration.integration_type = kind(&patch.text())?,
                 _ => return Err(patch.bad_path()),
             }
         }
@@ -395,7 +401,12 @@ pub(crate) fn update_response(catalog: &mut Catalog, call: &Call) -> Answer {
             }
             ["contentHandling"] => {
                 let at = "updateIntegrationResponseInput.contentHandling";
-                response.content_handling = handling(patch.optional(), at)?;
+                response.content_handling = handling(patch.replacement()?, at)?;
+            }
+            ["responseParameters"] => patch.entries(&mut response.response_parameters, as_string)?,
+            ["responseTemplates"] => {
+                let read = |value: &serde_json::Value| Some(as_string(value).filter(|text| !text.is_empty()));
+                patch.entries(&mut response.response_templates, read)?;
             }
             ["responseParameters", name] => {
                 patch.entry(&mut response.response_parameters, name, UNKNOWN_PARAMETER)?;

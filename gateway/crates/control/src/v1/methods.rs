@@ -1,9 +1,9 @@
 //! Methods of resources, and the answers that they declare.
 
 use super::fault::Fault;
-use super::patch::{Patch, patches, patches_and};
+use super::patch::{Patch, as_flag, as_string, patches, patches_and};
 use super::{Answer, Call, Reply, resources, show};
-use sluice_catalog::{Catalog, Definition, Method, MethodResponse};
+use sluice_catalog::{Catalog, Definition, IntegrationType, Method, MethodResponse};
 use std::collections::BTreeMap;
 
 pub(crate) const UNKNOWN: &str = "Invalid Method identifier specified";
@@ -155,14 +155,7 @@ fn apply(definition: &Definition, method: &mut Method, patch: &Patch) -> Result<
                 method.authorizer_id = patch.optional();
             }
         }
-        ["authorizationScopes"] => {
-            patch.needs(&["add", "remove"])?;
-            patch.item(&mut method.authorization_scopes, &patch.text());
-        }
-        ["authorizationScopes", scope] => {
-            patch.needs(&["add", "remove"])?;
-            patch.item(&mut method.authorization_scopes, scope);
-        }
+        ["authorizationScopes"] => patch.list(&mut method.authorization_scopes)?,
         ["apiKeyRequired"] => {
             patch.needs(&["replace"])?;
             method.api_key_required = patch.bool();
@@ -175,6 +168,15 @@ fn apply(definition: &Definition, method: &mut Method, patch: &Patch) -> Result<
             patch.needs(&["replace"])?;
             method.request_validator_id = patch.optional();
         }
+        // "Supported, except for MOCK", of the whole of them.
+        ["requestParameters"] if patch.op == "replace" && is_mock(method) => {
+            return Err(patch.bad_path());
+        }
+        ["requestParameters"] => {
+            patch.entries(&mut method.request_parameters, as_flag)?;
+            check_parameters(&method.request_parameters)?;
+        }
+        ["requestModels"] => patch.entries(&mut method.request_models, as_string)?,
         ["requestParameters", name] => {
             patch.entry_of(&mut method.request_parameters, name, patch.bool(), UNKNOWN_PARAMETER)?;
             check_parameters(&method.request_parameters)?;
@@ -183,6 +185,10 @@ fn apply(definition: &Definition, method: &mut Method, patch: &Patch) -> Result<
         _ => return Err(patch.bad_path()),
     }
     Ok(())
+}
+
+fn is_mock(method: &Method) -> bool {
+    method.integration.as_ref().is_some_and(|one| one.integration_type == IntegrationType::Mock)
 }
 
 /// What is wrong with a status code in the path, if anything.
@@ -254,6 +260,8 @@ pub(crate) fn update_response(catalog: &mut Catalog, call: &Call) -> Answer {
     let mut response = response(catalog, call)?.clone();
     for patch in patches {
         match patch.parts().as_slice() {
+            ["responseParameters"] => patch.entries(&mut response.response_parameters, as_flag)?,
+            ["responseModels"] => patch.entries(&mut response.response_models, as_string)?,
             ["responseParameters", name] => {
                 patch.entry_of(&mut response.response_parameters, name, patch.bool(), UNKNOWN_PARAMETER)?;
             }

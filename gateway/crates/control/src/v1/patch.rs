@@ -5,6 +5,7 @@
 use super::Call;
 use super::fault::{Fault, enum_error};
 use super::input::Input;
+use serde_json::{Map, Value};
 use sluice_catalog::Strings;
 use std::collections::BTreeMap;
 
@@ -89,6 +90,11 @@ impl Patch {
         Err(Fault::bad_request(text))
     }
 
+    /// A member that is AWS's and is not here, told by its name.
+    pub(crate) fn unsupported(&self) -> Fault {
+        Fault::bad_request(format!("{} is not supported by this gateway.", self.segments.join("/")))
+    }
+
     /// Of resources whose paths all take `replace` only: the operation and the path must be among them.
     pub(crate) fn replaces_one_of(&self, paths: &[&str]) -> Result<(), Fault> {
         let (path, op) = (&self.path, &self.op);
@@ -121,11 +127,20 @@ impl Patch {
         self.value.clone().filter(|value| !self.removes() && !value.is_empty())
     }
 
+    /// What an optional text is replaced by, where AWS takes no other operation.
+    pub(crate) fn replacement(&self) -> Result<Option<String>, Fault> {
+        self.needs(&["replace"])?;
+        Ok(self.optional())
+    }
+
     /// A value that is a JSON object of strings, in place of a whole map.
     pub(crate) fn strings(&self) -> Result<Strings, Fault> {
-        let wrong =
-            |_| Fault::bad_request(format!("Invalid patch value '{}' for {}", self.text(), self.path));
-        serde_json::from_str(&self.text()).map_err(wrong)
+        serde_json::from_str(&self.text()).map_err(|_| self.bad_value())
+    }
+
+    /// The value is not what the path holds.
+    pub(crate) fn bad_value(&self) -> Fault {
+        Fault::bad_request(format!("Invalid patch value '{}' for {}", self.text(), self.path))
     }
 
     /// Anything but `true` is false.
@@ -172,6 +187,49 @@ impl Patch {
         }
     }
 
+    /// A whole map, by a value that is a JSON object: adds its entries or puts them in place of all; `remove` clears.
+    /// `read`: an entry's value, if it is one.
+    pub(crate) fn entries<V>(
+        &self,
+        map: &mut BTreeMap<String, V>,
+        read: impl Fn(&Value) -> Option<V>,
+    ) -> Result<(), Fault> {
+        self.needs(&["add", "replace", "remove"])?;
+        match self.op.as_str() {
+            "remove" => map.clear(),
+            "replace" => *map = self.object(read)?,
+            _ => map.extend(self.object(read)?),
+        }
+        Ok(())
+    }
+
+    fn object<V>(&self, read: impl Fn(&Value) -> Option<V>) -> Result<BTreeMap<String, V>, Fault> {
+        let given: Map<String, Value> = serde_json::from_str(&self.text()).map_err(|_| self.bad_value())?;
+        let entries = given.iter().map(|(key, value)| Some((key.clone(), read(value)?)));
+        entries.collect::<Option<_>>().ok_or_else(|| self.bad_value())
+    }
+
+    /// A whole list of strings: `add` appends the value; `remove` takes it away, or everything if it names none.
+    pub(crate) fn list(&self, list: &mut Vec<String>) -> Result<(), Fault> {
+        self.needs(&["add", "remove"])?;
+        match self.value.as_deref().filter(|value| !value.is_empty()) {
+            None if self.removes() => list.clear(),
+            None => return Err(self.bad_value()),
+            Some(value) => self.item(list, value),
+        }
+        Ok(())
+    }
+
+    /// What `replace` puts in place of a whole list: a JSON array of strings, or one string.
+    pub(crate) fn whole_list(&self) -> Result<Vec<String>, Fault> {
+        let text = self.text();
+        match text.trim_start().starts_with('[') {
+            true => serde_json::from_str(&text).map_err(|_| self.bad_value()),
+            false if text.is_empty() => Err(self.bad_value()),
+            false => Ok(vec![text]),
+        }
+    }
+
     /// Adds or removes one of a list of strings.
     pub(crate) fn item(&self, list: &mut Vec<String>, value: &str) {
         if self.removes() {
@@ -182,10 +240,24 @@ impl Patch {
     }
 }
 
+/// For [`Patch::entries`].
+pub(crate) fn as_string(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// For [`Patch::entries`], of flags: as JSON has them, or as text.
+pub(crate) fn as_flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) => text.to_ascii_lowercase().parse().ok(),
+        _ => None,
+    }
+}
+
 impl Patch {
     /// As [`Patch::entry`], but a replacement may be new, and what is not there may be removed.
     pub(crate) fn entry_or_new(&self, map: &mut Strings, key: &str) -> Result<(), Fault> {
-        self.needs(&["add", "replace", "remove"])?;
+        self.needs(&["replace", "remove"])?;
         if self.removes() {
             map.remove(key);
         } else {

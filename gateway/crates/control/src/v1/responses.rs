@@ -1,7 +1,7 @@
 //! Gateway responses: the answers that the gateway itself makes.
 
 use super::fault::Fault;
-use super::patch::{Patch, patches};
+use super::patch::{Patch, as_string, patches};
 use super::{Answer, Call, Reply, page};
 use serde_json::{Map, Value, json};
 use sluice_catalog::{Catalog, GatewayResponse, RestApi};
@@ -151,7 +151,9 @@ fn apply(response: &mut GatewayResponse, patch: &Patch) -> Result<(), Fault> {
         _ => Ok(()),
     };
     match patch.parts().as_slice() {
-        ["statusCode"] if patch.op == "replace" => response.status_code = patch.optional(),
+        ["statusCode"] => response.status_code = patch.replacement()?,
+        ["responseParameters"] => patch.entries(&mut response.response_parameters, as_string)?,
+        ["responseTemplates"] => patch.entries(&mut response.response_templates, as_string)?,
         ["responseParameters", name] => {
             given("responseParameters")?;
             patch.entry(&mut response.response_parameters, name, "Invalid parameter name specified")?;

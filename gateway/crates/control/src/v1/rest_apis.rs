@@ -235,8 +235,14 @@ pub(crate) fn delete(catalog: &mut Catalog, call: &Call) -> Answer {
 
 pub(crate) fn update(catalog: &mut Catalog, call: &Call) -> Answer {
     let api = call.api_mut(catalog)?;
+    let mut adds_endpoints = false;
     for patch in patches(call, "updateRestApiInput")? {
+        adds_endpoints |= patch.op == "add" && patch.path == "/endpointConfiguration/vpcEndpointIds";
         apply(api, &patch)?;
+    }
+    // Only in the end, as one request may make an API private and name its endpoints.
+    if adds_endpoints && !api.definition.endpoint_configuration.types.contains(&EndpointType::Private) {
+        return Err(Fault::bad_request("VPC endpoints can only be associated with PRIVATE APIs."));
     }
     Ok(Reply::ok(view(api, true)))
 }
@@ -248,8 +254,12 @@ fn apply(api: &mut RestApi, patch: &Patch) -> Result<(), Fault> {
             api.name =
                 patch.optional().ok_or_else(|| Fault::bad_request("API name cannot be an empty string"))?;
         }
-        ["description"] => api.description = patch.optional(),
-        ["version"] => api.version = patch.optional(),
+        ["description"] => {
+            patch.needs(&["add", "replace", "remove"])?;
+            api.description = patch.optional();
+        }
+        ["version"] => api.version = patch.replacement()?,
+        ["securityPolicy" | "endpointAccessMode"] => return Err(patch.unsupported()),
         _ => apply_to_definition(Arc::make_mut(&mut api.definition), patch)?,
     }
     Ok(())
@@ -257,6 +267,10 @@ fn apply(api: &mut RestApi, patch: &Patch) -> Result<(), Fault> {
 
 fn apply_to_definition(definition: &mut Definition, patch: &Patch) -> Result<(), Fault> {
     match patch.parts().as_slice() {
+        ["binaryMediaTypes"] if patch.op == "replace" => {
+            definition.binary_media_types = patch.whole_list()?;
+        }
+        ["binaryMediaTypes"] => patch.list(&mut definition.binary_media_types)?,
         ["binaryMediaTypes", media_type] => match patch.op.as_str() {
             "replace" => {
                 patch.needs(&["add", "remove", "replace"])?;
@@ -293,7 +307,7 @@ fn apply_to_definition(definition: &mut Definition, patch: &Patch) -> Result<(),
                 Some(text) => Some(compression(text.parse().unwrap_or(-1))?),
             };
         }
-        ["policy"] => definition.policy = checked_policy(patch.optional().unwrap_or_default())?,
+        ["policy"] => definition.policy = checked_policy(patch.replacement()?.unwrap_or_default())?,
         ["endpointConfiguration", rest @ ..] => {
             apply_to_endpoint(&mut definition.endpoint_configuration, patch, rest)?;
         }
@@ -336,8 +350,7 @@ pub(crate) fn apply_to_endpoint(
                 }
             }
         }
-        ["vpcEndpointIds"] => patch.item(&mut endpoint.vpc_endpoint_ids, &patch.text()),
-        ["vpcEndpointIds", id] => patch.item(&mut endpoint.vpc_endpoint_ids, id),
+        ["vpcEndpointIds"] => patch.list(&mut endpoint.vpc_endpoint_ids)?,
         _ => return Err(patch.bad_path()),
     }
     Ok(())

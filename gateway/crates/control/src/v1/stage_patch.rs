@@ -3,9 +3,11 @@
 use super::fault::Fault;
 use super::patch::Patch;
 use super::stages::{check_canary, check_variables, set_cache};
+use serde_json::Value;
 use sluice_catalog::{
     AccessLogSettings, CanarySettings, MethodSetting, RestApi, Stage, UnauthorizedCacheControl,
 };
+use std::collections::BTreeMap;
 
 /// As AWS lists them, with its missing commas.
 const KNOWN: &str = "[/deploymentId, /description, /cacheClusterEnabled, /cacheClusterSize, /clientCertificateId, \
@@ -26,9 +28,6 @@ fn unknown_path(patch: &Patch) -> Fault {
 }
 
 pub(crate) fn apply(api: &RestApi, stage: &mut Stage, patch: &Patch) -> Result<(), Fault> {
-    if !matches!(patch.path.as_str(), "/deploymentId" | "/variables") {
-        patch.needs(&["add", "replace", "remove"])?;
-    }
     match patch.parts().as_slice() {
         ["deploymentId"] => {
             let id = match patch.op.as_str() {
@@ -45,7 +44,7 @@ pub(crate) fn apply(api: &RestApi, stage: &mut Stage, patch: &Patch) -> Result<(
             };
             stage.deployment_id = known_deployment(api, id)?;
         }
-        ["description"] => stage.description = patch.optional(),
+        ["description"] => stage.description = patch.replacement()?,
         ["cacheClusterEnabled"] => {
             patch.needs(&["replace"])?;
             set_cache(stage, patch.bool(), stage.cache_cluster_size.clone())?;
@@ -55,7 +54,7 @@ pub(crate) fn apply(api: &RestApi, stage: &mut Stage, patch: &Patch) -> Result<(
             set_cache(stage, stage.cache_cluster_enabled, patch.optional())?;
         }
         ["clientCertificateId"] => {
-            if patch.optional().is_some() {
+            if patch.replacement()?.is_some() {
                 return Err(Fault::bad_request("Client certificates are not supported by this gateway."));
             }
             stage.client_certificate_id = None;
@@ -64,20 +63,60 @@ pub(crate) fn apply(api: &RestApi, stage: &mut Stage, patch: &Patch) -> Result<(
             patch.needs(&["replace"])?;
             stage.tracing_enabled = patch.bool();
         }
-        ["documentationVersion"] if patch.optional().is_none() => stage.documentation_version = None,
         ["documentationVersion"] => {
-            return Err(Fault::bad_request("Invalid Documentation version specified"));
+            if patch.replacement()?.is_some() {
+                return Err(Fault::bad_request("Invalid Documentation version specified"));
+            }
+            stage.documentation_version = None;
         }
         ["variables"] => variables(stage, patch)?,
+        // AWS's table has `replace` only; Terraform and ACK remove one by one.
         ["variables", name] => {
             patch.entry_or_new(&mut stage.variables, name)?;
             check_variables(&stage.variables)?;
         }
         ["accessLogSettings", rest @ ..] => access_log(stage, patch, rest)?,
         ["canarySettings", rest @ ..] => canary(api, stage, patch, rest)?,
+        ["methodSettings"] => {
+            patch.needs(&["replace"])?;
+            return method_settings(api, stage, patch);
+        }
         _ => {
             method_setting(stage, patch)?;
             check_caching(api, stage, patch)?;
+        }
+    }
+    Ok(())
+}
+
+/// All of them, by an object such as GetStage answers: each setting goes the way of its own path.
+fn method_settings(api: &RestApi, stage: &mut Stage, patch: &Patch) -> Result<(), Fault> {
+    const PATHS: &[(&str, &str)] = &[
+        ("metricsEnabled", "metrics/enabled"),
+        ("loggingLevel", "logging/loglevel"),
+        ("dataTraceEnabled", "logging/dataTrace"),
+        ("throttlingBurstLimit", "throttling/burstLimit"),
+        ("throttlingRateLimit", "throttling/rateLimit"),
+        ("cachingEnabled", "caching/enabled"),
+        ("cacheTtlInSeconds", "caching/ttlInSeconds"),
+        ("cacheDataEncrypted", "caching/dataEncrypted"),
+        ("requireAuthorizationForCacheControl", "caching/requireAuthorizationForCacheControl"),
+        ("unauthorizedCacheControlHeaderStrategy", "caching/unauthorizedCacheControlHeaderStrategy"),
+    ];
+    let given: BTreeMap<String, BTreeMap<String, Value>> =
+        serde_json::from_str(&patch.text()).map_err(|_| patch.bad_value())?;
+    stage.method_settings.clear();
+    for (key, settings) in given {
+        for (name, value) in settings {
+            let known = PATHS.iter().find(|(member, _)| *member == name);
+            let (_, path) = known.ok_or_else(|| patch.bad_value())?;
+            let value = match value {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            let one = Patch { path: format!("/{key}/{path}"), value: Some(value), ..patch.clone() };
+            method_setting(stage, &one)?;
+            check_caching(api, stage, &one)?;
         }
     }
     Ok(())
@@ -124,6 +163,7 @@ fn known_deployment(api: &RestApi, id: Option<String>) -> Result<String, Fault> 
 }
 
 fn access_log(stage: &mut Stage, patch: &Patch, rest: &[&str]) -> Result<(), Fault> {
+    patch.needs(&["add", "replace", "remove"])?;
     if rest.is_empty() && patch.removes() {
         stage.access_log_settings = None;
         return Ok(());
@@ -149,6 +189,13 @@ fn canary(api: &RestApi, stage: &mut Stage, patch: &Patch, rest: &[&str]) -> Res
     match (patch.op.as_str(), rest) {
         ("remove", []) => {
             stage.canary_settings = None;
+            return Ok(());
+        }
+        // AWS's table has `replace` only; Terraform and ACK remove one by one.
+        ("remove", ["stageVariableOverrides", name]) => {
+            if let Some(settings) = &mut stage.canary_settings {
+                settings.stage_variable_overrides.remove(*name);
+            }
             return Ok(());
         }
         ("replace", _) => {}
@@ -183,37 +230,29 @@ fn canary(api: &RestApi, stage: &mut Stage, patch: &Patch, rest: &[&str]) -> Res
 /// its slashes as `~1`, or as they are.
 fn method_setting(stage: &mut Stage, patch: &Patch) -> Result<(), Fault> {
     let raw = patch.path.trim_start_matches('/');
-    if patch.removes() && stage.method_settings.remove(raw).is_some() {
-        return Ok(());
+    // What is removed is all that is set for a method: the whole path is the setting's key.
+    if patch.removes() {
+        return stage.method_settings.remove(raw).map(drop).ok_or_else(|| not_there(raw));
     }
+    patch.needs(&["replace"])?;
     let parts: Vec<&str> = raw.rsplitn(3, '/').collect();
-    let [name, group, key] = parts.as_slice() else { return Err(not_there(patch, raw)) };
+    let [name, group, key] = parts.as_slice() else { return Err(unknown_path(patch)) };
     let method = key.rsplit_once('/').map(|(_, method)| method);
     // A setting is for one verb, or for all by `*`; AWS takes no ANY here.
     let verbs = ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "HEAD", "*"];
     if !method.is_some_and(|method| verbs.contains(&method)) || !is_setting(group, name) {
-        return Err(if patch.removes() { not_there(patch, raw) } else { unknown_path(patch) });
+        return Err(unknown_path(patch));
     }
-    if patch.removes() {
-        return match stage.method_settings.get_mut(*key) {
-            Some(setting) => set(setting, group, name, None, patch),
-            None => Err(not_there(patch, raw)),
-        };
-    }
-    patch.needs(&["add", "replace"])?;
     let mut setting = stage.method_settings.get(*key).cloned().unwrap_or_default();
-    set(&mut setting, group, name, Some(patch.text()), patch)?;
+    set(&mut setting, group, name, patch)?;
     stage.method_settings.insert((*key).to_owned(), setting);
     Ok(())
 }
 
-fn not_there(patch: &Patch, path: &str) -> Fault {
-    if patch.removes() {
-        return Fault::bad_request(format!(
-            "Cannot remove method setting {path} because there is no method setting for this method "
-        ));
-    }
-    unknown_path(patch)
+fn not_there(path: &str) -> Fault {
+    Fault::bad_request(format!(
+        "Cannot remove method setting {path} because there is no method setting for this method "
+    ))
 }
 
 fn is_setting(group: &str, name: &str) -> bool {
@@ -227,55 +266,38 @@ fn is_setting(group: &str, name: &str) -> bool {
     )
 }
 
-/// `None`: back to the default.
-fn set(
-    setting: &mut MethodSetting,
-    group: &str,
-    name: &str,
-    value: Option<String>,
-    patch: &Patch,
-) -> Result<(), Fault> {
-    let defaults = MethodSetting::default();
-    let or = |fallback: bool| value.as_deref().map_or(fallback, |text| text.eq_ignore_ascii_case("true"));
+fn set(setting: &mut MethodSetting, group: &str, name: &str, patch: &Patch) -> Result<(), Fault> {
     match (group, name) {
-        ("metrics", _) => setting.metrics_enabled = or(defaults.metrics_enabled),
-        ("logging", "dataTrace") => setting.data_trace_enabled = or(defaults.data_trace_enabled),
+        ("metrics", _) => setting.metrics_enabled = patch.bool(),
+        ("logging", "dataTrace") => setting.data_trace_enabled = patch.bool(),
         ("logging", _) => {
-            if let Some(other) = value.as_deref().filter(|level| !["OFF", "ERROR", "INFO"].contains(level)) {
-                let text = format!("Invalid log level '{other}'. Valid options are OFF,ERROR,INFO");
+            let level = patch.text();
+            if !["OFF", "ERROR", "INFO"].contains(&level.as_str()) {
+                let text = format!("Invalid log level '{level}'. Valid options are OFF,ERROR,INFO");
                 return Err(Fault::bad_request(text));
             }
-            setting.logging_level = value;
+            setting.logging_level = Some(level);
         }
         ("throttling", "burstLimit") => {
-            let limit = value.map_or(Ok(-1), |_| patch.integer())?;
-            setting.throttling_burst_limit = i32::try_from(limit).unwrap_or(i32::MAX).max(-1);
+            setting.throttling_burst_limit = i32::try_from(patch.integer()?).unwrap_or(i32::MAX).max(-1);
         }
-        ("throttling", _) => {
-            setting.throttling_rate_limit = value.map_or(Ok(-1.0), |_| patch.number())?.max(-1.0)
-        }
+        ("throttling", _) => setting.throttling_rate_limit = patch.number()?.max(-1.0),
         ("caching", "ttlInSeconds") => {
-            let ttl = value.map_or(Ok(300), |_| patch.integer())?;
             let wrong = "Invalid TTL, must be between 0 and 3600";
-            let ttl = u32::try_from(ttl).ok().filter(|ttl| *ttl <= 3_600);
+            let ttl = u32::try_from(patch.integer()?).ok().filter(|ttl| *ttl <= 3_600);
             setting.cache_ttl_in_seconds = ttl.ok_or_else(|| Fault::bad_request(wrong))?;
         }
-        ("caching", "enabled") => setting.caching_enabled = or(defaults.caching_enabled),
-        ("caching", "dataEncrypted") => setting.cache_data_encrypted = or(defaults.cache_data_encrypted),
+        ("caching", "enabled") => setting.caching_enabled = patch.bool(),
+        ("caching", "dataEncrypted") => setting.cache_data_encrypted = patch.bool(),
         ("caching", "requireAuthorizationForCacheControl") => {
-            setting.require_authorization_for_cache_control =
-                or(defaults.require_authorization_for_cache_control);
+            setting.require_authorization_for_cache_control = patch.bool();
         }
         _ => {
-            setting.unauthorized_cache_control_header_strategy = match value.as_deref() {
-                None | Some("SUCCEED_WITH_RESPONSE_HEADER") => {
-                    UnauthorizedCacheControl::SucceedWithResponseHeader
-                }
-                Some("FAIL_WITH_403") => UnauthorizedCacheControl::FailWith403,
-                Some("SUCCEED_WITHOUT_RESPONSE_HEADER") => {
-                    UnauthorizedCacheControl::SucceedWithoutResponseHeader
-                }
-                Some(other) => {
+            setting.unauthorized_cache_control_header_strategy = match patch.text().as_str() {
+                "SUCCEED_WITH_RESPONSE_HEADER" => UnauthorizedCacheControl::SucceedWithResponseHeader,
+                "FAIL_WITH_403" => UnauthorizedCacheControl::FailWith403,
+                "SUCCEED_WITHOUT_RESPONSE_HEADER" => UnauthorizedCacheControl::SucceedWithoutResponseHeader,
+                other => {
                     return Err(Fault::bad_request(format!(
                         "Invalid unauthorized cache control header strategy '{other}'. Valid options are FAIL_WITH_403,SUCCEED_WITH_RESPONSE_HEADER,SUCCEED_WITHOUT_RESPONSE_HEADER"
                     )));

@@ -278,6 +278,21 @@ fn patches_are_checked_all_at_once() {
         let found = plane.refused("PATCH", &at, body);
         assert_eq!((found.0, found.2.as_str()), (status, message));
     }
+    let labels = plane.good("POST", "/apikeys", json!({ "name": "k" }));
+    let found =
+        plane.refused("PATCH", &format!("/apikeys/{}", text(&labels, "id")), patch("add", "/labels", "l"));
+    assert_eq!((found.0, found.2.as_str()), (400, "labels is not supported by this gateway."));
+    let api = at.split("/resources").next().unwrap().to_owned();
+    let media = plane.good("PATCH", &api, patch("replace", "/binaryMediaTypes", r#"["a/b", "c/d"]"#));
+    assert_eq!(media["binaryMediaTypes"], json!(["a/b", "c/d"]));
+    for (at, op, path, value) in [
+        (&api, "replace", "/binaryMediaTypes", "[1]"),
+        (&at, "add", "/requestParameters", "[]"),
+        (&at, "add", "/requestParameters", r#"{"method.request.header.x":1}"#),
+    ] {
+        let found = plane.refused("PATCH", at, patch(op, path, value));
+        assert!(found.2.starts_with("Invalid patch value "), "{value}: {}", found.2);
+    }
     let changed = plane.good("PATCH", &at, patch("add", "/requestModels/application~1json", "Empty"));
     assert_eq!(changed["requestModels"], json!({ "application/json": "Empty" }));
 }

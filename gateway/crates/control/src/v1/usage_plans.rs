@@ -165,7 +165,10 @@ pub(crate) fn update(catalog: &mut Catalog, call: &Call) -> Answer {
     let mut quota = Parts::of(plan.quota.as_ref());
     for patch in patches(call, "updateUsagePlanInput")? {
         match patch.parts().as_slice() {
-            ["quota"] if patch.removes() => quota = Parts::default(),
+            ["quota"] => {
+                patch.needs(&["remove"])?;
+                quota = Parts::default();
+            }
             ["quota", name] => quota.set(name, &patch)?,
             _ => apply(catalog, &mut plan, &patch)?,
         }
@@ -193,18 +196,11 @@ impl Parts {
     }
 
     fn set(&mut self, name: &str, patch: &Patch) -> Result<(), Fault> {
-        patch.needs(&["add", "replace", "remove"])?;
+        patch.needs(&["add", "replace"])?;
         match name {
-            "limit" => {
-                self.limit = if patch.removes() { None } else { Some(quota_number(patch.integer()?, name)?) }
-            }
-            "offset" => {
-                self.offset = if patch.removes() { None } else { Some(quota_number(patch.integer()?, name)?) }
-            }
-            "period" => {
-                let at = "updateUsagePlanInput.quota.period";
-                self.period = if patch.removes() { None } else { Some(period(&patch.text(), at)?) };
-            }
+            "limit" => self.limit = Some(quota_number(patch.integer()?, name)?),
+            "offset" => self.offset = Some(quota_number(patch.integer()?, name)?),
+            "period" => self.period = Some(period(&patch.text(), "updateUsagePlanInput.quota.period")?),
             _ => return Err(patch.bad_path()),
         }
         Ok(())
@@ -228,9 +224,15 @@ fn apply(catalog: &Catalog, plan: &mut UsagePlan, patch: &Patch) -> Result<(), F
             let empty = || Fault::bad_request("Usage Plan name cannot be empty");
             plan.name = patch.optional().ok_or_else(empty)?;
         }
-        ["description"] => plan.description = patch.optional(),
-        ["productCode"] => plan.product_code = patch.optional(),
-        ["throttle"] if patch.removes() => plan.throttle = None,
+        ["description"] => plan.description = patch.replacement()?,
+        ["productCode"] => {
+            patch.needs(&["add", "replace", "remove"])?;
+            plan.product_code = patch.optional();
+        }
+        ["throttle"] => {
+            patch.needs(&["remove"])?;
+            plan.throttle = None;
+        }
         ["throttle", name] => limit(plan.throttle.get_or_insert_default(), name, patch)?,
         ["apiStages"] => {
             patch.needs(&["add", "remove"])?;
@@ -259,10 +261,10 @@ fn not_a_stage(text: &str) -> Fault {
 }
 
 fn limit(throttle: &mut Throttle, name: &str, patch: &Patch) -> Result<(), Fault> {
-    patch.needs(&["add", "replace", "remove"])?;
+    patch.needs(&["add", "replace"])?;
     match name {
-        "burstLimit" => throttle.burst_limit = if patch.removes() { 0 } else { burst(patch.integer()?)? },
-        "rateLimit" => throttle.rate_limit = if patch.removes() { 0.0 } else { rate(patch.number()?)? },
+        "burstLimit" => throttle.burst_limit = burst(patch.integer()?)?,
+        "rateLimit" => throttle.rate_limit = rate(patch.number()?)?,
         _ => return Err(patch.bad_path()),
     }
     Ok(())
@@ -274,16 +276,17 @@ fn stage_throttle(plan: &mut UsagePlan, stage: &str, patch: &Patch, rest: &[&str
     let found = plan.api_stages.iter_mut().find(|one| one.api_id == api && one.stage == name);
     let found = found.ok_or_else(|| Fault::not_found(format!("API Stage not found: {stage}")))?;
     match rest {
-        [] if patch.removes() => found.throttle.clear(),
+        [] => {
+            patch.entries(&mut found.throttle, |limits| read_throttle(&Input::of(limits).ok()?).ok())?;
+        }
         [method @ .., limit_name @ ("rateLimit" | "burstLimit")] => {
             let key = method_key(method);
-            if patch.removes() && !found.throttle.contains_key(&key) {
-                return Err(Fault::not_found(format!("Method throttle not found: {key}")));
-            }
             limit(found.throttle.entry(key).or_default(), limit_name, patch)?;
         }
-        method if patch.removes() => drop(found.throttle.remove(&method_key(method))),
-        _ => return Err(patch.bad_path()),
+        method => {
+            patch.needs(&["remove"])?;
+            found.throttle.remove(&method_key(method));
+        }
     }
     Ok(())
 }
