@@ -1,9 +1,14 @@
 //! Credentials that the process finds around it, as AWS's own tools do: the environment, then the shared credentials file, then
 //! those that others give for a while ([`remote`]).
 //!
+//! "The distinct chain used by each SDK varies" (AWS SDKs and tools reference guide, "Understand the credential provider
+//! chain"). This is that of AWS's SDK for Rust (`aws_config::default_provider::credentials`, "Resolution order"): environment,
+//! shared files, web identity, containers, instance. The SDKs for PHP and Python ask for a web identity before they read files.
+//!
 //! Others are asked only once something in the catalog has nothing to be signed with: most gateways have no business
 //! with them. Never by a data core.
 
+mod error;
 mod remote;
 
 use crate::cores::unix_s;

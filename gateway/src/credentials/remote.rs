@@ -1,7 +1,8 @@
 //! Credentials that others give for a while: a token service for a web identity, a container's agent (ECS, EKS Pod Identity), an
-//! instance's metadata. Each is asked as the AWS SDKs and tools reference guide says ("Assume role credential provider",
+//! instance's metadata, in this order. Each is asked as the AWS SDKs and tools reference guide says ("Assume role credential provider",
 //! "Container credential provider", "IMDS credential provider"), by small blocking requests, and never by a data core.
 
+use super::error::{Error, Found};
 use crate::keys::authorities;
 use serde::Deserialize;
 use sluice_compile::Credentials;
@@ -31,7 +32,7 @@ type Var<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Asks whoever the environment names, and an instance's metadata if it names nobody. `None`: there is nobody to ask. The
 /// first that is configured decides: credentials of another one would be somebody else's.
-pub(super) fn ask() -> Result<Option<Given>, String> {
+pub(super) fn ask() -> Result<Option<Given>, Error> {
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(token_file) = var("AWS_WEB_IDENTITY_TOKEN_FILE") {
         return web_identity(&token_file, &var).map(Some);
@@ -46,8 +47,9 @@ pub(super) fn ask() -> Result<Option<Given>, String> {
 }
 
 /// AssumeRoleWithWebIdentity of the Security Token Service, which needs no signature.
-fn web_identity(token_file: &str, var: Var<'_>) -> Result<Given, String> {
-    let role = var("AWS_ROLE_ARN").ok_or("AWS_WEB_IDENTITY_TOKEN_FILE is set, but AWS_ROLE_ARN is not")?;
+fn web_identity(token_file: &str, var: Var<'_>) -> Result<Given, Error> {
+    let (variable, without) = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN");
+    let role = var(without).ok_or(Error::Lacks { variable, without })?;
     let session = var("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "sluice".to_owned());
     let token = token_of(token_file)?;
     let mut form = "Action=AssumeRoleWithWebIdentity&Version=2011-06-15".to_owned();
@@ -68,16 +70,19 @@ fn web_identity(token_file: &str, var: Var<'_>) -> Result<Given, String> {
         asked("POST", &format!("{}/", base.trim_end_matches('/')), &headers, form.as_bytes())?;
     let text = String::from_utf8_lossy(&body);
     if status != 200 {
-        let message = element(&text, "Message").unwrap_or("no message");
-        return Err(format!("{base}: the answer's status is {status}: {message}"));
+        let message = element(&text, "Message").map(str::to_owned);
+        return Err(Error::Status { at: base, found: status, message });
     }
-    let field = |name: &str| element(&text, name).ok_or_else(|| format!("{base}: expected <{name}>"));
+    let field = |expected: &'static str| {
+        let lacks = || Error::Answer { at: base.clone(), expected, found: Found::Nothing };
+        element(&text, expected).ok_or_else(lacks)
+    };
     let credentials = Credentials {
         access_key_id: field("AccessKeyId")?.to_owned(),
         secret: Secret::new(field("SecretAccessKey")?),
         session_token: Some(Secret::new(field("SessionToken")?)),
     };
-    Ok((credentials, Some(end(field("Expiration")?)?)))
+    Ok((credentials, Some(end(&base, field("Expiration")?)?)))
 }
 
 /// As AWS's SDKs ask today: the region's own token service, where a region is named.
@@ -101,38 +106,41 @@ fn element<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 }
 
 /// Where the container's agent is, if there is one.
-fn container_uri(var: Var<'_>) -> Result<Option<String>, String> {
+fn container_uri(var: Var<'_>) -> Result<Option<String>, Error> {
     if let Some(relative) = var("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
         return match relative.starts_with('/') {
             true => Ok(Some(format!("{ECS_AGENT}{relative}"))),
-            false => Err(format!(
-                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI expects a path that begins with /, found {relative}"
-            )),
+            false => Err(Error::Variable {
+                name: "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                expected: "a path that begins with /",
+                found: relative,
+            }),
         };
     }
-    let Some(uri) = var("AWS_CONTAINER_CREDENTIALS_FULL_URI") else { return Ok(None) };
-    let url = Url::parse(&uri).ok_or("AWS_CONTAINER_CREDENTIALS_FULL_URI is no URL")?;
+    let name = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+    let Some(uri) = var(name) else { return Ok(None) };
+    let Some(url) = Url::parse(&uri) else {
+        return Err(Error::Variable { name, expected: "an http or https URL", found: uri });
+    };
     // A token for the agent is not sent in the clear to just anybody.
     if url.is_https() || is_near(url.host()) {
         return Ok(Some(uri));
     }
-    Err(format!(
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI expects https, or this machine, found the host {}",
-        url.host()
-    ))
+    let found = format!("the host {}", url.host());
+    Err(Error::Variable { name, expected: "https, or this machine", found })
 }
 
 fn is_near(host: &str) -> bool {
     PLAIN_HOSTS.contains(&host) || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
-fn container(uri: &str, var: Var<'_>) -> Result<Given, String> {
+fn container(uri: &str, var: Var<'_>) -> Result<Given, Error> {
     let token = match var("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
         Some(file) => Some(token_of(&file)?),
         None => var("AWS_CONTAINER_AUTHORIZATION_TOKEN"),
     };
     if token.as_deref().is_some_and(|token| token.contains(['\r', '\n'])) {
-        return Err("the token for the container's agent has line ends in it".to_owned());
+        return Err(Error::Token);
     }
     let mut headers = vec![("Accept", "application/json")];
     headers.extend(token.as_deref().map(|token| ("Authorization", token)));
@@ -140,7 +148,7 @@ fn container(uri: &str, var: Var<'_>) -> Result<Given, String> {
 }
 
 /// Version 2 of the instance metadata service: a session's token first. `None`: the instance has no role.
-fn instance(var: Var<'_>) -> Result<Option<Given>, String> {
+fn instance(var: Var<'_>) -> Result<Option<Given>, Error> {
     let is_v6 =
         var("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE").is_some_and(|mode| mode.eq_ignore_ascii_case("ipv6"));
     let usual = if is_v6 { METADATA_V6 } else { METADATA };
@@ -157,11 +165,12 @@ fn instance(var: Var<'_>) -> Result<Option<Given>, String> {
     document(&format!("{base}{ROLES}{role}"), &headers).map(Some)
 }
 
-fn text_of(base: &str, (status, body): (u16, Vec<u8>)) -> Result<String, String> {
-    match String::from_utf8(body) {
-        Ok(text) if status == 200 && !text.trim().contains('\r') => Ok(text),
-        _ => Err(format!("{base}: the answer's status is {status}, or it is no text")),
+fn text_of(base: &str, (status, body): (u16, Vec<u8>)) -> Result<String, Error> {
+    if status != 200 {
+        return Err(Error::Status { at: base.to_owned(), found: status, message: None });
     }
+    let text = String::from_utf8(body).ok().filter(|text| !text.trim().contains('\r'));
+    text.ok_or_else(|| Error::Answer { at: base.to_owned(), expected: "a text", found: Found::NoText })
 }
 
 /// Credentials as containers' agents and instances tell them.
@@ -177,49 +186,60 @@ struct Document {
     expiration: Option<String>,
 }
 
-fn document(uri: &str, headers: &[(&str, &str)]) -> Result<Given, String> {
+fn document(uri: &str, headers: &[(&str, &str)]) -> Result<Given, Error> {
+    let at = || uri.to_owned();
     let (status, body) = asked("GET", uri, headers, b"")?;
     if status != 200 {
-        return Err(format!("{uri}: the answer's status is {status}"));
+        return Err(Error::Status { at: at(), found: status, message: None });
     }
-    // The document itself is a secret: what is wrong with it is told by its place only.
-    let found: Document = serde_json::from_slice(&body).map_err(|error| {
-        format!("{uri}: expected credentials in JSON, at {}:{}", error.line(), error.column())
+    let found: Document = serde_json::from_slice(&body).map_err(|error| Error::Answer {
+        at: at(),
+        expected: "credentials in JSON",
+        found: Found::Place { line: error.line(), column: error.column() },
     })?;
     if let Some(code) = found.code.filter(|code| code != "Success") {
-        return Err(format!("{uri}: {code}: {}", found.message.unwrap_or_default()));
+        return Err(Error::Refused { at: at(), code, message: found.message.unwrap_or_default() });
     }
-    let (Some(access_key_id), Some(secret)) = (found.access_key_id, found.secret_access_key) else {
-        return Err(format!("{uri}: expected AccessKeyId and SecretAccessKey"));
-    };
-    let until = found.expiration.as_deref().map(end).transpose()?;
+    let lacks = |expected| Error::Answer { at: at(), expected, found: Found::Nothing };
+    let access_key_id = found.access_key_id.ok_or_else(|| lacks("AccessKeyId"))?;
+    let secret = found.secret_access_key.ok_or_else(|| lacks("SecretAccessKey"))?;
+    let until = found.expiration.as_deref().map(|text| end(uri, text)).transpose()?;
     let session_token = found.token.map(Secret::new);
     Ok((Credentials { access_key_id, secret: Secret::new(secret), session_token }, until))
 }
 
 /// Seconds since 1970 of the end of credentials.
-fn end(text: &str) -> Result<i64, String> {
+fn end(at: &str, text: &str) -> Result<i64, Error> {
     let ms = sluice_iam::parse_date(text);
-    ms.map(|ms| ms / 1000).ok_or_else(|| format!("Expiration: expected a time in ISO 8601, found {text}"))
+    ms.map(|ms| ms / 1000).ok_or_else(|| Error::Answer {
+        at: at.to_owned(),
+        expected: "an Expiration in ISO 8601",
+        found: Found::Text(text.to_owned()),
+    })
 }
 
 /// Tokens in files are changed now and then: read anew each time.
-fn token_of(file: &str) -> Result<String, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("can't read {file}: {error}"))?;
+fn token_of(file: &str) -> Result<String, Error> {
+    let text = std::fs::read_to_string(file).map_err(|error| Error::File { path: file.to_owned(), error })?;
     Ok(text.trim().to_owned())
 }
 
-fn asked(method: &str, uri: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<(u16, Vec<u8>), String> {
-    let url = Url::parse(uri).ok_or_else(|| format!("{uri} is no URL"))?;
-    let tls = if url.is_https() { Some(authorities()?) } else { None };
+fn asked(method: &str, uri: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<(u16, Vec<u8>), Error> {
+    let at = || uri.to_owned();
+    let url = Url::parse(uri).ok_or_else(|| Error::NoUrl { at: at() })?;
+    let tls = if url.is_https() {
+        Some(authorities().map_err(|why| Error::Authorities { at: at(), why })?)
+    } else {
+        None
+    };
     let request = Request { method, url: &url, headers, body };
-    send(&request, tls, BUDGET).map_err(|error| format!("{uri}: {error}"))
+    send(&request, tls, BUDGET).map_err(|why| Error::Unreachable { at: at(), why })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "what fails there fails the test")]
 mod tests {
-    use super::{container_uri, element, end, is_near, token_service};
+    use super::{Error, Found, container_uri, element, end, is_near, token_service, web_identity};
     use std::collections::BTreeMap;
 
     fn environment(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
@@ -246,11 +266,34 @@ mod tests {
         let (relative, full) =
             ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI");
         assert_eq!(uri(relative, "/v2/x").unwrap().unwrap(), "http://169.254.170.2/v2/x");
-        assert!(uri(relative, "@evil/").is_err());
+        let error = uri(relative, "@evil/").unwrap_err();
+        assert!(
+            matches!(&error, Error::Variable { name, found, .. } if *name == relative && found == "@evil/"),
+            "{error}"
+        );
+        assert!(matches!(uri(full, "agent"), Err(Error::Variable { name, .. }) if name == full));
         assert_eq!(uri(full, "http://169.254.170.23/v1").unwrap().unwrap(), "http://169.254.170.23/v1");
         assert!(uri(full, "https://agent.example.com/").is_ok());
-        assert!(uri(full, "http://agent.example.com/").is_err());
-        assert_eq!(container_uri(&environment(&[])), Ok(None));
+        let error = uri(full, "http://agent.example.com/").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI expects https, or this machine, found the host agent.example.com"
+        );
+        assert!(container_uri(&environment(&[])).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_what_it_belongs_to() {
+        let error = web_identity("/nowhere", &environment(&[])).unwrap_err();
+        assert_eq!(error.to_string(), "AWS_WEB_IDENTITY_TOKEN_FILE is set, but AWS_ROLE_ARN is not");
+        let error = web_identity("/nowhere/at/all", &environment(&[("AWS_ROLE_ARN", "arn")])).unwrap_err();
+        assert!(matches!(&error, Error::File { path, .. } if path == "/nowhere/at/all"), "{error}");
+        let error = Error::Answer {
+            at: "http://a".to_owned(),
+            expected: "credentials in JSON",
+            found: Found::Place { line: 1, column: 3 },
+        };
+        assert_eq!(error.to_string(), "http://a: expected credentials in JSON, found something else at 1:3");
     }
 
     #[test]
@@ -277,7 +320,8 @@ mod tests {
             (element(text, "Empty"), element(text, "Nested"), element(text, "None")),
             (None, None, None)
         );
-        assert_eq!(end("1970-01-02T00:00:01Z"), Ok(86_401));
-        assert!(end("tomorrow").is_err());
+        assert_eq!(end("http://a", "1970-01-02T00:00:01Z").unwrap(), 86_401);
+        let error = end("http://a", "tomorrow").unwrap_err();
+        assert_eq!(error.to_string(), "http://a: expected an Expiration in ISO 8601, found tomorrow");
     }
 }
