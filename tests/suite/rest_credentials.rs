@@ -342,20 +342,21 @@ fn signatures() -> Vec<Row> {
     let expired = || message("The security token included in the request is expired");
     let client = "UnrecognizedClientException";
     let bearer = message(
-        "'abc' not a valid key=value pair (missing equal-sign) in Authorization header: 'Bearer abc'.",
+        "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with \
+         Base64): 'w1Xc6WwWEogNEZQP/dkBTThsJT4MNlKmzQanIm970rY='.",
     );
-    let needs = |more: &str, date: &str, value: &str| {
+    let needs = |more: &str, date: &str, hash: &str| {
         let text = format!(
             "{more}Authorization header requires 'Signature' parameter. Authorization header requires \
-             'SignedHeaders' parameter. {date}Authorization={value}"
+             'SignedHeaders' parameter. {date}(Hashed with SHA-256 and encoded with Base64) Authorization={hash}"
         );
         Body::Is(json!({ "message": text }))
     };
-    let cut_short = needs("", "", "AWS4-HMAC-SHA256 Credential=a");
+    let cut_short = needs("", "", "520Nq5bS80gLhTcgcZzjkP74XCXMcdxItgMCiiN4K6U=");
     let word = needs(
         "Authorization header requires 'Credential' parameter. ",
         "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ",
-        "abc",
+        "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
     );
     vec![
         bad("none", Call::get(&target("/iam")), "MissingAuthenticationTokenException", none),

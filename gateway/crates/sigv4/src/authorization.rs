@@ -1,7 +1,14 @@
 //! What a request says of its signature, in `Authorization` or in its query.
+//!
+//! AWS documents no words for headers that are no signature. These are from its answers as people show them: the lists of what a
+//! header lacks in aws/chalice#828, pairs without an equal-sign in awslabs/time-addressable-media-store#8. AWS says the header's hash now
+//! where it said the header: what stands there is often somebody's token.
 
 use crate::canonical::percent_decode;
 use crate::{ALGORITHM, Error, Request};
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// As the request states it; nothing of it is believed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +47,9 @@ fn in_header(request: &Request<'_>, value: &str) -> Result<Claim, Error> {
     for parameter in parameters.split(',').map(str::trim).filter(|parameter| !parameter.is_empty()) {
         let Some((name, value_of)) = parameter.split_once('=') else {
             return incomplete(format!(
-                "'{parameter}' not a valid key=value pair (missing equal-sign) in Authorization header: '{value}'."
+                "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and \
+                 encoded with Base64): '{}'.",
+                hashed(value)
             ));
         };
         match name {
@@ -79,9 +88,13 @@ fn lacks(given: [Option<&str>; 4], value: &str) -> String {
     let missing = needed.iter().zip(given).filter(|(_, given)| given.is_none());
     let mut text: String =
         missing.map(|(needed, _)| format!("Authorization header requires {needed}. ")).collect();
-    text.push_str("Authorization=");
-    text.push_str(value);
+    text.push_str("(Hashed with SHA-256 and encoded with Base64) Authorization=");
+    text.push_str(&hashed(value));
     text
+}
+
+fn hashed(value: &str) -> String {
+    BASE64.encode(digest::digest(&digest::SHA256, value.as_bytes()))
 }
 
 fn in_query(request: &Request<'_>) -> Result<Claim, Error> {

@@ -264,14 +264,18 @@ fn headers_that_are_no_signature_are_told_what_they_lack() {
         let headers = [("host", "x"), ("x-amz-date", "20150830T123600Z"), ("authorization", value)];
         check(&Request { headers: &headers, ..SIGNED }, NOW_S).err().map(|error| error.to_string())
     };
-    let lacks = |names: &[&str], value: &str| {
+    let lacks = |names: &[&str], hash: &str| {
         let names = names.iter().map(|name| format!("Authorization header requires '{name}' parameter. "));
-        Some(format!("{}Authorization={value}", names.collect::<String>()))
+        let names = names.collect::<String>();
+        Some(format!("{names}(Hashed with SHA-256 and encoded with Base64) Authorization={hash}"))
     };
-    assert_eq!(told("abc"), lacks(&["Credential", "Signature", "SignedHeaders"], "abc"));
+    let hash = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+    assert_eq!(told("abc"), lacks(&["Credential", "Signature", "SignedHeaders"], hash));
+    let hash = "WHtOF5cSYnsCBjySXlPrT/5ORyW9g45V+x35kxAQHQ0=";
     let cut = "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host";
-    assert_eq!(told(cut), lacks(&["Signature"], cut));
-    let pair = "'abc' not a valid key=value pair (missing equal-sign) in Authorization header: 'Bearer abc'.";
+    assert_eq!(told(cut), lacks(&["Signature"], hash));
+    let pair = "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded \
+                with Base64): 'w1Xc6WwWEogNEZQP/dkBTThsJT4MNlKmzQanIm970rY='.";
     assert_eq!(told("Bearer abc").as_deref(), Some(pair));
     let other = "AWS3 Credential=a, SignedHeaders=host, Signature=00";
     assert_eq!(told(other).as_deref(), Some("Unsupported AWS 'algorithm': 'AWS3'."));

@@ -174,7 +174,8 @@ fn reason(error: &Error) -> &'static str {
     }
 }
 
-/// A token that is no good. API Gateway's authorizers of user pools say of one thing only what it is.
+/// A token that is no good. API Gateway's authorizers of user pools say of one thing only what it is: aws-amplify/amplify-js#6060
+/// shows the body, 401 and `{"message":"The incoming token has expired"}`; the error's type is `UnauthorizedException` all the same.
 fn refused(plan: &TokenPlan, error: &Error) -> Refused {
     let refused = unauthorized(plan, Some(reason(error)));
     match (plan.style, error) {
