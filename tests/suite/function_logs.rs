@@ -86,7 +86,7 @@ fn ask(python: &Path, gateway: &Gateway, calls: &Value) -> Vec<Value> {
 
 /// The lines of a log between Lambda's own, and the fields of its report.
 #[track_caller]
-fn between<'a>(answer: &'a Value) -> (Vec<&'a str>, Vec<&'a str>) {
+fn between(answer: &Value) -> (Vec<&str>, Vec<&str>) {
     let id = answer["id"].as_str().unwrap();
     let log = answer["log"].as_str().unwrap();
     let mut lines: Vec<&str> = log.lines().collect();
