@@ -1,7 +1,7 @@
 //! Receiving: one multishot receive per stream, and how not to drown in what it brings.
 //!
 //! - A reader that lags (more than [`PAUSE_ABOVE_BUFFERS`] unread) has its receive cancelled, so that TCP's window closes,
-//!   and armed again when it has caught up. What one burst of the kernel brings (up to 32 buffers) is the bound.
+//!   and armed again when it has caught up. What a burst or two of the kernel bring (up to 32 buffers each) is the bound.
 //! - When a buffer group runs low, data that is not consumed at once is copied to the heap, and the buffer goes back:
 //!   slow readers can't starve the others.
 //! - A stream whose large bodies are spliced ([`crate::Stream::set_bulk`]) receives one buffer at a time, so that the rest
@@ -21,6 +21,9 @@ use std::io;
 const PAUSE_ABOVE_BUFFERS: usize = 8;
 /// … and it goes on when the reader is down to this.
 const RESUME_AT_BUFFERS: usize = 4;
+
+/// A receive that goes on in spite of its cancellation is cancelled again after so many buffers: the kernel brings 32 at once.
+const CANCEL_AGAIN_BUFFERS: usize = 32;
 
 impl Ios {
     /// Arms the receive if the socket is in want of one: multishot, but for bulk.
@@ -142,8 +145,14 @@ impl Ios {
                 errno => io.recv_error = errno,
             },
         }
-        if io.recv_arm == Arm::On && io.queue.len() > PAUSE_ABOVE_BUFFERS {
+        let unread = io.queue.len();
+        if io.recv_arm == Arm::On && unread > PAUSE_ABOVE_BUFFERS {
             self.stats.recv_paused += 1;
+            self.disarm_recv(index);
+        } else if io.recv_arm == Arm::Cancelling && unread > 0 && unread.is_multiple_of(CANCEL_AGAIN_BUFFERS)
+        {
+            // While it has more to receive at once it waits in no list that a cancellation is looked up in: ENOENT.
+            io.recv_arm = Arm::On;
             self.disarm_recv(index);
         } else if io.recv_arm == Arm::Off
             && io.queue.len() <= PAUSE_ABOVE_BUFFERS
