@@ -155,7 +155,7 @@ fn start() -> io::Result<Running> {
             let host = Arc::new(host);
             let _ = tell.send(Arc::clone(&host));
             tokio::select! {
-                served = sluice_functions::serve(listener, Arc::clone(&host), &shown, std::future::pending()) => served,
+                () = sluice_functions::serve(listener, Arc::clone(&host), &shown) => Ok(()),
                 patience = stopped => {
                     host.close(patience.unwrap_or_default()).await;
                     Ok(())

@@ -1,29 +1,25 @@
 //! The Lambda Runtime API of one instance.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+use crate::connections;
 use crate::error::{FunctionError, InvokeError};
 use crate::instance::{Event, Shared, now_ms};
-use crate::response::{Body, MAX_RESPONSE_BYTES, Piece, Response, Stream, too_large};
+use crate::response::{self, Body, MAX_RESPONSE_BYTES, Piece, Response, too_large};
 use crate::tail::Outcome;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 
 const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
-
-/// Pieces of a stream that wait for the caller before the function waits.
-const PIECES: usize = 16;
 
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let router = Router::new()
@@ -33,12 +29,8 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/2018-06-01/runtime/init/error", post(init_error))
         .layer(DefaultBodyLimit::disable())
         .with_state(shared);
-    let listener = listener.tap_io(|socket| {
-        // Small messages in both directions: Nagle would hold them back.
-        let _ = socket.set_nodelay(true);
-    });
     // It ends with its instance, which aborts this task.
-    let _ = axum::serve(listener, router).await;
+    connections::serve(listener, router).await;
 }
 
 type Answer = (StatusCode, [(header::HeaderName, &'static str); 1], String);
@@ -156,9 +148,8 @@ async fn stream(
     mut body: axum::body::Body,
 ) -> Answer {
     let Some(caller) = shared.caller(&id) else { return unknown_id() };
-    let (to, pieces) = mpsc::channel(PIECES);
-    let tailed =
-        caller.begin(Response { request_id: id, content_type, body: Body::Stream(Stream { pieces }) });
+    let (to, stream) = response::stream();
+    let tailed = caller.begin(Response { request_id: id, content_type, body: Body::Stream(stream) });
     let mut last = Piece::End;
     loop {
         match body.frame().await {
@@ -166,8 +157,7 @@ async fn stream(
             // The connection broke: the stream does too.
             Some(Err(_)) => return accepted(),
             Some(Ok(frame)) => match frame.into_data() {
-                // A caller that has gone does not stop the function.
-                Ok(bytes) => drop(to.send(Piece::Bytes(bytes)).await),
+                Ok(bytes) => to.send(bytes).await,
                 Err(frame) => {
                     if let Some(error) = frame.trailers_ref().and_then(trailing_error) {
                         last = Piece::Failed(error);
@@ -178,11 +168,11 @@ async fn stream(
     }
     shared.answered();
     match tailed {
-        None => drop(to.send(last).await),
+        None => to.end(last),
         // As with a whole answer, the instance does not wait for the log.
         Some(tailed) => drop(tokio::spawn(async move {
             tailed.end(Outcome::Answered).await;
-            let _ = to.send(last).await;
+            to.end(last);
         })),
     }
     accepted()

@@ -1,7 +1,7 @@
 //! InvokeWithResponseStream: an answer as an event stream (Lambda API reference, "InvokeWithResponseStream").
 
 use crate::error::FunctionError;
-use crate::response::{Body, Piece, Response};
+use crate::response::{Body, Piece, Response, Stream};
 use crate::tail::LogTail;
 use bytes::Bytes;
 use http_body::Frame;
@@ -11,10 +11,12 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::sync::mpsc;
 
 /// The media type.
 pub(crate) const CONTENT_TYPE: &str = "application/vnd.amazon.eventstream";
+
+/// What a message has around its payload, and room for a small one.
+const ENVELOPE_BYTES: usize = 256;
 
 /// The messages of an answer, each as soon as there is something to say.
 pub(crate) struct Frames {
@@ -22,15 +24,15 @@ pub(crate) struct Frames {
     next: Option<Bytes>,
     /// Told at the end.
     tail: Option<Arc<LogTail>>,
-    pieces: Option<mpsc::Receiver<Piece>>,
+    pieces: Option<Stream>,
 }
 
 impl Frames {
     pub(crate) fn of(answer: Response, tail: Option<Arc<LogTail>>) -> Self {
         match answer.body {
-            Body::Stream(stream) => Self { next: None, tail, pieces: Some(stream.pieces) },
+            Body::Stream(stream) => Self { next: None, tail, pieces: Some(stream) },
             Body::Whole(bytes) => {
-                let mut all = Vec::with_capacity(bytes.len() + 512);
+                let mut all = Vec::with_capacity(bytes.len() + 2 * ENVELOPE_BYTES);
                 chunk(&mut all, &bytes);
                 complete(&mut all, None, tail.as_deref());
                 Self { next: Some(all.into()), tail: None, pieces: None }
@@ -69,8 +71,9 @@ impl axum::body::HttpBody for Frames {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
-        let piece = ready!(pieces.poll_recv(cx));
-        let (mut out, tail) = (Vec::new(), self.tail.as_deref());
+        let piece = ready!(pieces.poll_piece(cx));
+        let length = if let Some(Piece::Bytes(bytes)) = &piece { bytes.len() } else { 0 };
+        let (mut out, tail) = (Vec::with_capacity(length + ENVELOPE_BYTES), self.tail.as_deref());
         match &piece {
             Some(Piece::Bytes(bytes)) => chunk(&mut out, bytes),
             Some(Piece::End) => complete(&mut out, None, tail),

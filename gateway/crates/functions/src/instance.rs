@@ -2,11 +2,13 @@
 
 use crate::error::{FunctionError, InvokeError};
 use crate::function::{Function, Job, TIMED_OUT, timed_out};
+use crate::invoke::SOCKET_BYTES;
 use crate::logs::{LogLine, Output, Source};
 use crate::process::Process;
 use crate::response::Response;
 use crate::tail::{Begun, LogTail, Outcome};
 use crate::{api, process};
+use rustix::net::sockopt;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -207,6 +209,8 @@ type Started = (Process, Arc<Shared>, mpsc::UnboundedReceiver<Event>);
 
 async fn start(function: &Arc<Function>, id: u64) -> std::io::Result<Started> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    // As of the connections on which answers go out: left alone, the kernel goes up to 6 MB.
+    let _ = sockopt::set_socket_recv_buffer_size(&listener, SOCKET_BYTES);
     let address = listener.local_addr()?;
     let (events, received) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {

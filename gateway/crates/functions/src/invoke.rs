@@ -8,6 +8,7 @@
 //! The name may be a whole ARN, and may have a qualifier, which is not looked at: a hosted function has one version.
 
 use crate::MAX_PAYLOAD_BYTES;
+use crate::connections;
 use crate::error::{FunctionError, InvokeError};
 use crate::frames::{self, Frames};
 use crate::host::{Host, Invocation, new_id};
@@ -19,12 +20,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::serve::ListenerExt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use rustix::net::sockopt;
 use serde_json::{Value, json};
-use std::future::Future;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -45,16 +45,11 @@ fn router(host: Arc<Host>) -> Router {
         .with_state(host)
 }
 
-/// Answers on a listener until `stop` ends. Any process of the machine may reach it: a request must show the token.
-///
-/// # Errors
-/// The listener failed.
-pub async fn serve(
-    listener: TcpListener,
-    host: Arc<Host>,
-    token: &str,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+/// What the kernel keeps of an answer that is not read yet, on either side of the host.
+pub(crate) const SOCKET_BYTES: usize = 256 << 10;
+
+/// Answers on a listener until it is dropped. Any process of the machine may reach it: a request must show the token.
+pub async fn serve(listener: TcpListener, host: Arc<Host>, token: &str) {
     let token: Arc<str> = token.into();
     let router = router(host).layer(middleware::from_fn(move |request: Request, next: Next| {
         let shown =
@@ -66,11 +61,9 @@ pub async fn serve(
             refused(StatusCode::FORBIDDEN, "AccessDeniedException", "User", "Not for others than the gateway")
         }
     }));
-    let listener = listener.tap_io(|socket| {
-        // Small messages in both directions: Nagle would hold them back.
-        let _ = socket.set_nodelay(true);
-    });
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    // Its connections inherit it (socket(7)). Left alone, the kernel goes up to 4 MB.
+    let _ = sockopt::set_socket_send_buffer_size(&listener, SOCKET_BYTES);
+    connections::serve(listener, router).await;
 }
 
 /// Compares in a time that tells nothing of where they differ.

@@ -29,6 +29,7 @@
 
 mod api;
 mod config;
+mod connections;
 mod error;
 mod frames;
 mod function;

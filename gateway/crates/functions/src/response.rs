@@ -4,7 +4,16 @@ use crate::MAX_PAYLOAD_BYTES;
 use crate::error::FunctionError;
 use bytes::Bytes;
 use std::fmt;
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// What of a stream waits for its caller before the function waits.
+const STREAM_BYTES: usize = 256 << 10;
+
+/// What a piece counts beside its own bytes: hyper reads into buffers of this size and more, and a piece keeps the one that it was
+/// read into.
+const PIECE_BYTES: usize = 8 << 10;
 
 /// An answer.
 #[derive(Debug)]
@@ -27,10 +36,39 @@ pub enum Body {
     Stream(Stream),
 }
 
-/// Bytes as a function sends them. The function waits while a few pieces are not taken.
+/// Bytes as a function sends them. The function waits while some 256 KiB are not taken.
 #[derive(Debug)]
 pub struct Stream {
-    pub(crate) pieces: mpsc::Receiver<Piece>,
+    pieces: mpsc::UnboundedReceiver<Held>,
+}
+
+/// A piece, and the room that it takes.
+type Held = (Piece, Option<OwnedSemaphorePermit>);
+
+/// Where the pieces of a [`Stream`] come from.
+pub(crate) struct Sender {
+    pieces: mpsc::UnboundedSender<Held>,
+    room: Arc<Semaphore>,
+}
+
+pub(crate) fn stream() -> (Sender, Stream) {
+    // Bounded by the room that there is.
+    let (to, pieces) = mpsc::unbounded_channel();
+    (Sender { pieces: to, room: Arc::new(Semaphore::new(STREAM_BYTES)) }, Stream { pieces })
+}
+
+impl Sender {
+    /// A piece, once there is room for it. A caller that has gone does not stop the function.
+    pub(crate) async fn send(&self, bytes: Bytes) {
+        let wanted = u32::try_from((bytes.len() + PIECE_BYTES).min(STREAM_BYTES)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(wanted).await.ok();
+        let _ = self.pieces.send((Piece::Bytes(bytes), room));
+    }
+
+    /// The last.
+    pub(crate) fn end(self, last: Piece) {
+        let _ = self.pieces.send((last, None));
+    }
 }
 
 #[derive(Debug)]
@@ -71,9 +109,13 @@ impl fmt::Display for StreamError {
 impl std::error::Error for StreamError {}
 
 impl Stream {
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
+        self.pieces.poll_recv(cx).map(|held| held.map(|(piece, _)| piece))
+    }
+
     /// The next piece; nothing after the last.
     pub async fn next(&mut self) -> Option<Result<Bytes, StreamError>> {
-        match self.pieces.recv().await {
+        match self.pieces.recv().await.map(|(piece, _)| piece) {
             Some(Piece::Bytes(bytes)) => Some(Ok(bytes)),
             Some(Piece::End) => {
                 self.pieces.close();
@@ -99,5 +141,51 @@ impl Stream {
             all.extend_from_slice(&piece);
         }
         Ok(all.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_taken_is_bounded_in_bytes() {
+        for piece_bytes in [1, 5000, 100_000, STREAM_BYTES + 1] {
+            let (to, mut stream) = stream();
+            let mut sent_bytes = 0;
+            loop {
+                let mut sends = std::pin::pin!(to.send(vec![0; piece_bytes].into()));
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                if sends.as_mut().poll(&mut cx).is_pending() {
+                    break;
+                }
+                sent_bytes += piece_bytes;
+            }
+            assert!(sent_bytes > 0 && sent_bytes <= STREAM_BYTES + 1, "{piece_bytes}: {sent_bytes}");
+            // Room comes back as pieces are taken, and all of it when nobody takes them any more.
+            assert_eq!(stream.next().await, Some(Ok(vec![0; piece_bytes].into())));
+            to.send(vec![0; piece_bytes].into()).await;
+            drop(stream);
+            to.send(vec![0; piece_bytes].into()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn streams_end_fail_or_break() {
+        let error = FunctionError::new("E", "no luck");
+        for (last, told) in [
+            (Some(Piece::End), None),
+            (Some(Piece::Failed(error.clone())), Some(Err(StreamError::Function(error)))),
+            (None, Some(Err(StreamError::Broken))),
+        ] {
+            let (to, mut stream) = stream();
+            to.send(Bytes::from_static(b"x")).await;
+            match last {
+                Some(last) => to.end(last),
+                None => drop(to),
+            }
+            assert_eq!(stream.next().await, Some(Ok(Bytes::from_static(b"x"))));
+            assert_eq!(stream.next().await, told);
+        }
     }
 }
