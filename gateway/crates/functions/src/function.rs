@@ -94,7 +94,9 @@ pub(crate) struct Function {
     pub(crate) settings: Arc<Settings>,
     pub(crate) logs: Arc<Logs>,
     state: Mutex<State>,
-    /// Jobs came, or instances are to end.
+    /// A job came, which one instance is to take.
+    jobs: Notify,
+    /// Instances are to end.
     changed: Notify,
     /// An instance ended.
     ended: Notify,
@@ -111,6 +113,7 @@ impl Function {
             settings,
             logs,
             state: Mutex::default(),
+            jobs: Notify::new(),
             changed: Notify::new(),
             ended: Notify::new(),
             ids: RandomState::new(),
@@ -134,7 +137,7 @@ impl Function {
         let deadline = invocation.deadline;
         let (reply, answer) = oneshot::channel();
         let request_id = self.enqueue(invocation, reply)?;
-        self.changed.notify_waiters();
+        self.jobs.notify_one();
         self.scale();
         let answer = match deadline {
             None => answer.await,
@@ -226,6 +229,8 @@ impl Function {
             {
                 let mut state = self.lock();
                 if state.closing || id < state.current_from || !state.instances.contains_key(&id) {
+                    // If it was told of a job, that is another's.
+                    self.jobs.notify_one();
                     return None;
                 }
                 if state.instances.insert(id, Phase::Idle) == Some(Phase::Starting) {
@@ -236,11 +241,19 @@ impl Function {
                 while let Some(job) = state.queue.pop_front() {
                     if !job.reply.is_closed() {
                         state.instances.insert(id, Phase::Busy);
+                        if !state.queue.is_empty() {
+                            // Of two jobs that came before anybody waited, one was told.
+                            self.jobs.notify_one();
+                        }
                         return Some(job);
                     }
                 }
             }
-            changed.await;
+            // Whoever is told of a job and then does not wait any more hands that on (`Notify::notify_one`).
+            tokio::select! {
+                () = self.jobs.notified() => {}
+                () = changed => {}
+            }
         }
     }
 

@@ -1,36 +1,77 @@
 """The runtime of Python functions: asks for an event, calls the handler, sends what it answers."""
 
-import http.client
 import importlib
 import json
 import os
+import re
+import socket
 import sys
 import time
 import traceback
 
 API = "/2018-06-01/runtime/"
+SMALL = 1 << 20  # Bytes of a result.
 env = os.environ
+HOST, _, PORT = env["AWS_LAMBDA_RUNTIME_API"].partition(":")
+
+
+def request(method, where, body=b"", headers=()):
+    lines = [f"{method} {API}{where} HTTP/1.1", f"Host: {HOST}:{PORT}", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {re.sub(r'[^ -~]', '?', str(value))}" for name, value in headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def post(where, body, headers=()):
+    return request("POST", where, body, [("Content-Type", "application/json"), *headers])
+
+
+def failure(where, kind, message, trace, request_id=None):
+    described = {"errorMessage": message, "errorType": kind, "stackTrace": trace}
+    if request_id:
+        described["requestId"] = request_id
+    return post(where, json.dumps(described).encode(), [("Lambda-Runtime-Function-Error-Type", kind)])
 
 
 class Connection:
-    """One connection to the Runtime API, kept open."""
+    """The Runtime API over one connection, kept open, with no more of HTTP/1.1 than that takes: http.client costs several
+    times as much."""
 
     def __init__(self):
-        self.connection = http.client.HTTPConnection(env["AWS_LAMBDA_RUNTIME_API"])
+        self.socket = socket.create_connection((HOST, PORT))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.received = bytearray()
 
-    def send(self, method, where, body=None, headers=None):
-        self.connection.request(method, API + where, body, headers or {})
-        response = self.connection.getresponse()
-        return response.headers, response.read()
+    def ask(self, said, asked):
+        """What is answered to the second request. It need not wait for the answer to the first, but behind what is refused for
+        its size the connection may end."""
+        if len(said) > SMALL:
+            self.socket.sendall(said)
+            self.answer()
+            said = b""
+        self.socket.sendall(said + asked)
+        if said:
+            self.answer()
+        return self.answer()
 
-    def post(self, where, text, headers=None):
-        return self.send("POST", where, text.encode(), {"Content-Type": "application/json", **(headers or {})})
+    def answer(self):
+        while (end := self.received.find(b"\r\n\r\n")) < 0:
+            self.receive()
+        headers = {}
+        for line in self.received[:end].decode("latin-1").split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        size = end + 4 + int(headers.get("content-length", 0))
+        while len(self.received) < size:
+            self.receive()
+        body = bytes(self.received[end + 4:size])
+        del self.received[:size]
+        return headers, body
 
-    def fail(self, where, kind, message, trace, request_id=None):
-        described = {"errorMessage": message, "errorType": kind, "stackTrace": trace}
-        if request_id:
-            described["requestId"] = request_id
-        self.post(where, json.dumps(described), {"Lambda-Runtime-Function-Error-Type": kind})
+    def receive(self):
+        data = self.socket.recv(65536)
+        if not data:
+            raise ConnectionError("the Runtime API has closed the connection")
+        self.received += data
 
 
 class Identity:
@@ -55,13 +96,13 @@ class Context:
         self.memory_limit_in_mb = env["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]
         self.log_group_name = env["AWS_LAMBDA_LOG_GROUP_NAME"]
         self.log_stream_name = env["AWS_LAMBDA_LOG_STREAM_NAME"]
-        self.aws_request_id = headers["Lambda-Runtime-Aws-Request-Id"]
-        self.invoked_function_arn = headers["Lambda-Runtime-Invoked-Function-Arn"]
-        client_context = headers.get("Lambda-Runtime-Client-Context")
+        self.aws_request_id = headers["lambda-runtime-aws-request-id"]
+        self.invoked_function_arn = headers["lambda-runtime-invoked-function-arn"]
+        client_context = headers.get("lambda-runtime-client-context")
         self.client_context = ClientContext(json.loads(client_context)) if client_context else None
-        self.identity = Identity(json.loads(headers.get("Lambda-Runtime-Cognito-Identity") or "{}"))
-        self._deadline_ms = int(headers["Lambda-Runtime-Deadline-Ms"])
-        env["_X_AMZN_TRACE_ID"] = headers["Lambda-Runtime-Trace-Id"]
+        self.identity = Identity(json.loads(headers.get("lambda-runtime-cognito-identity") or "{}"))
+        self._deadline_ms = int(headers["lambda-runtime-deadline-ms"])
+        env["_X_AMZN_TRACE_ID"] = headers["lambda-runtime-trace-id"]
 
     def get_remaining_time_in_millis(self):
         return max(0, self._deadline_ms - int(time.time() * 1000))
@@ -92,37 +133,36 @@ def lines(error):
     return traceback.format_list(traceback.extract_tb(error.__traceback__)[1:])
 
 
-def invoke(connection, handler, headers, body):
+def invoke(handler, headers, body):
+    """Calls the handler; what to say then."""
     context = Context(headers)
     where = f"invocation/{context.aws_request_id}/"
     try:
         value = handler(json.loads(body), context)
     except Exception as error:  # Whatever a handler raises is the invocation's error.
-        connection.fail(where + "error", type(error).__name__, str(error), lines(error), context.aws_request_id)
-        return
+        return failure(where + "error", type(error).__name__, str(error), lines(error), context.aws_request_id)
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        return post(where + "response", json.dumps(value, ensure_ascii=False).encode())
     except (TypeError, ValueError) as error:
         message = f"Unable to marshal response: {error}"
-        connection.fail(where + "error", "Runtime.MarshalError", message, [], context.aws_request_id)
-        return
-    connection.post(where + "response", text)
+        return failure(where + "error", "Runtime.MarshalError", message, [], context.aws_request_id)
 
 
 def main():
-    connection = Connection()
     try:
         handler = load()
     except BaseException as error:
         traceback.print_exc()
-        connection.fail("init/error", getattr(error, "kind", type(error).__name__), str(error), lines(error))
+        kind = getattr(error, "kind", type(error).__name__)
+        Connection().ask(b"", failure("init/error", kind, str(error), lines(error)))
         sys.exit(1)
-    while True:
-        try:
-            headers, body = connection.send("GET", "invocation/next")
-        except (OSError, http.client.HTTPException):
-            sys.exit(0)  # Whoever served the events has ended.
-        invoke(connection, handler, headers, body)
+    try:
+        connection = Connection()
+        said = b""
+        while True:
+            said = invoke(handler, *connection.ask(said, request("GET", "invocation/next")))
+    except OSError:
+        sys.exit(0)  # Whoever served the events has ended.
 
 
 main()
