@@ -89,9 +89,17 @@ impl Signer {
     /// A request whose signature covers `literal` where the body's hash would stand; the body is for the caller to add. The
     /// target has no query and nothing to encode. Also the signature, which the first chunk of a body of signed chunks covers.
     pub fn sign_payload(&self, method: &str, path: &str, literal: &str) -> (Call, String) {
+        self.sign_literal(method, path, literal, None)
+    }
+
+    fn sign_literal(&self, method: &str, path: &str, literal: &str, trailer: Option<&str>) -> (Call, String) {
         let (host, time) = ("gateway.test", amz_date(self.time_s));
-        let headers = format!("host:{host}\nx-amz-content-sha256:{literal}\nx-amz-date:{time}\n");
-        let signed = "host;x-amz-content-sha256;x-amz-date";
+        let mut headers = format!("host:{host}\nx-amz-content-sha256:{literal}\nx-amz-date:{time}\n");
+        let mut signed = "host;x-amz-content-sha256;x-amz-date".to_owned();
+        if let Some(name) = trailer {
+            headers.push_str(&format!("x-amz-trailer:{name}\n"));
+            signed.push_str(";x-amz-trailer");
+        }
         let canonical = format!("{method}\n{path}\n\n{headers}\n{signed}\n{literal}");
         let scope = self.scope(&time);
         let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", payload_hash(canonical.as_bytes()));
@@ -101,13 +109,41 @@ impl Signer {
             self.key
         );
         let call = Call::new(method, path).host(host).header("authorization", &value);
-        (call.header("x-amz-date", &time).header("x-amz-content-sha256", literal), signature)
+        let call = call.header("x-amz-date", &time).header("x-amz-content-sha256", literal);
+        (trailer.into_iter().fold(call, |call, name| call.header("x-amz-trailer", name)), signature)
     }
 
     /// A POST whose body comes in chunks that are signed one after the other, and those chunks; the empty one at their end
     /// is added (“Signature calculations for chunked upload”, Amazon S3 API reference).
     pub fn sign_chunks(&self, path: &str, data: &[&str]) -> (Call, Vec<String>) {
-        let (call, mut previous) = self.sign_payload("POST", path, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD");
+        let (call, seed) = self.sign_payload("POST", path, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD");
+        (call, self.chunks(seed, data).0)
+    }
+
+    /// Likewise, with a trailer behind the chunks that is signed, too: the last of the parts.
+    pub fn sign_chunks_and_trailer(
+        &self,
+        path: &str,
+        data: &[&str],
+        (name, value): (&str, &str),
+    ) -> (Call, Vec<String>) {
+        let literal = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
+        let (call, seed) = self.sign_literal("POST", path, literal, Some(name));
+        let (mut parts, previous) = self.chunks(seed, data);
+        let time = amz_date(self.time_s);
+        let hash = payload_hash(format!("{name}:{value}\n").as_bytes());
+        let signature =
+            self.mac(&format!("AWS4-HMAC-SHA256-TRAILER\n{time}\n{}\n{previous}\n{hash}", self.scope(&time)));
+        // The trailers stand where the last chunk's line end would.
+        if let Some(last) = parts.last_mut() {
+            last.truncate(last.len() - 2);
+        }
+        parts.push(format!("{name}:{value}\r\nx-amz-trailer-signature:{signature}\r\n\r\n"));
+        (call, parts)
+    }
+
+    /// Signed chunks after this signature, and the signature of the last.
+    fn chunks(&self, mut previous: String, data: &[&str]) -> (Vec<String>, String) {
         let time = amz_date(self.time_s);
         let (scope, nothing) = (self.scope(&time), payload_hash(b""));
         let mut chunks = Vec::new();
@@ -117,7 +153,7 @@ impl Signer {
                 .mac(&format!("AWS4-HMAC-SHA256-PAYLOAD\n{time}\n{scope}\n{previous}\n{nothing}\n{hash}"));
             chunks.push(format!("{:x};chunk-signature={previous}\r\n{chunk}\r\n", chunk.len()));
         }
-        (call, chunks)
+        (chunks, previous)
     }
 
     /// The signature of a string, in hexadecimal.

@@ -483,6 +483,8 @@ fn presigned() -> Vec<Row> {
     ]
 }
 
+const TRAILER: (&str, &str) = ("x-amz-meta-sum", "3610");
+
 /// Bodies of signed chunks, and those that no signature covers.
 fn payloads() -> Vec<Row> {
     let kind = "SigV4 of a body";
@@ -584,6 +586,49 @@ fn run_out(world: &World) -> Vec<Row> {
     rows
 }
 
+/// Bodies of chunks with trailers.
+fn trailers() -> Vec<Row> {
+    let kind = "SigV4 of trailers";
+    let trailed = |change: &dyn Fn(&mut Vec<String>)| {
+        let (call, mut parts) = Signer::new("AKIDALL", SECRET).sign_chunks_and_trailer(
+            &target("/iam"),
+            &["hello ", "world"],
+            TRAILER,
+        );
+        change(&mut parts);
+        call.body(parts.concat())
+    };
+    let malformed = || message("The body is not aws-chunked.");
+    let (unsigned, _) = Signer::new("AKIDALL", SECRET).sign_payload(
+        "POST",
+        &target("/iam"),
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+    );
+    vec![
+        (
+            kind,
+            "a changed trailer",
+            trailed(&|c| c[3] = c[3].replace("3610", "3611")),
+            403,
+            INVALID,
+            MISMATCH,
+        ),
+        (kind, "the trailer left out", trailed(&|c| drop(c.pop())), 403, INCOMPLETE, malformed()),
+        (
+            kind,
+            "unsigned chunks",
+            unsigned.body("3\r\nany\r\n0\r\n\r\n"),
+            403,
+            INCOMPLETE,
+            message(
+                "Value of 'x-amz-content-sha256' must be the SHA-256 of the body, 'UNSIGNED-PAYLOAD', \
+                 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD' or 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER'. Got \
+                 'STREAMING-UNSIGNED-PAYLOAD-TRAILER'.",
+            ),
+        ),
+    ]
+}
+
 /// A refusal that is not as its row says, if it is not.
 fn found(response: &Response, (kind, name, _, status, error_type, body): &Row) -> Option<String> {
     let (json, type_found) = (response.json(), response.header("x-amzn-errortype"));
@@ -608,6 +653,7 @@ fn bad_credentials_of_every_kind_are_refused_in_awss_words() {
         signatures_of_others(),
         presigned(),
         payloads(),
+        trailers(),
         certificates(),
         run_out(&world),
     ];
@@ -738,4 +784,6 @@ fn bodies_may_be_unsigned_over_tls_and_come_in_signed_chunks() {
     let call = call.body(chunks.concat());
     assert_eq!(over_tls(&world, "gateway.test", None, &call).unwrap().text(), "hello world");
     assert_eq!(world.gateway.call(&call).text(), "hello world");
+    let (call, parts) = signer.sign_chunks_and_trailer(&target("/iam"), &["hello ", "world"], TRAILER);
+    assert_eq!(world.gateway.call(&call.body(parts.concat())).text(), "hello world");
 }

@@ -258,6 +258,77 @@ fn chunks_are_verified_one_after_the_other() {
     }
 }
 
+/// The example of "Signature calculations for trailing headers (chunked uploads)" (Amazon S3 API reference).
+#[test]
+fn trailers_are_verified_after_the_last_chunk() {
+    let chunk = |bytes: usize, signature: &str| {
+        let end = if bytes == 0 { "" } else { "\r\n" };
+        format!("{bytes:x};chunk-signature={signature}\r\n{}{end}", "a".repeat(bytes))
+    };
+    let chunks = [
+        chunk(65_536, "b474d8862b1487a5145d686f57f013e54db672cee1c953b3010fb58501ef5aa2"),
+        chunk(1_024, "1c1344b170168f8e65b41376b44b20fe354e373826ccbbe2c1d40a8cae51e5c7"),
+        chunk(0, "2ca2aba2005185cf7159c6277faf83795951dd77a3a99e6e65d5c9f85863f992"),
+    ]
+    .concat();
+    let trailer = "x-amz-checksum-crc32c:sOO8/Q==\r\n";
+    let signature =
+        "x-amz-trailer-signature:d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435\r\n";
+    let scope = Scope { date: "20130524", region: "us-east-1", service: "s3" };
+    let decode = |announced: &[&str], body: &str| {
+        let chunks = Chunks {
+            key: SigningKey::derive("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", scope),
+            time: "20130524T000000Z".to_owned(),
+            scope: scope.to_string(),
+            previous: "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e".to_owned(),
+            trailers: Some(announced.iter().map(|name| (*name).to_owned()).collect()),
+        };
+        chunks.decode(body.as_bytes())
+    };
+    let announced = &["x-amz-checksum-crc32c"];
+    let whole = format!("{chunks}{trailer}{signature}\r\n");
+    assert_eq!(whole.len(), 66_946, "its Content-Length");
+    assert_eq!(decode(announced, &whole), Ok(vec![b'a'; 66_560]));
+    assert_eq!(decode(announced, whole.strip_suffix("\r\n").unwrap()), Ok(vec![b'a'; 66_560]));
+    let signed_by_another = whole.replace("d81f82", "d81f83");
+    for changed in
+        [whole.replace("sOO8", "sOO9"), whole.replace("aaaa\r\n0;", "aaab\r\n0;"), signed_by_another]
+    {
+        assert_eq!(decode(announced, &changed), Err(Error::Mismatch));
+    }
+    for broken in [
+        chunks.clone(),
+        format!("{chunks}\r\n"),
+        format!("{chunks}{trailer}\r\n"),
+        format!("{chunks}{signature}\r\n"),
+        format!("{chunks}{signature}{trailer}\r\n"),
+        format!("{chunks}{trailer}{trailer}{signature}\r\n"),
+        format!("{chunks}{trailer}no colon\r\n{signature}\r\n"),
+        format!("{whole}x"),
+        format!("{chunks}{trailer}{}", signature.trim_end()),
+    ] {
+        assert!(matches!(decode(announced, &broken), Err(Error::Incomplete(_))), "{}", &broken[66_700..]);
+    }
+    for others in [&[][..], &["x-amz-checksum-crc32c", "x-amz-more"]] {
+        assert!(matches!(decode(others, &whole), Err(Error::Incomplete(_))), "{others:?}");
+    }
+}
+
+#[test]
+fn bodies_of_other_kinds_are_named() {
+    for kind in ["STREAMING-UNSIGNED-PAYLOAD-TRAILER", "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"] {
+        let (mut headers, mut value) =
+            (vec![("host", "x"), ("x-amz-content-sha256", kind), ("x-amz-date", TIME)], String::new());
+        let request = signed_with(&mut headers, &mut value, kind, b"");
+        let told = check_by(&request, CHUNKED).err().unwrap();
+        assert!(
+            matches!(&told, Error::Incomplete(text) if text.ends_with(&format!("Got '{kind}'."))),
+            "{told}"
+        );
+        assert_eq!(check_by(&request, Accepts::default()).err(), Some(Error::Mismatch), "no chunks at all");
+    }
+}
+
 #[test]
 fn headers_that_are_no_signature_are_told_what_they_lack() {
     let told = |value| {

@@ -109,18 +109,31 @@ pub fn verify_by(
     let session_token = claim.session_token.as_deref();
     let key = key_of(&Credential { access_key: &claim.access_key, session_token, scope })
         .ok_or(Error::UnknownKey)?;
-    let literal = accepts.literal(request.header("x-amz-content-sha256"));
+    let kind = request.header("x-amz-content-sha256");
+    accepts.check(kind)?;
+    let literal = accepts.literal(kind);
     let to_sign = string_to_sign(&canonical::request(request, &claim.signed(), literal), scope, &claim.time);
     if !key.signed(&to_sign, &claim.signature) {
         return Err(Error::Mismatch);
     }
-    let chunks = (literal == Some(payload::STREAMING)).then(|| Chunks {
+    let has_trailers = literal == Some(payload::STREAMING_TRAILER);
+    let chunks = (has_trailers || literal == Some(payload::STREAMING)).then(|| Chunks {
         key,
         time: claim.time.clone(),
         scope: scope.to_string(),
         previous: claim.signature.clone(),
+        trailers: has_trailers.then(|| announced(request)),
     });
     Ok(Verified { identity: Identity { access_key: claim.access_key, region: claim.region }, chunks })
+}
+
+/// Names of the trailers that a request says it has, lower case and sorted.
+fn announced(request: &Request<'_>) -> Vec<String> {
+    let names = request.header("x-amz-trailer").unwrap_or_default().split(',');
+    let mut names: Vec<_> =
+        names.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// What AWS adds to its message for [`Error::Mismatch`]: what should have been signed. Nothing for a request that is not
