@@ -323,9 +323,9 @@ fn serve_stored(publisher: &Publisher, store: &Arc<Store>) -> Result<Arc<Keeper>
     let kept = store.usage().map_err(|error| Failure::Runtime(error.to_string()))?;
     publisher.restore_quotas(kept.iter().map(usage::counted).collect());
     let catalog = store.catalog();
-    if *catalog != Catalog::default()
-        && let Err(errors) = publisher.publish(catalog)
-    {
+    if *catalog == Catalog::default() {
+        publisher.begin_with(catalog);
+    } else if let Err(errors) = publisher.publish(catalog) {
         tell(&errors);
     }
     Keeper::start(Arc::clone(store), publisher.quotas(), kept)

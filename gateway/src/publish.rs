@@ -222,7 +222,17 @@ impl Publisher {
     /// Compiles what the store has and serves it from the next request on. It is stored already: the store's guard
     /// ([`sluice_compile::faults`]) has let through only what compiles. May block.
     pub(crate) fn publish(&self, catalog: Arc<Catalog>) -> Result<u64, Vec<String>> {
-        self.try_publish(&mut self.workshop(), catalog)
+        let mut workshop = self.workshop();
+        // The store tells whoever begins to listen what there is: that is served since the start.
+        if Arc::ptr_eq(&catalog, &self.catalog()) {
+            return Ok(self.current().generation);
+        }
+        self.try_publish(&mut workshop, catalog)
+    }
+
+    /// Says that this catalog, which is empty, is what is served already.
+    pub(crate) fn begin_with(&self, catalog: Arc<Catalog>) {
+        self.state().catalog = catalog;
     }
 
     /// The cores to publish to.

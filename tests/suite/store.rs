@@ -132,6 +132,23 @@ fn an_upgrade_hands_the_store_over() {
     assert_eq!(export(&dir), [before, later].into());
 }
 
+/// Each publication makes authorizers ask anew: there is none but for a change.
+#[test]
+fn what_there_is_at_the_start_is_published_once() {
+    let dir = TempDir::new();
+    let generation = |gateway: &Gateway| gateway.metrics().sum("sluice_config_generation", &[]) as u64;
+    let mut gateway = Gateway::start(&config(&dir));
+    assert_eq!(generation(&gateway), 1);
+    create(&gateway, "one").unwrap();
+    assert_eq!(generation(&gateway), 2, "the configuration, and the change");
+    gateway.signal(Signal::KILL);
+    gateway.wait_for_exit();
+    let gateway = Gateway::start(&config(&dir));
+    assert_eq!(generation(&gateway), 2, "the configuration, and what was kept");
+    create(&gateway, "two").unwrap();
+    assert_eq!(generation(&gateway), 3);
+}
+
 fn replace(gateway: &Gateway, catalog: &Value) -> sluice_harness::Response {
     gateway.operator_call("PUT", "/catalog", &catalog.to_string())
 }
