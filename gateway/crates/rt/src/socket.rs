@@ -100,6 +100,12 @@ pub(crate) fn set_nodelay(fd: RawFd) -> io::Result<()> {
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
 }
 
+/// Fixes how much the kernel receives ahead of a reader. By itself it goes up to `tcp_rmem`, 6 MB and more, which a multishot
+/// receive then brings at one go.
+pub(crate) fn set_receive_buffer(fd: RawFd, bytes: i32) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)
+}
+
 /// Sets or clears `O_NONBLOCK`. Sockets have no other status flag in use here.
 pub(crate) fn set_nonblocking(fd: RawFd, on: bool) -> io::Result<()> {
     let flags = if on { libc::O_NONBLOCK } else { 0 };
