@@ -144,14 +144,13 @@ async fn essential(index: usize, task: impl Future<Output = ()>) {
     drop(guard);
 }
 
-/// Panics as the whole program's tests ask for by a variable, when the configuration is read anew: the first publication
-/// is the control plane's, at the start. Not in release builds.
+/// Panics as the whole program's tests ask for by a variable, when the configuration is read anew. Not in release builds.
 #[cfg(debug_assertions)]
 #[expect(clippy::panic, reason = "what is tested")]
-fn panic_if_asked(index: usize, published: u32) {
+fn panic_if_asked(index: usize) {
     let asked = std::env::var("SLUICE_TEST_PANIC").unwrap_or_default();
     match asked.as_str() {
-        _ if index != 0 || published < 2 => {}
+        _ if index != 0 => {}
         "core" => std::panic::panic_any("a test asked for it"),
         "task" => sluice_rt::spawn(async { std::panic::panic_any("a test asked for it") }),
         "essential" => {
@@ -199,17 +198,12 @@ async fn serve(seed: Seed, ready: mpsc::Sender<io::Result<Sender<Order>>>) {
         return;
     }
     drop(ready);
-    #[cfg(debug_assertions)]
-    let mut published = 0_u32;
     let how = loop {
         match inbox.recv().await {
             Some(Order::Publish(snapshot, tls)) => {
                 core.publish(snapshot, tls);
                 #[cfg(debug_assertions)]
-                {
-                    published += 1;
-                    panic_if_asked(seed.index, published);
-                }
+                panic_if_asked(seed.index);
             }
             Some(Order::Keys(ring)) => core.set_keyring(ring),
             Some(Order::Reached(told)) => drop(told),
