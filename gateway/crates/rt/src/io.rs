@@ -292,10 +292,11 @@ impl Ios {
     /// Starts connecting a new socket.
     pub(crate) fn connect(&mut self, addr: SocketAddr, deadline_ms: u64) -> io::Result<u32> {
         let fd = socket::stream_socket(addr)?;
-        socket::set_nodelay(std::os::fd::AsRawFd::as_raw_fd(&fd))?;
+        let new = std::os::fd::AsRawFd::as_raw_fd(&fd);
+        socket::set_nodelay(new)?;
         if addr.ip().to_canonical().is_loopback() {
             // There is no delay that a larger window would fill.
-            socket::set_receive_buffer(std::os::fd::AsRawFd::as_raw_fd(&fd), LOOPBACK_BUFFER_BYTES)?;
+            socket::set_receive_buffer(new, LOOPBACK_BUFFER_BYTES)?;
         }
         let index = self.adopt(fd, Group::Connected, Phase::Connecting);
         let Some(io) = self.slots.get_mut(index as usize) else { return Err(gone()) };

@@ -1,7 +1,8 @@
 //! Receiving: one multishot receive per stream, and how not to drown in what it brings.
 //!
 //! - A reader that lags (more than [`PAUSE_ABOVE_BUFFERS`] unread) has its receive cancelled, so that TCP's window closes,
-//!   and armed again when it has caught up. What a burst or two of the kernel bring (up to 32 buffers each) is the bound.
+//!   and armed again when it has caught up. Bursts of the kernel (up to 32 buffers each) come until the socket has run dry
+//!   once: only then does a cancellation find the receive.
 //! - When a buffer group runs low, data that is not consumed at once is copied to the heap, and the buffer goes back:
 //!   slow readers can't starve the others.
 //! - A stream whose large bodies are spliced ([`crate::Stream::set_bulk`]) receives one buffer at a time, so that the rest
