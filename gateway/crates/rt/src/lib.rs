@@ -31,7 +31,7 @@
 //! | operation | result | meaning | what happens |
 //! |---|---|---|---|
 //! | receive | 0 | the peer ended its half | `recv` returns `None` after what is queued |
-//! | receive | ENOBUFS | the buffer group was empty | counted, armed again once buffers are back |
+//! | receive | ENOBUFS | the buffer group was empty | counted, armed again once buffers are back and the reader does not lag |
 //! | receive | ECANCELED | we stopped it: reader lags, splice, close | armed again when the reason is gone |
 //! | receive | no MORE flag | the kernel ended the multishot (e.g. full completion queue) | armed again |
 //! | receive | EAGAIN, EINTR | met a descriptor that is non-blocking for a splice | armed again |

@@ -1,13 +1,13 @@
 //! Receiving: one multishot receive per stream, and how not to drown in what it brings.
 //!
 //! - A reader that lags (more than [`PAUSE_ABOVE_BUFFERS`] unread) has its receive cancelled, so that TCP's window closes,
-//!   and armed again when it has caught up. Bursts of the kernel (up to 32 buffers each) come until the socket has run dry
-//!   once: only then does a cancellation find the receive.
+//!   and armed again when it has caught up. What comes until then is a burst of the kernel: up to 32 buffers.
 //! - When a buffer group runs low, data that is not consumed at once is copied to the heap, and the buffer goes back:
 //!   slow readers can't starve the others.
 //! - A stream whose large bodies are spliced ([`crate::Stream::set_bulk`]) receives one buffer at a time, so that the rest
 //!   of a body is still in the socket when the splice begins.
-//! - When a group is empty the kernel ends the receive with ENOBUFS; it is armed again when buffers are back.
+//! - When a group is empty the kernel ends the receive with ENOBUFS; it is armed again when buffers are back and the reader
+//!   does not lag.
 
 use crate::{
     bufring::Buf,
@@ -22,9 +22,6 @@ use std::io;
 const PAUSE_ABOVE_BUFFERS: usize = 8;
 /// … and it goes on when the reader is down to this.
 const RESUME_AT_BUFFERS: usize = 4;
-
-/// A receive that goes on in spite of its cancellation is cancelled again after so many buffers: the kernel brings 32 at once.
-const CANCEL_AGAIN_BUFFERS: usize = 32;
 
 impl Ios {
     /// Arms the receive if the socket is in want of one: multishot, but for bulk.
@@ -96,10 +93,14 @@ impl Ios {
             if io.phase == Phase::Open && self.pool(io.group).is_empty() {
                 return true;
             }
+            let lags = io.queue.len() > RESUME_AT_BUFFERS;
             if let Some(io) = self.slots.get_mut(index as usize) {
                 io.starved = false;
             }
-            self.arm_recv(index);
+            // A reader that lags has it armed again when it has caught up.
+            if !lags {
+                self.arm_recv(index);
+            }
             false
         });
         self.starved.append(&mut starved);
@@ -149,11 +150,6 @@ impl Ios {
         let unread = io.queue.len();
         if io.recv_arm == Arm::On && unread > PAUSE_ABOVE_BUFFERS {
             self.stats.recv_paused += 1;
-            self.disarm_recv(index);
-        } else if io.recv_arm == Arm::Cancelling && unread > 0 && unread.is_multiple_of(CANCEL_AGAIN_BUFFERS)
-        {
-            // While it has more to receive at once it waits in no list that a cancellation is looked up in: ENOENT.
-            io.recv_arm = Arm::On;
             self.disarm_recv(index);
         } else if io.recv_arm == Arm::Off
             && io.queue.len() <= PAUSE_ABOVE_BUFFERS

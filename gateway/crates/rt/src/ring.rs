@@ -104,10 +104,10 @@ pub(crate) struct Ring {
     gather_us: u32,
 }
 
-/// The kernel itself goes on after a partial send.
 /// What a receive that is no multishot takes: a response's head, and little of the body that is to be spliced.
 pub(crate) const BULK_BYTES: u32 = 1024;
 
+/// The kernel itself goes on after a partial send.
 const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// With [`Wait::Gather`]: as many completions end the wait early.
