@@ -3,55 +3,86 @@
 
 use crate::connections;
 use crate::error::{FunctionError, InvokeError};
+use crate::function::Job;
 use crate::instance::{Event, Shared, now_ms};
 use crate::response::{self, Body, MAX_RESPONSE_BYTES, Piece, Response, too_large};
 use crate::tail::Outcome;
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
+use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
 const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 
+const API: &str = "/2018-06-01/runtime/";
+
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let router = Router::new()
-        .route("/2018-06-01/runtime/invocation/next", get(next))
-        .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
-        .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
-        .route("/2018-06-01/runtime/init/error", post(init_error))
-        .layer(DefaultBodyLimit::disable())
-        .with_state(shared);
     // It ends with its instance, which aborts this task.
-    connections::serve(listener, router).await;
+    connections::serve(listener, service_fn(move |request| handle(Arc::clone(&shared), request))).await;
 }
 
-type Answer = (StatusCode, [(header::HeaderName, &'static str); 1], String);
+type Answer = hyper::Response<Full<Bytes>>;
 
-fn answer(status: StatusCode, json: serde_json::Value) -> Answer {
-    (status, [(header::CONTENT_TYPE, "application/json")], json.to_string())
+async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let (head, body) = request.into_parts();
+    let Some(asked) = head.uri.path().strip_prefix(API) else { return Ok(unknown_path()) };
+    let (expected, answer) = match asked.split_once('/') {
+        Some(("invocation", "next")) if head.method == Method::GET => return Ok(next(&shared).await),
+        Some(("invocation", "next")) => (Method::GET, None),
+        Some(("init", "error")) if head.method == Method::POST => {
+            (Method::POST, Some(init_error(&shared, &head.headers, body).await))
+        }
+        Some(("init", "error")) => (Method::POST, None),
+        Some(("invocation", of)) => match of.rsplit_once('/') {
+            Some((_, "response" | "error")) if head.method != Method::POST => (Method::POST, None),
+            Some((id, "response")) => {
+                (Method::POST, Some(response(&shared, id.to_owned(), &head.headers, body).await))
+            }
+            Some((id, "error")) => (Method::POST, Some(error(&shared, id, &head.headers, body).await)),
+            _ => return Ok(unknown_path()),
+        },
+        _ => return Ok(unknown_path()),
+    };
+    Ok(answer.unwrap_or_else(|| wrong_method(&expected, &head.method)))
+}
+
+fn answer(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = hyper::Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
 }
 
 fn accepted() -> Answer {
-    answer(StatusCode::ACCEPTED, serde_json::json!({"status": "OK"}))
+    answer(StatusCode::ACCEPTED, r#"{"status":"OK"}"#)
 }
 
 fn refused(status: StatusCode, error_type: &str, message: &str) -> Answer {
-    answer(status, serde_json::json!({"errorMessage": message, "errorType": error_type}))
+    answer(status, serde_json::json!({"errorMessage": message, "errorType": error_type}).to_string())
 }
 
 fn unknown_id() -> Answer {
     refused(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")
 }
 
-async fn next(State(shared): State<Arc<Shared>>) -> axum::response::Response {
+fn unknown_path() -> Answer {
+    refused(StatusCode::NOT_FOUND, "InvalidPath", "the Runtime API has no such path")
+}
+
+fn wrong_method(expected: &Method, found: &Method) -> Answer {
+    let message = format!("expected {expected}, found {found}");
+    refused(StatusCode::METHOD_NOT_ALLOWED, "InvalidMethod", &message)
+}
+
+async fn next(shared: &Shared) -> Answer {
     // An invocation that was never answered ends here: the runtime is done with it.
     if let Some(current) = shared.finish() {
         let message = format!(
@@ -69,42 +100,45 @@ async fn next(State(shared): State<Arc<Shared>>) -> axum::response::Response {
         // The process is about to end; an answer would only set it off.
         return std::future::pending().await;
     };
-    let (settings, config) = (&shared.function.settings, &shared.function.config);
-    let arn = format!("arn:aws:lambda:{}:{}:function:{}", settings.region, settings.account, config.name);
-    let mut response = axum::http::Response::builder()
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(REQUEST_ID, &job.request_id)
-        .header("lambda-runtime-deadline-ms", now_ms() + config.timeout_ms)
-        .header("lambda-runtime-invoked-function-arn", arn)
-        .header("lambda-runtime-trace-id", &job.trace_id);
-    if let Some(client_context) = &job.client_context {
-        response = response.header("lambda-runtime-client-context", client_context);
-    }
-    match response.body(axum::body::Body::from(job.payload.clone())) {
-        Ok(response) => {
+    match event(shared, &job) {
+        Ok(event) => {
             shared.begin(job).await;
-            response
+            event
         }
-        // An id or context that is no header value.
-        Err(error) => {
-            let _ = job.reply.send(Err(InvokeError::Unavailable(error.to_string())));
+        Err(unfit) => {
+            let message = format!("{unfit} fits no header");
+            let _ = job.reply.send(Err(InvokeError::Unavailable(message.clone())));
             shared.tell(Event::Retire);
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            refused(StatusCode::INTERNAL_SERVER_ERROR, "InvalidHeader", &message)
         }
     }
 }
 
-async fn response(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: axum::body::Body,
-) -> Answer {
+/// What a runtime is told of an invocation; which part is no header's value, otherwise.
+fn event(shared: &Shared, job: &Job) -> Result<Answer, &'static str> {
+    let mut event = answer(StatusCode::OK, job.payload.clone());
+    let headers = event.headers_mut();
+    let deadline = now_ms() + shared.function.config.timeout_ms;
+    for (name, value, what) in [
+        (REQUEST_ID, Some(job.request_id.as_str()), "the request id"),
+        ("lambda-runtime-invoked-function-arn", Some(shared.function.arn.as_str()), "the function's ARN"),
+        ("lambda-runtime-trace-id", Some(job.trace_id.as_str()), "the trace id"),
+        ("lambda-runtime-client-context", job.client_context.as_deref(), "the client context"),
+    ] {
+        if let Some(value) = value {
+            headers.insert(name, HeaderValue::from_str(value).map_err(|_| what)?);
+        }
+    }
+    headers.insert("lambda-runtime-deadline-ms", deadline.into());
+    Ok(event)
+}
+
+async fn response(shared: &Shared, id: String, headers: &HeaderMap, body: Incoming) -> Answer {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mode = headers.get("lambda-runtime-function-response-mode");
     if mode.is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"streaming")) {
-        return stream(&shared, id, content_type, body).await;
+        return stream(shared, id, content_type, body).await;
     }
     // Read before the caller is taken: if the process ends meanwhile, the supervisor still has somebody to tell.
     let whole = read(body).await;
@@ -122,12 +156,19 @@ async fn response(
     };
     shared.answered();
     caller.answer(result);
+    // Who waits for the answer comes first, then the runtime that it has arrived.
+    others_first().await;
     answer
+}
+
+/// Lets run what is ready to run. [`tokio::task::yield_now`] would not: a connection that has more to read polls it again at once.
+async fn others_first() {
+    let _ = tokio::spawn(async {}).await;
 }
 
 /// A whole body; nothing if it is too long or breaks off. What is too long is read to its end all the same: a runtime
 /// that still writes would find its connection reset instead of an answer. Its deadline bounds that.
-async fn read(mut body: axum::body::Body) -> Option<Bytes> {
+async fn read(mut body: Incoming) -> Option<Bytes> {
     let mut whole = BytesMut::new();
     let mut fits = true;
     while let Some(frame) = body.frame().await {
@@ -141,12 +182,7 @@ async fn read(mut body: axum::body::Body) -> Option<Bytes> {
 }
 
 /// Passes pieces on as they come. An error in the middle comes in trailers.
-async fn stream(
-    shared: &Shared,
-    id: String,
-    content_type: Option<String>,
-    mut body: axum::body::Body,
-) -> Answer {
+async fn stream(shared: &Shared, id: String, content_type: Option<String>, mut body: Incoming) -> Answer {
     let Some(caller) = shared.caller(&id) else { return unknown_id() };
     let (to, stream) = response::stream();
     let tailed = caller.begin(Response { request_id: id, content_type, body: Body::Stream(stream) });
@@ -187,26 +223,21 @@ fn trailing_error(trailers: &HeaderMap) -> Option<FunctionError> {
     Some(FunctionError::reported(Some(error_type), body.into()))
 }
 
-async fn error(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: axum::body::Body,
-) -> Answer {
-    let reported = reported(&headers, body).await;
-    let Some(caller) = shared.caller(&id) else { return unknown_id() };
+async fn error(shared: &Shared, id: &str, headers: &HeaderMap, body: Incoming) -> Answer {
+    let reported = reported(headers, body).await;
+    let Some(caller) = shared.caller(id) else { return unknown_id() };
     shared.answered();
     caller.answer(Err(InvokeError::Function(reported)));
     accepted()
 }
 
-async fn init_error(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: axum::body::Body) -> Answer {
-    let reported = reported(&headers, body).await;
+async fn init_error(shared: &Shared, headers: &HeaderMap, body: Incoming) -> Answer {
+    let reported = reported(headers, body).await;
     shared.tell(Event::InitError(reported));
     accepted()
 }
 
-async fn reported(headers: &HeaderMap, body: axum::body::Body) -> FunctionError {
+async fn reported(headers: &HeaderMap, body: Incoming) -> FunctionError {
     let error_type = headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok());
     match read(body).await {
         Some(body) => FunctionError::reported(error_type, body),

@@ -1,9 +1,12 @@
 //! HTTP/1 on the loopback interface, with a bound on what a connection holds.
 
-use axum::Router;
+use http_body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
+use std::error::Error;
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -16,7 +19,15 @@ const BUFFER_BYTES: usize = 128 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers on a listener for as long as it is polled. Connections go on by themselves.
-pub(crate) async fn serve(listener: TcpListener, router: Router) {
+pub(crate) async fn serve<S, B>(listener: TcpListener, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     loop {
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
@@ -33,7 +44,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router) {
         };
         // Small messages in both directions: Nagle would hold them back.
         let _ = socket.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let service = service.clone();
         tokio::spawn(async move {
             // One that breaks ends; who was served by it sees that.
             let _ = http1::Builder::new()

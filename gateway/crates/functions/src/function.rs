@@ -13,6 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
 /// How long a function waits after an instance failed to start; doubled for each failure in a row.
@@ -92,6 +93,7 @@ impl State {
 pub(crate) struct Function {
     pub(crate) config: Config,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) arn: String,
     pub(crate) logs: Arc<Logs>,
     state: Mutex<State>,
     /// A job came, which one instance is to take.
@@ -108,7 +110,9 @@ pub(crate) struct Function {
 impl Function {
     pub(crate) fn start(config: Config, settings: Arc<Settings>, runtime: &Handle) -> Arc<Self> {
         let logs = Arc::new(Logs::new(settings.log_lines));
+        let (region, account) = (&settings.region, &settings.account);
         let function = Arc::new(Self {
+            arn: format!("arn:aws:lambda:{region}:{account}:function:{}", config.name),
             config,
             settings,
             logs,
@@ -285,8 +289,8 @@ impl Function {
     }
 
     /// Instances wait for this to look again whether they may stay.
-    pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// An instance has gone; `failure` if it never got to work.

@@ -1,5 +1,6 @@
 //! One instance: its process, its port, its deadlines.
 
+use crate::clock::{Clock, Doing};
 use crate::error::{FunctionError, InvokeError};
 use crate::function::{Function, Job, TIMED_OUT, timed_out};
 use crate::invoke::SOCKET_BYTES;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     process: OnceLock<u32>,
     starts: Instant,
     state: Mutex<State>,
+    clock: Mutex<Clock>,
     events: mpsc::UnboundedSender<Event>,
 }
 
@@ -113,10 +115,8 @@ impl Current {
 
 /// What the Runtime API tells the supervisor.
 pub(crate) enum Event {
-    /// It waits for an invocation.
-    Waits,
-    /// It has one, which must end by then.
-    Runs(Instant),
+    /// The timer would come too late.
+    Sooner,
     /// It said why it can't start.
     InitError(FunctionError),
     /// It waits, but is to get no more.
@@ -142,7 +142,24 @@ impl Shared {
                 state.init = Some(self.starts.elapsed());
             }
         }
-        self.tell(Event::Waits);
+        let now = Instant::now();
+        self.turns(Doing::Waits(now), now + Duration::from_millis(self.function.config.idle_timeout_ms));
+    }
+
+    /// It is not to end for having waited so long; it is looked at again later.
+    fn waits_on(&self, since: Instant) {
+        let until = Instant::now() + Duration::from_millis(self.function.config.idle_timeout_ms);
+        self.turns(Doing::Waits(since), until);
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turns(&self, doing: Doing, until: Instant) {
+        if self.clock().turns(doing, until) {
+            self.tell(Event::Sooner);
+        }
     }
 
     /// An invocation begins. Where it or the one before is logged for its caller, what was printed so far is read first.
@@ -164,7 +181,7 @@ impl Shared {
             }
             self.output.attach(tailed.map(|tailed| tailed.tail));
         }
-        self.tell(Event::Runs(Instant::now() + Duration::from_millis(self.function.config.timeout_ms)));
+        self.turns(Doing::Runs, Instant::now() + Duration::from_millis(self.function.config.timeout_ms));
     }
 
     /// The caller of an invocation, once; it is still under way.
@@ -213,13 +230,15 @@ async fn start(function: &Arc<Function>, id: u64) -> std::io::Result<Started> {
     let _ = sockopt::set_socket_recv_buffer_size(&listener, SOCKET_BYTES);
     let address = listener.local_addr()?;
     let (events, received) = mpsc::unbounded_channel();
+    let starts = Instant::now();
     let shared = Arc::new(Shared {
         id,
         function: Arc::clone(function),
         output: Output::new(Arc::clone(&function.logs), id),
         process: OnceLock::new(),
-        starts: Instant::now(),
+        starts,
         state: Mutex::default(),
+        clock: Mutex::new(Clock::new(starts + Duration::from_millis(function.config.init_timeout_ms))),
         events,
     });
     let api = tokio::spawn(api::serve(listener, Arc::clone(&shared)));
@@ -237,12 +256,17 @@ async fn supervise(
     shared: &Shared,
     mut events: mpsc::UnboundedReceiver<Event>,
 ) -> Option<FunctionError> {
-    let config = &shared.function.config;
-    let mut deadline = Some(Instant::now() + Duration::from_millis(config.init_timeout_ms));
-    let (mut ready_since, mut idle_since) = (None, None);
+    let timer = tokio::time::sleep_until(shared.clock().arm().into());
+    tokio::pin!(timer);
+    let long_idle = || {
+        let since = shared.clock().waits_since();
+        since.is_some_and(|since| !shared.function.may_stay(shared.id, since.elapsed()))
+    };
     let failure = loop {
-        let until =
-            deadline.unwrap_or_else(|| Instant::now() + Duration::from_millis(config.idle_timeout_ms));
+        // Registered before the look, so that what comes after it is not missed.
+        let changed = shared.function.changed();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
         if shared.function.killed() {
             break None;
         }
@@ -250,27 +274,23 @@ async fn supervise(
             // What a process said before it ended counts more than how it ended.
             biased;
             event = events.recv() => match event {
-                Some(Event::Waits) => {
-                    (deadline, idle_since) = (None, Some(Instant::now()));
-                    ready_since = ready_since.or(idle_since);
-                }
-                Some(Event::Runs(until)) => (deadline, idle_since) = (Some(until), None),
+                Some(Event::Sooner) => timer.as_mut().reset(shared.clock().arm().into()),
                 Some(Event::InitError(error)) => break Some(error),
                 Some(Event::Retire) | None => break None,
             },
-            status = process.wait() => break exited(shared, status, ready_since).await,
-            () = tokio::time::sleep_until(until.into()), if deadline.is_some() => {
-                break overrun(shared, ready_since.is_some()).await;
-            }
-            () = tokio::time::sleep_until(until.into()), if deadline.is_none() => {
-                if idle_since.is_some_and(|since| !shared.function.may_stay(shared.id, since.elapsed())) {
-                    break None;
+            status = process.wait() => break exited(shared, status).await,
+            () = timer.as_mut() => {
+                let due = shared.clock().due(Instant::now());
+                match due {
+                    Some(Doing::Waits(_)) if long_idle() => break None,
+                    Some(Doing::Waits(since)) => shared.waits_on(since),
+                    Some(Doing::Starting | Doing::Runs) => break overrun(shared).await,
+                    None => {}
                 }
+                timer.as_mut().reset(shared.clock().arm().into());
             }
-            () = shared.function.changed() => {
-                if idle_since.is_some_and(|since| !shared.function.may_stay(shared.id, since.elapsed())) {
-                    break None;
-                }
+            () = changed => if long_idle() {
+                break None;
             }
         }
     };
@@ -284,11 +304,7 @@ async fn supervise(
 }
 
 /// The process has ended by itself.
-async fn exited(
-    shared: &Shared,
-    status: std::io::Result<ExitStatus>,
-    ready_since: Option<Instant>,
-) -> Option<FunctionError> {
+async fn exited(shared: &Shared, status: std::io::Result<ExitStatus>) -> Option<FunctionError> {
     let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
     let said = |request_id: &str| format!("RequestId: {request_id} Error: Runtime exited with error: {how}");
     if let Some(current) = shared.finish() {
@@ -298,14 +314,14 @@ async fn exited(
         return None;
     }
     // One that leaves as soon as it is ready would be started over and over.
-    let at_once = ready_since.is_none_or(|since| since.elapsed() < Duration::from_secs(1));
+    let at_once = shared.clock().ready_since().is_none_or(|since| since.elapsed() < Duration::from_secs(1));
     at_once.then(|| FunctionError::new(EXIT_ERROR, &said("none")))
 }
 
 /// Its time is up.
-async fn overrun(shared: &Shared, was_ready: bool) -> Option<FunctionError> {
+async fn overrun(shared: &Shared) -> Option<FunctionError> {
     let config = &shared.function.config;
-    if !was_ready {
+    if shared.clock().ready_since().is_none() {
         let message = format!("instance {} did not start within {} ms", shared.id, config.init_timeout_ms);
         return Some(FunctionError::new(TIMED_OUT, &message));
     }

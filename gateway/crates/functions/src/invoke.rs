@@ -23,6 +23,7 @@ use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -63,7 +64,7 @@ pub async fn serve(listener: TcpListener, host: Arc<Host>, token: &str) {
     }));
     // Its connections inherit it (socket(7)). Left alone, the kernel goes up to 4 MB.
     let _ = sockopt::set_socket_send_buffer_size(&listener, SOCKET_BYTES);
-    connections::serve(listener, router).await;
+    connections::serve(listener, TowerToHyperService::new(router)).await;
 }
 
 /// Compares in a time that tells nothing of where they differ.

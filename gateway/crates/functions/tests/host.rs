@@ -218,6 +218,54 @@ async fn node_streams_and_says_why_it_broke_off() {
     assert!(stream("http").await.1.is_ok());
 }
 
+/// What a handler sees as `_X_AMZN_TRACE_ID`, and what it says of other variables then.
+async fn environment(config: Config) {
+    let host = host(config);
+    for n in 0..3 {
+        let trace_id = format!("Root=1-5bef4de7-{n:024};Sampled=1");
+        let invocation = Invocation { trace_id: Some(trace_id.clone()), ..Invocation::new("null") };
+        let seen = whole(host.invoke("f", invocation).await.unwrap()).await.unwrap();
+        assert_eq!(seen, json!([trace_id, trace_id, true, "later", "later", true, "Asia/Tokyo"]));
+    }
+}
+
+#[tokio::test]
+async fn node_has_the_trace_id_in_an_environment_like_any_other() {
+    if !has("node", &["--version"]) {
+        return;
+    }
+    let code = Code::new(&[(
+        "index.js",
+        "const { execFileSync } = require('child_process')
+         process.env.LATER = 'later'; process.env.GONE = 'x'; delete process.env.GONE; process.env.TZ = 'Asia/Tokyo'
+         exports.h = async () => [process.env._X_AMZN_TRACE_ID, { ...process.env }._X_AMZN_TRACE_ID,
+           '_X_AMZN_TRACE_ID' in process.env && Object.keys(process.env).filter((name) => name === '_X_AMZN_TRACE_ID').length === 1,
+           process.env.LATER, String(execFileSync('sh', ['-c', 'printf %s $LATER'])), !('GONE' in process.env),
+           Intl.DateTimeFormat().resolvedOptions().timeZone]",
+    )]);
+    environment(node(&code, "index.h")).await;
+}
+
+#[tokio::test]
+async fn python_has_the_trace_id_in_an_environment_like_any_other() {
+    if !has("python3", &["--version"]) {
+        return;
+    }
+    let code = Code::new(&[(
+        "app.py",
+        "import os, subprocess, time\n\
+         os.environ.update(LATER='later', GONE='x', TZ='Asia/Tokyo')\n\
+         del os.environ['GONE']\n\
+         time.tzset()\n\
+         def handler(event, context):\n\
+         \x20   name = '_X_AMZN_TRACE_ID'\n\
+         \x20   return [os.getenv(name), dict(os.environ)[name], list(os.environ).count(name) == 1, os.environ['LATER'],\n\
+         \x20           subprocess.check_output(['sh', '-c', 'printf %s $LATER'], text=True), 'GONE' not in os.environ,\n\
+         \x20           'Asia/Tokyo' if time.tzname == ('JST', 'JST') else time.tzname]\n",
+    )]);
+    environment(python(&code, "app.handler")).await;
+}
+
 #[tokio::test]
 async fn python_handlers_and_errors() {
     if !has("python3", &["--version"]) {
@@ -587,7 +635,7 @@ async fn a_flooded_log_does_not_hold_an_answer_back() {
         "import os, threading\n\
          def flood():\n    while True:\n        os.write(1, b'flood\\n' * 100)\n\
          threading.Thread(target=flood, daemon=True).start()\n\
-         def handler(event, context):\n    return event['n']\n",
+         def handler(event, context):\n    os.write(1, b'flood\\n')\n    return event['n']\n",
     )]);
     let host = host(python(&code, "app.handler"));
     assert_eq!(ask(&host, json!({ "n": 0 })).await, Ok(json!(0)));

@@ -14,23 +14,47 @@ const agent = new http.Agent({ keepAlive: true, maxSockets: 1, noDelay: true })
 const SMALL = 1 << 20 // Characters of a result.
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming')
 
+// Looked up in the text: few of them are, and each but once.
+class Headers {
+  constructor (text) {
+    this.text = text
+    this.lower = text.toLowerCase()
+  }
+
+  get (name) {
+    const at = this.lower.indexOf(`\r\n${name}:`)
+    if (at < 0) return undefined
+    const begin = at + name.length + 3
+    const end = this.text.indexOf('\r', begin)
+    return this.text.slice(begin, end < 0 ? undefined : end).trim()
+  }
+}
+
 // The Runtime API over one connection, with no more of HTTP/1.1 than that takes: node:http costs several times as much. A
 // request need not wait for the answer to the one before, so a result and the question for the next event are one write.
 const api = {
   waiting: [], // Who waits for answers, in the order of the requests.
+  unsent: '', // Requests of this turn.
   parts: [],
   size: 0, // Of the parts.
   needed: 0, // As many bytes are looked for before the parts are read again.
 
   connect () {
-    const socket = this.socket = net.connect({ host, port, noDelay: true })
+    // Past the stream's readable side, which costs as much as all the rest.
+    const onread = {
+      buffer: Buffer.allocUnsafe(65536),
+      callback: (length, buffer) => {
+        this.take(length, buffer)
+        return true // Go on reading.
+      }
+    }
+    const socket = this.socket = net.connect({ host, port, noDelay: true, onread })
     const end = (error) => {
       if (this.socket !== socket) return
       const waiting = this.waiting
-      Object.assign(this, { socket: undefined, waiting: [], parts: [], size: 0, needed: 0 })
+      Object.assign(this, { socket: undefined, waiting: [], unsent: '', parts: [], size: 0, needed: 0 })
       for (const { reject } of waiting) reject(error)
     }
-    socket.on('data', (part) => this.take(part))
     socket.on('error', end)
     socket.on('close', () => end(new Error('the Runtime API has closed the connection')))
   },
@@ -38,44 +62,50 @@ const api = {
   send (method, where, headers, body = '') {
     if (!this.socket) this.connect()
     const socket = this.socket
-    let head = `${method} ${API}${where} HTTP/1.1\r\nHost: ${host}:${port}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`
+    let head = `${method} ${API}${where} HTTP/1.1\r\nHost: ${host}:${port}\r\n`
+    if (method === 'POST') head += `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`
     for (const name in headers) head += `${name}: ${String(headers[name]).replace(/[^\x20-\x7e]/g, '?')}\r\n`
-    if (socket.writableCorked === 0) {
-      socket.cork()
-      process.nextTick(() => socket.uncork())
-    }
+    if (this.unsent === '') process.nextTick(() => this.flush(socket))
+    this.unsent += head + '\r\n' + body
     socket.ref()
-    socket.write(head + '\r\n' + body)
     return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }))
   },
 
-  take (part) {
-    this.parts.push(part)
-    this.size += part.length
-    while (this.size > 0 && this.size >= this.needed) {
-      const received = this.parts.length === 1 ? this.parts[0] : Buffer.concat(this.parts)
-      const head = received.indexOf('\r\n\r\n')
-      const [, ...lines] = received.latin1Slice(0, Math.max(head, 0)).split('\r\n')
-      const headers = {}
-      for (const line of lines) {
-        const colon = line.indexOf(':')
-        headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim()
+  flush (socket) {
+    if (this.socket !== socket) return
+    socket.write(this.unsent)
+    this.unsent = ''
+  },
+
+  // What was read is overwritten by the next read: what is kept of it is copied.
+  take (length, read) {
+    this.size += length
+    if (this.parts.length > 0 || this.size < this.needed) this.parts.push(Buffer.from(read.subarray(0, length)))
+    if (this.size < this.needed) return
+    const received = this.parts.length > 0 ? Buffer.concat(this.parts) : read
+    const end = this.size
+    let at = 0
+    this.needed = 0
+    while (at < end && this.needed === 0) {
+      const head = received.indexOf('\r\n\r\n', at)
+      const complete = head >= 0 && head + 4 <= end
+      const headers = new Headers(complete ? received.latin1Slice(at, head) : '')
+      const next = complete ? head + 4 + Number(headers.get('content-length') ?? 0) : end + 1
+      if (next > end) {
+        this.needed = next - at
+      } else {
+        this.waiting.shift()?.resolve({ headers, body: received.utf8Slice(head + 4, next) })
+        at = next
       }
-      const end = head + 4 + Number(headers['content-length'] ?? 0)
-      this.parts = [received]
-      this.needed = head < 0 ? this.size + 1 : end
-      if (this.size < this.needed) return
-      this.parts = end < received.length ? [received.subarray(end)] : []
-      this.size -= end
-      this.needed = 0
-      this.waiting.shift()?.resolve({ headers, body: received.utf8Slice(head + 4, end) })
     }
+    this.parts = at < end ? [Buffer.from(received.subarray(at, end))] : []
+    this.size = end - at
     // What a handler leaves to be done keeps the process going, an idle connection does not.
     if (this.waiting.length === 0) this.socket.unref()
   }
 }
 const gone = () => process.exit(0) // Whoever served the events has ended.
-const post = (where, body, headers = {}) => api.send('POST', where, { 'Content-Type': 'application/json', ...headers }, body)
+const post = (where, body, headers) => api.send('POST', where, headers, body)
 
 const describe = (error) => error instanceof Error
   ? { errorType: error.name, errorMessage: error.message, trace: String(error.stack).split('\n') }
@@ -168,19 +198,44 @@ const json = (text) => text ? JSON.parse(text) : undefined
 let finish // What ends the invocation under way.
 let atRest // What answers it once nothing else is left to run.
 
+// Each value that setenv(3) is ever given stays in memory, 150 bytes for a trace id: in time all that a busy instance may use.
+const TRACE_ID = '_X_AMZN_TRACE_ID'
+let traceId = env[TRACE_ID] = ''
+process.env = new Proxy(env, {
+  get: (env, name) => name === TRACE_ID ? traceId : env[name],
+  set: (env, name, value) => {
+    if (name === TRACE_ID) traceId = String(value)
+    else env[name] = value
+    return true
+  },
+  getOwnPropertyDescriptor: (env, name) => {
+    const found = Reflect.getOwnPropertyDescriptor(env, name)
+    return found && name === TRACE_ID ? { ...found, value: traceId } : found
+  }
+})
+
+// The same in each context; each look into the environment is a call of getenv(3).
+const {
+  AWS_LAMBDA_FUNCTION_NAME: functionName,
+  AWS_LAMBDA_FUNCTION_VERSION: functionVersion,
+  AWS_LAMBDA_FUNCTION_MEMORY_SIZE: memoryLimitInMB,
+  AWS_LAMBDA_LOG_GROUP_NAME: logGroupName,
+  AWS_LAMBDA_LOG_STREAM_NAME: logStreamName
+} = env
+
 function contextOf (headers) {
-  const deadline = Number(headers['lambda-runtime-deadline-ms'])
-  env._X_AMZN_TRACE_ID = headers['lambda-runtime-trace-id']
+  const deadline = Number(headers.get('lambda-runtime-deadline-ms'))
+  traceId = headers.get('lambda-runtime-trace-id')
   return {
-    functionName: env.AWS_LAMBDA_FUNCTION_NAME,
-    functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
-    memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
-    logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
-    logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
-    awsRequestId: headers['lambda-runtime-aws-request-id'],
-    invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
-    clientContext: json(headers['lambda-runtime-client-context']),
-    identity: json(headers['lambda-runtime-cognito-identity']),
+    functionName,
+    functionVersion,
+    memoryLimitInMB,
+    logGroupName,
+    logStreamName,
+    awsRequestId: headers.get('lambda-runtime-aws-request-id'),
+    invokedFunctionArn: headers.get('lambda-runtime-invoked-function-arn'),
+    clientContext: json(headers.get('lambda-runtime-client-context')),
+    identity: json(headers.get('lambda-runtime-cognito-identity')),
     callbackWaitsForEmptyEventLoop: true,
     getRemainingTimeInMillis: () => deadline - Date.now()
   }
