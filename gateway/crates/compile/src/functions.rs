@@ -132,8 +132,8 @@ impl<'s> Functions<'s> {
                     let sources = request.identity_sources.iter();
                     let sources = sources.filter_map(|one| IdentitySource::parse(&one.value)).collect();
                     function.map(|function| {
-                        Shared::Function(Arc::new(LambdaPlan {
-                            number: registry.providers.number(),
+                        let mut plan = LambdaPlan {
+                            number: 0,
                             name: of.into(),
                             kind: LambdaKind::Http {
                                 sources,
@@ -142,7 +142,9 @@ impl<'s> Functions<'s> {
                             },
                             function,
                             ttl_s: request.ttl_s,
-                        }))
+                        };
+                        plan.number = registry.providers.number_of(&plan);
+                        Shared::Function(Arc::new(plan))
                     })
                 }
             });

@@ -4,8 +4,8 @@ use crate::{Compiled, Now, Registry, SlotAllocator, compile, validate};
 use sluice_catalog::Catalog;
 use sluice_config::{QUICKSTART_NAME, Settings};
 use sluice_snapshot::{
-    Action, CacheKeyPart, Captures, Destination, KeyId, Limit, Match, PathPiece, Route, RouteId, Snapshot,
-    UpstreamId,
+    Action, Authorizer, CacheKeyPart, Captures, Destination, KeyId, Limit, Match, PathPiece, Route, RouteId,
+    Snapshot, UpstreamId,
 };
 use sluice_throttle::Lease;
 use sluice_wire::Method;
@@ -444,4 +444,48 @@ fn a_thousand_routes() {
             snapshot.router.route(host.as_bytes(), Method::Get, b"GET", path.as_bytes(), &mut captures);
         assert_eq!(found, Match::Found(RouteId(at)));
     }
+}
+
+#[test]
+fn an_authorizer_keeps_its_number_for_as_long_as_it_is_the_same() {
+    let text = "\
+[functions.asks]
+endpoint_url = 'http://127.0.0.1:4566'
+[authorizers.login]
+issuer = 'https://login.example.com'
+audiences = ['shop']
+[authorizers.asks]
+type = 'request'
+function = 'asks'
+identity_sources = ['$request.header.Authorization']
+ttl_s = 300
+[routes.a]
+path = '/a'
+mock_status = 200
+authorizer = 'login'
+[routes.b]
+path = '/b'
+mock_status = 200
+authorizer = 'asks'
+";
+    let (mut registry, mut slots) = (Registry::new(), Slots::default());
+    let mut numbers = |text: &str| -> Vec<u64> {
+        let snapshot = compiled(text, &mut registry, &mut slots).snapshot;
+        let number = |route: &Route| match &route.authorizer {
+            Some(Authorizer::Token(plan)) => plan.number,
+            Some(Authorizer::Lambda(plan)) => plan.number,
+            other => panic!("{other:?}"),
+        };
+        snapshot.routes.iter().map(number).collect()
+    };
+    let first = numbers(text);
+    assert_ne!(first[0], first[1]);
+    assert_eq!(numbers(text), first);
+    let others = numbers(&text.replace("'shop'", "'shops'").replace("ttl_s = 300", "ttl_s = 60"));
+    assert!(others.iter().all(|number| !first.contains(number)), "{others:?}");
+    assert_ne!(others[0], others[1]);
+    let moved = numbers(&text.replace("4566", "4567"));
+    assert_eq!(moved[0], first[0]);
+    assert!(!first.contains(&moved[1]) && !others.contains(&moved[1]), "{moved:?}");
+    assert_eq!(numbers(text), first);
 }

@@ -4,6 +4,8 @@ use fancy_regex::Regex;
 use sluice_catalog::Authorizer as Configured;
 use sluice_config::{JwtAuthorizer, UserPool};
 use sluice_snapshot::{Authorizer, Issuer, Provider, TokenPlan, TokenStyle};
+use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 /// Issuers of tokens by dense index, for the life of the process.
@@ -11,6 +13,9 @@ use std::sync::Arc;
 pub(crate) struct Providers {
     known: Vec<Provider>,
     plans: u64,
+    /// Numbers of authorizers of the configuration by what they are, so that cores keep what they know of one through a publication that
+    /// does not change it. It grows with the distinct ones ever configured, a few hundred bytes each.
+    numbers: HashMap<String, u64>,
 }
 
 impl Providers {
@@ -33,6 +38,14 @@ impl Providers {
         self.plans
     }
 
+    /// Of a plan that has no number yet.
+    pub(crate) fn number_of(&mut self, plan: &impl Debug) -> u64 {
+        let next = self.plans + 1;
+        let number = *self.numbers.entry(format!("{plan:?}")).or_insert(next);
+        self.plans = self.plans.max(number);
+        number
+    }
+
     pub(crate) fn list(&self) -> Vec<Provider> {
         self.known.clone()
     }
@@ -40,15 +53,17 @@ impl Providers {
 
 /// Of a route of the configuration.
 pub(crate) fn jwt(settings: &JwtAuthorizer, providers: &mut Providers) -> Authorizer {
-    Authorizer::Token(Box::new(TokenPlan {
-        number: providers.number(),
+    let mut plan = TokenPlan {
+        number: 0,
         style: TokenStyle::Jwt,
         header: "authorization".into(),
         issuers: vec![providers.issuer(&settings.issuer, settings.jwks_url.as_deref())],
         audiences: settings.audiences.iter().map(|one| one.as_str().into()).collect(),
         audience: None,
         scopes: settings.scopes.iter().map(|one| one.as_str().into()).collect(),
-    }))
+    };
+    plan.number = providers.number_of(&plan);
+    Authorizer::Token(Box::new(plan))
 }
 
 /// Of a method with `COGNITO_USER_POOLS`.
