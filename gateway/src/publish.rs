@@ -369,16 +369,16 @@ impl Publisher {
         self.workshop().registry.restore_quotas(kept);
     }
 
-    /// Compiles one method to be tried out, beside what is served. Gives why it cannot be answered, too, if that is so.
+    /// Compiles one method or authorizer to be tried out, beside what is served. Gives why it cannot be answered, too, if that is so.
     pub(crate) fn compile_trial(
         &self,
         trial: &Trial,
         slots: &mut HubSlots,
     ) -> Result<(Arc<Snapshot>, Arc<TlsPlan>, String), TrialError> {
-        let (settings, method) = (self.settings(), (trial.resource_id.as_str(), trial.method.as_str()));
+        let (settings, tried) = (self.settings(), crate::trial::tried(trial));
         let registry = self.workshop().registry.apart();
         let compiled =
-            sluice_compile::trial(&settings, registry, &trial.api, method, &trial.variables, slots, now())
+            sluice_compile::trial(&settings, registry, &trial.api, tried, &trial.variables, slots, now())
                 .map_err(|rejected| TrialError::Invalid(rejected.lines().join("; ")))?;
         // No listener's rules: there is no client, and so no certificate.
         let mut tls = TlsPlan { server: None, upstreams: Vec::new(), ..TlsPlan::clone(&self.current_tls()) };

@@ -1,4 +1,4 @@
-//! Trying out a method (TestInvokeMethod).
+//! Trying out a method (TestInvokeMethod) or an authorizer (TestInvokeAuthorizer).
 //!
 //! ```text
 //! control thread ── compile the method alone ──> a thread with an engine and a data core of its own
@@ -10,7 +10,8 @@
 
 use crate::publish::Publisher;
 use crate::slots::HubSlots;
-use sluice_control::{Trial, TrialError, TrialOutcome};
+use sluice_compile::Tried;
+use sluice_control::{Subject, Trial, TrialError, TrialOutcome};
 use sluice_dataplane::{Connections, Core};
 use sluice_rt::{Listener, Stream};
 use sluice_server::{Active, serve_one};
@@ -53,7 +54,15 @@ impl Drop for Turn {
     }
 }
 
-/// Tries a method out.
+/// What it tries.
+pub(crate) fn tried(trial: &Trial) -> Tried<'_> {
+    match &trial.subject {
+        Subject::Method { resource_id, method } => Tried::Method(resource_id, method),
+        Subject::Authorizer { id } => Tried::Authorizer(id),
+    }
+}
+
+/// Tries it out.
 pub(crate) fn run(
     publisher: &Publisher,
     engine: &sluice_rt::Config,
@@ -94,8 +103,9 @@ pub(crate) fn run(
         .map_err(|_| TrialError::Failed("the method could not be tried out".to_owned()))?
         .map_err(|error| failed(&error))?;
     let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let log = log.ok_or_else(|| TrialError::Invalid("Invalid path specified".to_owned()))?;
-    outcome(&answer, latency_ms, log).ok_or_else(|| TrialError::Failed("the answer is not HTTP".to_owned()))
+    let (log, vouched) = log.ok_or_else(|| TrialError::Invalid("Invalid path specified".to_owned()))?;
+    let outcome = outcome(&answer).ok_or_else(|| TrialError::Failed("the answer is not HTTP".to_owned()))?;
+    Ok(TrialOutcome { latency_ms, log, vouched, ..outcome })
 }
 
 fn small() -> Options {
@@ -104,7 +114,7 @@ fn small() -> Options {
 
 /// The request as it is sent.
 fn request(trial: &Trial) -> Vec<u8> {
-    let (api, stage) = (&trial.api.id, sluice_compile::TRIAL_STAGE);
+    let (api, stage) = (&trial.api.id, tried(trial).stage());
     let mut out = format!("{} /_aws/execute-api/{api}/{stage}{} HTTP/1.1\r\n", trial.verb, trial.target);
     out.push_str("Host: ");
     out.push_str(HOST);
@@ -146,7 +156,7 @@ async fn exchange(core: &Rc<Core>, request: Vec<u8>) -> std::io::Result<Vec<u8>>
 }
 
 /// Reads an answer that ends with its connection.
-fn outcome(answer: &[u8], latency_ms: u64, log: String) -> Option<TrialOutcome> {
+fn outcome(answer: &[u8]) -> Option<TrialOutcome> {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(answer.get(..end)?).into_owned();
     let mut lines = head.split("\r\n");
@@ -156,5 +166,5 @@ fn outcome(answer: &[u8], latency_ms: u64, log: String) -> Option<TrialOutcome> 
     let own = |name: &str| OF_CONNECTION.iter().any(|one| one.eq_ignore_ascii_case(name));
     let headers = pairs.filter(|(name, _)| !own(name)).collect();
     let body = String::from_utf8_lossy(answer.get(end + 4..)?).into_owned();
-    Some(TrialOutcome { status, headers, body, latency_ms, log })
+    Some(TrialOutcome { status, headers, body, ..TrialOutcome::default() })
 }

@@ -16,7 +16,7 @@ CreateDocumentationPart CreateDocumentationVersion CreateDomainNameAccessAssocia
 DeleteDocumentationPart DeleteDocumentationVersion DeleteDomainNameAccessAssociation GenerateClientCertificate
 GetClientCertificate GetClientCertificates GetDocumentationPart GetDocumentationParts GetDocumentationVersion
 GetDocumentationVersions GetDomainNameAccessAssociations GetSdk GetSdkType GetSdkTypes ImportDocumentationParts
-RejectDomainNameAccessAssociation TestInvokeAuthorizer UpdateClientCertificate UpdateDocumentationPart
+RejectDomainNameAccessAssociation UpdateClientCertificate UpdateDocumentationPart
 UpdateDocumentationVersion
 """.split())
 
@@ -76,6 +76,7 @@ authorizer = {**a, "authorizerId": call(
     authorizerUri=f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{function}/invocations")["id"]}
 call("GetAuthorizer", **authorizer)
 call("GetAuthorizers", **a)
+call("TestInvokeAuthorizer", **authorizer, headers={"Authorization": "x"})
 call("UpdateAuthorizer", **authorizer, patchOperations=replace("/name", "bearer"))
 pet = {**a, "modelName": call(
     "CreateModel", **a, name="Pet", contentType="application/json", schema='{"type": "object"}')["name"]}

@@ -1,6 +1,6 @@
 //! REST APIs: Lambda authorizers. The function is played by a server of Lambda's Invoke API.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -303,5 +303,96 @@ fn a_function_that_cannot_be_reached_lets_nobody_in() {
     for _ in 0..2 {
         let call = Call::new("POST", "/restapis/a/s/_user_request_/x").header("authorization", "deny");
         assert_eq!(conn.call(&call.body("a body that nobody reads")).status, 500);
+    }
+}
+
+/// TestInvokeAuthorizer; its answer, which must be good.
+#[track_caller]
+fn tried(gateway: &Gateway, id: &str, request: Value) -> Value {
+    let call = Call::new("POST", &format!("/restapis/a/authorizers/{id}"));
+    let response =
+        gateway.admin_call(call.header("content-type", "application/json").body(request.to_string()));
+    assert_eq!(response.status, 200, "{response:?}");
+    response.json()
+}
+
+#[test]
+fn an_authorizer_is_tried_before_it_is_deployed() {
+    let events = Arc::new(Mutex::new(Vec::<Value>::new()));
+    let seen = Arc::clone(&events);
+    let function = Backend::start(move |request| {
+        seen.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
+        decide(request)
+    });
+    let gateway = gateway(&function);
+    let request = json!({ "identitySource": "method.request.header.x-do, method.request.querystring.q" });
+    let pools =
+        json!({ "providerARNs": ["arn:aws:cognito-idp:us-east-1:123456789012:userpool/us-east-1_Ab12"] });
+    let authorizers = json!({
+        "token": authorizer("token", "TOKEN", json!({ "identityValidationExpression": "[a-z]+" })),
+        "request": authorizer("request", "REQUEST", request),
+        "pool": authorizer("pool", "COGNITO_USER_POOLS", pools)
+    });
+    gateway.serve_rest(&[RestApi::new("a")
+        .with("authorizers", authorizers)
+        .method("GET", "/x", mock("x"))
+        .deploy("s")]);
+
+    let said = tried(&gateway, "token", json!({ "headers": { "Authorization": "allow" } }));
+    assert_eq!((&said["clientStatus"], &said["principalId"]), (&json!(0), &json!("ana")));
+    let policy: Value = serde_json::from_str(said["policy"].as_str().unwrap()).unwrap();
+    assert_eq!(policy["Statement"][0]["Effect"], "Allow");
+    assert!(said["latency"].is_u64());
+    let log = said["log"].as_str().unwrap();
+    for words in [
+        "Starting authorizer: ",
+        "Endpoint request body after transformations: {\"type\":\"TOKEN\"",
+        "Authorizer result body before parsing: {",
+        "Using valid authorizer policy for principal: ana\n",
+    ] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    assert!(log.ends_with("Successfully completed authorizer execution\n"), "{log}");
+    let event = events.lock().unwrap().remove(0);
+    assert_eq!((&event["type"], &event["authorizationToken"]), (&json!("TOKEN"), &json!("allow")));
+    assert_eq!(event["methodArn"], "arn:aws:execute-api:us-east-1:123456789012:a/ESTestInvoke-stage/GET/");
+
+    // What the policy says of this request is not asked.
+    let said = tried(&gateway, "token", json!({ "headers": { "Authorization": "deny" } }));
+    assert_eq!((&said["clientStatus"], &said["principalId"]), (&json!(0), &json!("ana")));
+    for (headers, status) in [
+        (json!({}), 401),
+        (json!({ "Authorization": "ALLOW" }), 401),
+        (json!({ "Authorization": "unauthorized" }), 401),
+        (json!({ "Authorization": "crash" }), 500),
+        (json!({ "Authorization": "throttled" }), 500),
+        (json!({ "Authorization": "malformed" }), 500),
+    ] {
+        let said = tried(&gateway, "token", json!({ "headers": headers }));
+        assert_eq!((&said["clientStatus"], said.get("principalId")), (&json!(status), None), "{said}");
+        assert!(said["log"].as_str().unwrap().contains(&format!("status: {status}\n")), "{said}");
+    }
+
+    events.lock().unwrap().clear();
+    let asked = json!({
+        "headers": { "x-do": "allow" }, "pathWithQueryString": "/pets/7?q=1", "stageVariables": { "v": "1" }, "body": "x"
+    });
+    assert_eq!(tried(&gateway, "request", asked)["clientStatus"], 0);
+    let event = events.lock().unwrap().remove(0);
+    assert_eq!((&event["type"], &event["path"]), (&json!("REQUEST"), &json!("/pets/7")));
+    assert_eq!(
+        (&event["queryStringParameters"], &event["stageVariables"]),
+        (&json!({ "q": "1" }), &json!({ "v": "1" }))
+    );
+
+    for (id, request, status) in [
+        ("nobody", json!({}), 404),
+        ("pool", json!({}), 501),
+        ("token", json!({ "additionalContext": { "a": "b" } }), 400),
+        ("token", json!({ "headers": { "a b": "1" } }), 400),
+    ] {
+        let call = Call::new("POST", &format!("/restapis/a/authorizers/{id}"));
+        let call = call.header("content-type", "application/json").body(request.to_string());
+        assert_eq!(gateway.admin_call(call).status, status, "{id} {request}");
     }
 }

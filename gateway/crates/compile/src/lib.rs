@@ -30,7 +30,7 @@ pub use build::mock as fixed_answer;
 pub use cors::{CorsRoute, Seen, cors};
 pub use registry::{FunctionHost, Registry};
 pub use rest::{Credentials, QuotaCounted, QuotaHandle, QuotaList, faults, look_up, period};
-pub use trial::{TRIAL_STAGE, trial};
+pub use trial::{Tried, trial};
 pub use undeployed::{Undeployed, undeployed};
 
 use resolve::Names;

@@ -1,22 +1,44 @@
-//! One method as it is edited, compiled to be tried out (TestInvokeMethod) beside everything that serves.
+//! One method or authorizer as it is edited, compiled to be tried out (TestInvokeMethod, TestInvokeAuthorizer) beside everything
+//! that serves.
 //!
 //! The snapshot has that method and nothing else, under a stage of its own. As on AWS the method's authorizer, its API
-//! key and the API's policy are not asked. Nothing of it is shared with what serves: neither limits, nor the cache, nor metrics.
+//! key and the API's policy are not asked. An authorizer has a method made for it at every path. Nothing of it is shared with what serves:
+//! neither limits, nor the cache, nor metrics.
 
 use crate::registry::Registry;
 use crate::resolve::Names;
 use crate::{Compiled, Now, Rejected, SlotAllocator, build, check, rest};
-use sluice_catalog::{Catalog, Definition, Deployment, Resource, RestApi, Stage, Strings};
+use sluice_catalog::{
+    Catalog, Definition, Deployment, Integration, Method, Resource, RestApi, Stage, Strings,
+};
 use sluice_config::Settings;
 use std::sync::Arc;
 
-/// AWS's name of the stage that test invocations run in.
-pub const TRIAL_STAGE: &str = "test-invoke-stage";
+/// What is tried out.
+#[derive(Clone, Copy, Debug)]
+pub enum Tried<'t> {
+    /// A method, by resource and verb.
+    Method(&'t str, &'t str),
+    /// A Lambda authorizer, by its id.
+    Authorizer(&'t str),
+}
+
+impl Tried<'_> {
+    /// AWS's name of the stage that such test invocations run in.
+    #[must_use]
+    pub const fn stage(self) -> &'static str {
+        match self {
+            Self::Method(..) => "test-invoke-stage",
+            Self::Authorizer(_) => "ESTestInvoke-stage",
+        }
+    }
+}
+
 /// Nothing is cached.
 const CACHE_BYTES: u64 = 1 << 16;
 
-/// Compiles the method `verb` of a resource, under these stage variables. `registry`: [`Registry::apart`]. Looks up the hosts of
-/// its backend: may block.
+/// Compiles what is to be tried, under these stage variables. `registry`: [`Registry::apart`]. Looks up the hosts of its backend: may
+/// block.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -24,13 +46,13 @@ pub fn trial(
     settings: &Settings,
     mut registry: Registry,
     api: &RestApi,
-    (resource_id, verb): (&str, &str),
+    tried: Tried<'_>,
     variables: &Strings,
     slots: &mut dyn SlotAllocator,
     now: Now,
 ) -> Result<Compiled, Rejected> {
     let settings = apart(settings);
-    let catalog = only(api, resource_id, verb, variables);
+    let catalog = only(api, tried, variables);
     let (plan, found) = check::check(&settings, Names::new());
     let mut basis = rest::Basis::new(&settings, &catalog, &registry);
     basis.is_trial = true;
@@ -62,18 +84,26 @@ fn apart(settings: &Settings) -> Settings {
 }
 
 /// A catalog of that one method.
-fn only(api: &RestApi, resource_id: &str, verb: &str, variables: &Strings) -> Catalog {
+fn only(api: &RestApi, tried: Tried<'_>, variables: &Strings) -> Catalog {
     let mut definition =
         Definition { minimum_compression_size: None, policy: None, ..Definition::clone(&api.definition) };
-    definition.resources.retain(|id, _| id == resource_id);
-    for resource in definition.resources.values_mut().map(Arc::make_mut) {
-        resource.methods.retain(|name, _| name == verb);
-        open(resource);
+    match tried {
+        Tried::Method(resource_id, verb) => {
+            definition.resources.retain(|id, _| id == resource_id);
+            for resource in definition.resources.values_mut().map(Arc::make_mut) {
+                resource.methods.retain(|name, _| name == verb);
+                open(resource);
+            }
+        }
+        Tried::Authorizer(id) => {
+            let at = |path: &str| (path.to_owned(), Arc::new(guarded(path, id)));
+            definition.resources = ["/", "/{proxy+}"].map(at).into();
+        }
     }
     let deployment =
         Deployment { id: "trial".to_owned(), definition: Arc::new(definition), ..Deployment::default() };
     let stage = Stage {
-        stage_name: TRIAL_STAGE.to_owned(),
+        stage_name: tried.stage().to_owned(),
         deployment_id: deployment.id.clone(),
         variables: variables.clone(),
         ..Stage::default()
@@ -84,10 +114,32 @@ fn only(api: &RestApi, resource_id: &str, verb: &str, variables: &Strings) -> Ca
         root_resource_id: api.root_resource_id.clone(),
         definition: Arc::clone(&deployment.definition),
         deployments: [(deployment.id.clone(), Arc::new(deployment))].into(),
-        stages: [(TRIAL_STAGE.to_owned(), Arc::new(stage))].into(),
+        stages: [(tried.stage().to_owned(), Arc::new(stage))].into(),
         ..RestApi::default()
     };
     Catalog { rest_apis: [(api.id.clone(), Arc::new(api))].into(), ..Catalog::default() }
+}
+
+/// A resource whose only method asks an authorizer. What it would answer is nobody's.
+fn guarded(path: &str, authorizer_id: &str) -> Resource {
+    let method = Method {
+        http_method: "ANY".to_owned(),
+        authorization_type: "CUSTOM".to_owned(),
+        authorizer_id: Some(authorizer_id.to_owned()),
+        integration: Some(Box::new(Integration {
+            passthrough_behavior: "WHEN_NO_MATCH".to_owned(),
+            timeout_in_millis: 29_000,
+            ..Integration::default()
+        })),
+        ..Method::default()
+    };
+    Resource {
+        id: path.to_owned(),
+        parent_id: (path != "/").then(|| "/".to_owned()),
+        path_part: path.strip_prefix('/').filter(|part| !part.is_empty()).map(str::to_owned),
+        path: path.to_owned(),
+        methods: [("ANY".to_owned(), method)].into(),
+    }
 }
 
 fn open(resource: &mut Resource) {

@@ -48,5 +48,5 @@ pub use bans::{
 pub use functions::{FunctionInfo, function_table};
 pub use listing::{plan_text, route_table, upstream_table};
 pub use server::{ControlThread, serve};
-pub use v1::{Access, ControlPlane, Serving, Trial, TrialError, TrialOutcome, carry_out};
+pub use v1::{Access, ControlPlane, Serving, Subject, Trial, TrialError, TrialOutcome, carry_out};
 pub use xdp::{XdpCount, XdpInterface, XdpReport, xdp_families, xdp_top};

@@ -111,15 +111,15 @@ impl Core {
         })
     }
 
-    /// From here on an execution log is kept of what methods of REST APIs do: for a core that has one method to try out.
+    /// From here on an execution log is kept of what methods of REST APIs do: for a core that has one method, or one authorizer, to try out.
     /// `notes`: why it cannot be answered, if that is known.
     pub fn keep_log(&self, notes: String) {
         self.trace.keep(notes);
     }
 
-    /// The execution log of the last request.
+    /// The execution log of the last request, and what its authorizer's function returned if that was good.
     #[must_use]
-    pub fn take_log(&self) -> Option<String> {
+    pub fn take_log(&self) -> Option<(String, Option<Vec<u8>>)> {
         self.trace.take()
     }
 

@@ -39,6 +39,12 @@ pub enum Step<'a> {
     ResponseBody(&'a str),
     /// The headers of the answer.
     ResponseHeaders(Pairs<'a>),
+    /// The authorizer that is asked.
+    Authorizer(&'a str),
+    /// What its function returned.
+    AuthorizerResult(&'a str),
+    /// For this principal, and with a policy.
+    AuthorizerSuccess(&'a str),
     /// All went well.
     Success,
     /// It did not: [`Refusal::log`](crate::Refusal), or the message that the client is told.
@@ -120,6 +126,12 @@ impl ExecutionLog {
             Step::ResponseHeaders(pairs) => {
                 return self.line("Method response headers: ", |text| map(pairs, text));
             }
+            Step::AuthorizerSuccess(principal) => {
+                self.line("Using valid authorizer policy for principal: ", |text| text.push_str(principal));
+                ("Successfully completed authorizer execution", "")
+            }
+            Step::Authorizer(name) => ("Starting authorizer: ", name),
+            Step::AuthorizerResult(body) => ("Authorizer result body before parsing: ", body),
             Step::RequestBody(body) => ("Method request body before transformations: ", body),
             Step::EndpointUri(uri) => ("Endpoint request URI: ", uri),
             Step::EndpointRequestBody(body) => ("Endpoint request body after transformations: ", body),

@@ -6,7 +6,7 @@ use super::{Answer, Call, Reply, ids, page, show};
 use serde_json::{Value, json};
 use sluice_catalog::{Authorizer, AuthorizerType, Catalog};
 
-const UNKNOWN: &str = "Invalid Authorizer identifier specified";
+pub(super) const UNKNOWN: &str = "Invalid Authorizer identifier specified";
 /// AWS's quota.
 const AUTHORIZERS_MAX: usize = 10;
 const TTL_MAX_S: i64 = 3_600;

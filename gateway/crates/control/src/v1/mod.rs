@@ -38,7 +38,7 @@ mod usage_plans;
 pub(crate) use routes::decoded;
 pub use serve::{Access, ControlPlane, Serving, carry_out};
 pub(crate) use serve::{RESET, authenticate, handle, is_ours, reset};
-pub use trials::{Trial, TrialError, TrialOutcome};
+pub use trials::{Subject, Trial, TrialError, TrialOutcome};
 
 use fault::Fault;
 use input::Input;

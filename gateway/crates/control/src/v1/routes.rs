@@ -98,7 +98,7 @@ const OPERATIONS: &[Operation] = &[
     op("GET", "/restapis/{restapi_id}/authorizers/{authorizer_id}", "GetAuthorizer", Read(authorizers::get)),
     op("PATCH", "/restapis/{restapi_id}/authorizers/{authorizer_id}", "UpdateAuthorizer", Write(authorizers::update)),
     op("DELETE", "/restapis/{restapi_id}/authorizers/{authorizer_id}", "DeleteAuthorizer", Write(authorizers::delete)),
-    op("POST", "/restapis/{restapi_id}/authorizers/{authorizer_id}", "TestInvokeAuthorizer", Missing),
+    op("POST", "/restapis/{restapi_id}/authorizers/{authorizer_id}", "TestInvokeAuthorizer", Ask(trials::test_authorizer)),
     op("GET", "/restapis/{restapi_id}/gatewayresponses", "GetGatewayResponses", Read(responses::list)),
     op("GET", "/restapis/{restapi_id}/gatewayresponses/{response_type}", "GetGatewayResponse", Read(responses::get)),
     op("PUT", "/restapis/{restapi_id}/gatewayresponses/{response_type}", "PutGatewayResponse", Write(responses::put)),

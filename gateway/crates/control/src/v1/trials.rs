@@ -1,21 +1,36 @@
-//! TestInvokeMethod: a method as it is edited answers one made-up request.
+//! TestInvokeMethod and TestInvokeAuthorizer: a method as it is edited answers one made-up request, or an authorizer judges it.
 
 use super::fault::Fault;
 use super::input::Input;
-use super::{Answer, Call, Reply, Serving, methods, resources};
+use super::{Answer, Call, Reply, Serving, authorizers, methods, resources};
 use serde_json::{Map, Value, json};
-use sluice_catalog::{Catalog, RestApi, Strings};
+use sluice_catalog::{AuthorizerType, Catalog, RestApi, Strings};
 use std::sync::Arc;
 
-/// A request to a method that need not be deployed.
+/// What is tried of an API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A method.
+    Method {
+        /// Of this resource.
+        resource_id: String,
+        /// A verb, or `ANY`.
+        method: String,
+    },
+    /// A Lambda authorizer.
+    Authorizer {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// A request to a method, or for an authorizer, that need not be deployed.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// The API as it is edited.
     pub api: Arc<RestApi>,
-    /// The resource in it.
-    pub resource_id: String,
-    /// The method there: a verb, or `ANY`.
-    pub method: String,
+    /// What of it.
+    pub subject: Subject,
     /// What the request is sent with.
     pub verb: String,
     /// Path and query; begins with a slash and has no byte that would end it.
@@ -29,7 +44,7 @@ pub struct Trial {
 }
 
 /// What came of a [`Trial`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TrialOutcome {
     /// Status of the answer.
     pub status: u16,
@@ -41,6 +56,8 @@ pub struct TrialOutcome {
     pub latency_ms: u64,
     /// The execution log.
     pub log: String,
+    /// What an authorizer's function returned, if that was good.
+    pub vouched: Option<Vec<u8>>,
 }
 
 /// Why there is no outcome.
@@ -68,7 +85,7 @@ const FRAMING: [&str; 9] = [
 ];
 
 pub(crate) fn test_invoke(catalog: &Catalog, call: &Call, serving: &dyn Serving) -> Answer {
-    show(serving.try_out(read(catalog, call)?))
+    show(serving.try_out(read(catalog, call)?).map_err(Fault::from)?)
 }
 
 /// Reads what is to be tried.
@@ -78,24 +95,49 @@ fn read(catalog: &Catalog, call: &Call) -> Result<Trial, Fault> {
     let method = [asked, "ANY"].into_iter().find(|name| resource.methods.contains_key(*name));
     let method = method.ok_or_else(|| Fault::not_found(methods::UNKNOWN))?;
     let input = call.input()?;
+    let path = target(input.text("pathWithQueryString")?.as_deref(), &resource.path);
     if input.text("clientCertificateId")?.is_some_and(|id| !id.is_empty()) {
         return Err(Fault::bad_request("clientCertificateId is not supported by this gateway."));
     }
-    let path = input.text("pathWithQueryString")?.filter(|path| !path.is_empty());
     Ok(Trial {
         api: Arc::clone(call.api(catalog)?),
-        resource_id: resource.id.clone(),
-        method: method.to_owned(),
+        subject: Subject::Method { resource_id: resource.id.clone(), method: method.to_owned() },
         verb: if asked == "ANY" { "GET" } else { asked }.to_owned(),
-        target: target(path.as_deref().unwrap_or(&resource.path)),
+        target: path,
         headers: headers(&input)?,
         body: input.text("body")?.unwrap_or_default(),
         variables: input.strings("stageVariables")?.unwrap_or_default(),
     })
 }
 
+/// Asks an authorizer about a request: GET of `pathWithQueryString`.
+pub(crate) fn test_authorizer(catalog: &Catalog, call: &Call, serving: &dyn Serving) -> Answer {
+    let api = call.api(catalog)?;
+    let id = call.param("authorizer_id");
+    let authorizer = api.definition.authorizers.get(id);
+    let authorizer = authorizer.ok_or_else(|| Fault::not_found(authorizers::UNKNOWN))?;
+    if authorizer.authorizer_type == AuthorizerType::CognitoUserPools {
+        return Err(Fault::not_supported("TestInvokeAuthorizer for COGNITO_USER_POOLS"));
+    }
+    let input = call.input()?;
+    if input.strings("additionalContext")?.is_some_and(|context| !context.is_empty()) {
+        return Err(Fault::bad_request("additionalContext is not supported by this gateway."));
+    }
+    let trial = Trial {
+        api: Arc::clone(api),
+        subject: Subject::Authorizer { id: id.to_owned() },
+        verb: "GET".to_owned(),
+        target: target(input.text("pathWithQueryString")?.as_deref(), "/"),
+        headers: headers(&input)?,
+        body: input.text("body")?.unwrap_or_default(),
+        variables: input.strings("stageVariables")?.unwrap_or_default(),
+    };
+    show_authorizer(serving.try_out(trial).map_err(Fault::from)?)
+}
+
 /// With a slash before it, and what may not stand in a request line percent-encoded.
-fn target(path: &str) -> String {
+fn target(given: Option<&str>, otherwise: &str) -> String {
+    let path = given.filter(|path| !path.is_empty()).unwrap_or(otherwise);
     let mut out = String::with_capacity(path.len() + 1);
     if !path.starts_with('/') {
         out.push('/');
@@ -129,15 +171,43 @@ fn headers(input: &Input<'_>) -> Result<Vec<(String, String)>, Fault> {
     Ok(out)
 }
 
-/// As AWS answers it.
-fn show(outcome: Result<TrialOutcome, TrialError>) -> Answer {
-    let outcome = outcome.map_err(|error| match error {
-        TrialError::Invalid(why) => Fault::bad_request(why),
-        TrialError::Busy => {
-            Fault::new(429, "TooManyRequestsException", "Other methods are being tried out; try again.")
+impl From<TrialError> for Fault {
+    fn from(error: TrialError) -> Self {
+        match error {
+            TrialError::Invalid(why) => Self::bad_request(why),
+            TrialError::Busy => {
+                Self::new(429, "TooManyRequestsException", "Other methods are being tried out; try again.")
+            }
+            TrialError::Failed(why) => Self::new(500, "InternalServerErrorException", why),
         }
-        TrialError::Failed(why) => Fault::new(500, "InternalServerErrorException", why),
-    })?;
+    }
+}
+
+/// As AWS answers it: "Value is 0 if the authorizer succeeded" (API reference, TestInvokeAuthorizer), whatever its policy says of
+/// this request.
+fn show_authorizer(outcome: TrialOutcome) -> Answer {
+    let said = outcome.vouched.as_deref().map(serde_json::from_slice::<Map<String, Value>>);
+    let said = said.and_then(Result::ok);
+    let mut shown = json!({
+        "clientStatus": if said.is_some() { 0 } else { outcome.status },
+        "log": outcome.log,
+        "latency": outcome.latency_ms,
+    });
+    if let (Some(said), Some(shown)) = (said, shown.as_object_mut()) {
+        for (name, value) in said {
+            match name.as_str() {
+                "principalId" => drop(shown.insert(name, value)),
+                // A document of its own.
+                "policyDocument" => drop(shown.insert("policy".to_owned(), value.to_string().into())),
+                _ => {}
+            }
+        }
+    }
+    Ok(Reply::ok(shown))
+}
+
+/// As AWS answers it.
+fn show(outcome: TrialOutcome) -> Answer {
     let (mut single, mut several) = (Map::new(), Map::new());
     for (name, value) in outcome.headers {
         single.insert(name.clone(), json!(value));
@@ -169,8 +239,9 @@ mod tests {
             ("/é#x", "/%C3%A9%23x"),
             ("/a%20b", "/a%20b"),
         ] {
-            assert_eq!(target(path), expected);
+            assert_eq!(target(Some(path), "/other"), expected);
         }
+        assert_eq!((target(None, "/{id}"), target(Some(""), "/")), ("/%7Bid%7D".to_owned(), "/".to_owned()));
     }
 
     #[test]

@@ -271,17 +271,20 @@ async fn vouched(
         payload_hash: None,
         timeout_ms: TIMEOUT_MS,
     };
+    core.trace.asks(&plan.name, &plan.function.path, &event);
     let started_ns = sluice_rt::clock_ns();
     let invoked = invoke(core, &ex.view, &plan.function, &event, invocation).await;
     let invoked = invoked.map_err(|_| Refusal::Authorizer)?;
     let latency_ms = sluice_rt::clock_ns().saturating_sub(started_ns) / 1_000_000;
     if invoked.is_error {
+        core.trace.vouched(&invoked.payload, None);
         return Err(failure(&invoked.payload));
     }
     let vouched = match &plan.kind {
         LambdaKind::Token { .. } | LambdaKind::Request { .. } => answer(&invoked.payload, latency_ms),
         LambdaKind::Http { is_simple, .. } => http_answer(&invoked.payload, *is_simple, latency_ms),
     };
+    core.trace.vouched(&invoked.payload, vouched.as_ref().map(|vouched| vouched.principal.as_str()));
     vouched.map(Rc::new).ok_or(Refusal::Authorizer)
 }
 

@@ -18,6 +18,8 @@ struct Kept {
     notes: String,
     /// `None` until a request comes.
     log: Option<ExecutionLog>,
+    /// What an authorizer's function returned, if that was good: where one is tried out, all ends there.
+    vouched: Option<Vec<u8>>,
 }
 
 /// Of the connection that the request comes over, not the caller's.
@@ -26,13 +28,13 @@ const OF_CONNECTION: [&str; 3] = ["host", "connection", "content-length"];
 impl Trace {
     /// From here on, one is kept.
     pub(crate) fn keep(&self, notes: String) {
-        *self.0.borrow_mut() = Some(Kept { notes, log: None });
+        *self.0.borrow_mut() = Some(Kept { notes, log: None, vouched: None });
     }
 
-    /// What was logged so far.
-    pub(crate) fn take(&self) -> Option<String> {
-        let kept = self.0.borrow_mut().take();
-        Some(kept?.log?.as_str().to_owned())
+    /// What was logged so far, and what an authorizer's function returned.
+    pub(crate) fn take(&self) -> Option<(String, Option<Vec<u8>>)> {
+        let kept = self.0.borrow_mut().take()?;
+        Some((kept.log?.as_str().to_owned(), kept.vouched))
     }
 
     #[inline]
@@ -43,8 +45,27 @@ impl Trace {
     /// Adds to the log, where there is one.
     #[inline]
     pub(crate) fn with(&self, add: impl FnOnce(&mut ExecutionLog)) {
-        if let Some(log) = self.0.borrow_mut().as_mut().and_then(|kept| kept.log.as_mut()) {
+        if let Some(Kept { log: Some(log), vouched: None, .. }) = self.0.borrow_mut().as_mut() {
             add(log);
+        }
+    }
+
+    /// An authorizer's function is about to be asked.
+    pub(crate) fn asks(&self, authorizer: &str, path: &str, event: &[u8]) {
+        self.with(|log| log.add(Step::Authorizer(authorizer)));
+        self.invokes(path, event);
+    }
+
+    /// It has returned something; with a principal, that was good.
+    pub(crate) fn vouched(&self, payload: &[u8], principal: Option<&str>) {
+        self.with(|log| {
+            log.add(Step::AuthorizerResult(&String::from_utf8_lossy(payload)));
+            if let Some(principal) = principal {
+                log.add(Step::AuthorizerSuccess(principal));
+            }
+        });
+        if let (Some(kept), Some(_)) = (self.0.borrow_mut().as_mut(), principal) {
+            kept.vouched = Some(payload.to_vec());
         }
     }
 
@@ -119,7 +140,7 @@ impl Trace {
     #[cold]
     pub(crate) fn refused(&self, refused: &Refused) {
         let mut kept = self.0.borrow_mut();
-        let Some(Kept { notes, log: Some(log) }) = kept.as_mut() else { return };
+        let Some(Kept { notes, log: Some(log), vouched: None }) = kept.as_mut() else { return };
         let usual =
             || refused.message.clone().unwrap_or(Cow::Borrowed(gateway_response(refused.why).message));
         let why = match (refused.log.as_str(), refused.why) {
