@@ -316,9 +316,12 @@ fn tried(gateway: &Gateway, id: &str, request: Value) -> Value {
     response.json()
 }
 
-#[test]
-fn an_authorizer_is_tried_before_it_is_deployed() {
-    let events = Arc::new(Mutex::new(Vec::<Value>::new()));
+/// What the function was asked, in order.
+type Events = Arc<Mutex<Vec<Value>>>;
+
+/// A gateway with authorizers of each kind that no method names.
+fn untried() -> (Gateway, Backend, Events) {
+    let events = Events::default();
     let seen = Arc::clone(&events);
     let function = Backend::start(move |request| {
         seen.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
@@ -337,7 +340,12 @@ fn an_authorizer_is_tried_before_it_is_deployed() {
         .with("authorizers", authorizers)
         .method("GET", "/x", mock("x"))
         .deploy("s")]);
+    (gateway, function, events)
+}
 
+#[test]
+fn an_authorizer_is_tried_before_it_is_deployed() {
+    let (gateway, _function, events) = untried();
     let said = tried(&gateway, "token", json!({ "headers": { "Authorization": "allow" } }));
     assert_eq!((&said["clientStatus"], &said["principalId"]), (&json!(0), &json!("ana")));
     let policy: Value = serde_json::from_str(said["policy"].as_str().unwrap()).unwrap();
@@ -384,7 +392,11 @@ fn an_authorizer_is_tried_before_it_is_deployed() {
         (&event["queryStringParameters"], &event["stageVariables"]),
         (&json!({ "q": "1" }), &json!({ "v": "1" }))
     );
+}
 
+#[test]
+fn an_authorizer_that_cannot_be_tried_is_refused() {
+    let (gateway, _function, events) = untried();
     for (id, request, status) in [
         ("nobody", json!({}), 404),
         ("pool", json!({}), 501),
@@ -395,4 +407,5 @@ fn an_authorizer_is_tried_before_it_is_deployed() {
         let call = call.header("content-type", "application/json").body(request.to_string());
         assert_eq!(gateway.admin_call(call).status, status, "{id} {request}");
     }
+    assert!(events.lock().unwrap().is_empty());
 }
