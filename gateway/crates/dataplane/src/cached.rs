@@ -190,8 +190,8 @@ pub(crate) async fn fill(core: &Core, conn: &mut Conn, ex: &mut Exchange, fill: 
 /// Asks whatever is behind the route.
 async fn ask(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching: Caching<'_>) -> Integrated {
     match ex.route().map(|route| &route.action) {
-        Some(Action::Mapped(_) | Action::Function(_)) => rest::run(core, conn, ex, caching).await,
-        _ => integrate(core, conn, ex, caching).await,
+        Some(Action::Mapped(_) | Action::Function(_)) => Box::pin(rest::run(core, conn, ex, caching)).await,
+        _ => Box::pin(integrate(core, conn, ex, caching)).await,
     }
 }
 

@@ -327,7 +327,7 @@ impl Attempt<'_> {
                 Some(body) => Upload::held(&ex.head, server, body),
                 None => Upload::new(&ex.head, server, self.body_max),
             });
-            self.with_body(conn, ex, lease, upload).await
+            Box::pin(self.with_body(conn, ex, lease, upload)).await
         }
     }
 
@@ -357,7 +357,7 @@ impl Attempt<'_> {
         };
         note_time(ex, self.started_ns);
         if head.status == 101 {
-            let done = self.tunnel(conn, ex, lease, &head, &bytes).await;
+            let done = Box::pin(self.tunnel(conn, ex, lease, &head, &bytes)).await;
             bytes.recycle(&self.core.scratch);
             self.core.scratch.put_response(head);
             return done.map(Integrated::from);

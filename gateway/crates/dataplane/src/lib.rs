@@ -356,16 +356,18 @@ impl Core {
                 Some(self.lookout.enter(conn.peer.ip()))
             }
         };
+        // Each in a box of its own: a future is copied into its box whole, and from 2 KiB on glibc copies by `rep movsb`, which
+        // takes microseconds on some processors, depending on where in their pages the two are. See `tests::futures_are_small`.
         match todo {
             Rest::Discard => {
                 let (framing, server) = (ex.head.framing, &ex.view.snapshot.server);
                 respond::discard(conn, framing, &server.limits, server.body_timeout_ms).await
             }
-            Rest::Identify(wait) => self.go_on(conn, ex, wait).await,
-            Rest::Integrate => integrate::integrate(self, conn, ex, Caching::Off).await.after,
-            Rest::Mapped => rest::run(self, conn, ex, Caching::Off).await.after,
-            Rest::Fill(fill) => cached::fill(self, conn, ex, fill).await,
-            Rest::Standard(ask) => standard::run(self, conn, ex, ask).await,
+            Rest::Identify(wait) => Box::pin(self.go_on(conn, ex, wait)).await,
+            Rest::Integrate => Box::pin(integrate::integrate(self, conn, ex, Caching::Off)).await.after,
+            Rest::Mapped => Box::pin(rest::run(self, conn, ex, Caching::Off)).await.after,
+            Rest::Fill(fill) => Box::pin(cached::fill(self, conn, ex, fill)).await,
+            Rest::Standard(ask) => Box::pin(standard::run(self, conn, ex, ask)).await,
         }
     }
 
@@ -435,4 +437,36 @@ fn after_answer(ex: &Exchange) -> (Way, bool) {
 /// Whether the body must be looked at before the request is answered.
 fn wants_body(route: &Route) -> bool {
     route.validator.as_ref().is_some_and(|validator| validator.needs_body())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::size_of;
+
+    /// From here on glibc copies by `rep movsb` where the processor says that it is fast (`x86_rep_movsb_threshold`).
+    const COPIED_FAST_BYTES: usize = 2112;
+
+    fn size<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn futures_are_small() {
+        type Of = (&'static Core, &'static mut Conn, &'static mut Exchange);
+        let sizes = [
+            (
+                "finish",
+                size(|core: &'static Core, conn: &'static mut Conn, w: Waiting, ()| core.finish(conn, w)),
+            ),
+            ("go_on", size(|(core, conn, ex): Of, wait, (), ()| core.go_on(conn, ex, wait))),
+            ("integrate", size(|(core, conn, ex): Of, c, (), ()| integrate::integrate(core, conn, ex, c))),
+            ("mapped", size(|(core, conn, ex): Of, c, (), ()| rest::run(core, conn, ex, c))),
+            ("fill", size(|(core, conn, ex): Of, fill, (), ()| cached::fill(core, conn, ex, fill))),
+            ("standard", size(|(core, conn, ex): Of, ask, (), ()| standard::run(core, conn, ex, ask))),
+        ];
+        for (name, bytes) in sizes {
+            assert!(bytes < COPIED_FAST_BYTES, "{name}: {bytes} bytes; box what is rare in it");
+        }
+    }
 }

@@ -477,7 +477,7 @@ fn again(core: &Core, ex: &Exchange, ask: &mut Ask) -> Option<Arc<Entry>> {
 /// Asks the upstream for this exchange alone. Returns what was stored, too.
 async fn alone(core: &Core, conn: &mut Conn, ex: &mut Exchange, ask: &Ask) -> (After, Option<Arc<Entry>>) {
     let asked_ms = sluice_rt::now_ms();
-    let done = integrate(core, conn, ex, Caching::Standard(ask)).await;
+    let done = Box::pin(integrate(core, conn, ex, Caching::Standard(ask))).await;
     match done.held {
         None => (done.after, done.entry.and_then(|entry| ask.store(core, ex, entry, asked_ms))),
         Some(Held::Validated { entry, keep }) => {

@@ -89,7 +89,7 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
     let view = Rc::clone(&ex.view);
     let route = ex.route.and_then(|at| view.snapshot.route(at));
     if let Some(Route { action: Action::Function(plan), body_max_bytes, .. }) = route {
-        return function(core, conn, ex, (plan, *body_max_bytes), caching).await;
+        return Box::pin(function(core, conn, ex, (plan, *body_max_bytes), caching)).await;
     }
     let Some((route, Action::Mapped(plan))) = route.map(|route| (route, &route.action)) else {
         respond::refuse(core, conn, ex, &Refusal::Configuration.into(), false);
@@ -104,10 +104,10 @@ pub(crate) async fn run(core: &Core, conn: &mut Conn, ex: &mut Exchange, caching
     let made = match ready(core, ex, (route, plan), &mut body).await {
         Ok(outgoing) => match &plan.backing {
             Backing::Function(of) if of.is_stream => {
-                return stream::of_function(core, conn, ex, of, &mut body, &outgoing).await;
+                return Box::pin(stream::of_function(core, conn, ex, of, &mut body, &outgoing)).await;
             }
             Backing::Http(of) if of.is_stream => {
-                return stream::of_server(core, conn, ex, of, &body, &outgoing).await;
+                return Box::pin(stream::of_server(core, conn, ex, of, &body, &outgoing)).await;
             }
             _ => answered(core, conn, ex, plan, &mut body, &outgoing).await,
         },
@@ -321,7 +321,7 @@ async fn answered(
         }
         Backing::Function(integration) => {
             conn.client.out().flush();
-            invoked(core, ex, (plan, integration), body, outgoing).await
+            Box::pin(invoked(core, ex, (plan, integration), body, outgoing)).await
         }
     }
 }
