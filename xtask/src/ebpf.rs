@@ -7,7 +7,7 @@
 #[path = "../../ebpf/fingerprint.rs"]
 mod fingerprint;
 
-use crate::{args::Args, sh};
+use crate::{args::Args, setup, sh};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -81,6 +81,11 @@ impl Toolchain {
         if !Path::new(DEBIAN_RUSTC).is_file() || !Path::new(DEBIAN_SOURCES).is_dir() {
             return Err("apt-get install rustc-web rust-web-src".to_owned());
         }
+        // Package lists of some months ago have an older one.
+        setup::check_rust(
+            Path::new(DEBIAN_RUSTC),
+            "apt-get update && apt-get install rustc-web rust-web-src",
+        )?;
         let sysroot = sysroot(None).ok_or("a rustup toolchain as well, for its LLVM (https://rustup.rs)")?;
         let rustdoc = Path::new(DEBIAN_RUSTC).with_file_name("rustdoc");
         Ok(Self {

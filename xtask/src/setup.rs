@@ -216,6 +216,8 @@ pub(crate) fn cargo_tool(name: &str) -> Result<(), String> {
 /// Makes the toolchain for the XDP program available, or says what is missing.
 pub(crate) fn bpf_toolchain() -> Result<(), String> {
     if ebpf::missing().is_some() && sh::is_root() && sh::which("apt-get").is_some() {
+        // Old lists have a compiler that is too old; whether the new ones could be had shows by the version.
+        let _ = sh::run(&mut apt("update"));
         apt_install(&["rustc-web", "rust-web-src"])?;
         if sh::which("bpf-linker").is_none() {
             // The last release that the compilers above can build.
@@ -237,13 +239,18 @@ pub(crate) fn component(program: &str, component: &str) -> Result<(), String> {
 
 /// Names the expected Rust version if it is not there.
 pub(crate) fn check_toolchain() -> Result<(), String> {
+    check_rust(Path::new("rustc"), "rustup update stable")
+}
+
+/// The same of any compiler, with what brings another one.
+pub(crate) fn check_rust(rustc: &Path, remedy: &str) -> Result<(), String> {
     let wanted = env!("CARGO_PKG_RUST_VERSION");
-    let found = sh::output(Command::new("rustc").arg("--version"))?;
+    let found = sh::output(Command::new(rustc).arg("--version"))?;
     let version = found.split_whitespace().nth(1).unwrap_or_default();
     if numbers(version) >= numbers(wanted) {
         return Ok(());
     }
-    Err(format!("expected Rust {wanted} or later, found {version}: run `rustup update stable`"))
+    Err(format!("expected Rust {wanted} or later, found {version}: run `{remedy}`"))
 }
 
 /// `1.95.0-nightly` as comparable numbers.
