@@ -306,12 +306,16 @@ fn a_function_that_cannot_be_reached_lets_nobody_in() {
     }
 }
 
-/// TestInvokeAuthorizer; its answer, which must be good.
+/// TestInvokeAuthorizer.
+fn try_out(gateway: &Gateway, id: &str, request: &Value) -> Response {
+    let call = Call::new("POST", &format!("/restapis/a/authorizers/{id}"));
+    gateway.admin_call(call.header("content-type", "application/json").body(request.to_string()))
+}
+
+/// The same; its answer, which must be good.
 #[track_caller]
 fn tried(gateway: &Gateway, id: &str, request: Value) -> Value {
-    let call = Call::new("POST", &format!("/restapis/a/authorizers/{id}"));
-    let response =
-        gateway.admin_call(call.header("content-type", "application/json").body(request.to_string()));
+    let response = try_out(gateway, id, &request);
     assert_eq!(response.status, 200, "{response:?}");
     response.json()
 }
@@ -403,9 +407,7 @@ fn an_authorizer_that_cannot_be_tried_is_refused() {
         ("token", json!({ "additionalContext": { "a": "b" } }), 400),
         ("token", json!({ "headers": { "a b": "1" } }), 400),
     ] {
-        let call = Call::new("POST", &format!("/restapis/a/authorizers/{id}"));
-        let call = call.header("content-type", "application/json").body(request.to_string());
-        assert_eq!(gateway.admin_call(call).status, status, "{id} {request}");
+        assert_eq!(try_out(&gateway, id, &request).status, status, "{id} {request}");
     }
     assert!(events.lock().unwrap().is_empty());
 }

@@ -22,7 +22,10 @@ use tokio::net::TcpListener;
 const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 
+/// What all paths begin with, and two that follow.
 const API: &str = "/2018-06-01/runtime/";
+const NEXT: &str = "invocation/next";
+const INIT_ERROR: &str = "init/error";
 
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     // It ends with its instance, which aborts this task.
@@ -34,24 +37,18 @@ type Answer = hyper::Response<Full<Bytes>>;
 async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let (head, body) = request.into_parts();
     let Some(asked) = head.uri.path().strip_prefix(API) else { return Ok(unknown_path()) };
-    let (expected, answer) = match asked.split_once('/') {
-        Some(("invocation", "next")) if head.method == Method::GET => return Ok(next(&shared).await),
-        Some(("invocation", "next")) => (Method::GET, None),
-        Some(("init", "error")) if head.method == Method::POST => {
-            (Method::POST, Some(init_error(&shared, &head.headers, body).await))
+    let of_invocation = asked.strip_prefix("invocation/").and_then(|of| of.rsplit_once('/'));
+    let expected = if asked == NEXT { Method::GET } else { Method::POST };
+    Ok(match (asked, of_invocation) {
+        (NEXT | INIT_ERROR, _) | (_, Some((_, "response" | "error"))) if head.method != expected => {
+            wrong_method(&expected, &head.method)
         }
-        Some(("init", "error")) => (Method::POST, None),
-        Some(("invocation", of)) => match of.rsplit_once('/') {
-            Some((_, "response" | "error")) if head.method != Method::POST => (Method::POST, None),
-            Some((id, "response")) => {
-                (Method::POST, Some(response(&shared, id.to_owned(), &head.headers, body).await))
-            }
-            Some((id, "error")) => (Method::POST, Some(error(&shared, id, &head.headers, body).await)),
-            _ => return Ok(unknown_path()),
-        },
-        _ => return Ok(unknown_path()),
-    };
-    Ok(answer.unwrap_or_else(|| wrong_method(&expected, &head.method)))
+        (NEXT, _) => next(&shared).await,
+        (INIT_ERROR, _) => init_error(&shared, &head.headers, body).await,
+        (_, Some((id, "response"))) => response(&shared, id.to_owned(), &head.headers, body).await,
+        (_, Some((id, "error"))) => error(&shared, id, &head.headers, body).await,
+        _ => unknown_path(),
+    })
 }
 
 fn answer(status: StatusCode, body: impl Into<Bytes>) -> Answer {

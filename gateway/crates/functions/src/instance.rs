@@ -41,7 +41,6 @@ struct State {
     is_tailed: bool,
     /// How long it took to start, until its first invocation has that in its log.
     init: Option<Duration>,
-    is_ready: bool,
 }
 
 /// The invocation under way.
@@ -135,18 +134,13 @@ impl Shared {
 
     /// It asks for an invocation.
     pub(crate) fn waits(&self) {
-        {
-            let mut state = self.state();
-            if !state.is_ready {
-                state.is_ready = true;
-                state.init = Some(self.starts.elapsed());
-            }
+        if self.clock().ready_since().is_none() {
+            self.state().init = Some(self.starts.elapsed());
         }
-        let now = Instant::now();
-        self.turns(Doing::Waits(now), now + Duration::from_millis(self.function.config.idle_timeout_ms));
+        self.waits_on(Instant::now());
     }
 
-    /// It is not to end for having waited so long; it is looked at again later.
+    /// It may wait for as long as it may from now on; it has since then.
     fn waits_on(&self, since: Instant) {
         let until = Instant::now() + Duration::from_millis(self.function.config.idle_timeout_ms);
         self.turns(Doing::Waits(since), until);
